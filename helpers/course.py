@@ -1,0 +1,207 @@
+"""Den ganzen Kurs ohne Oberfläche ausführen (``python -m helpers kurs``): Notebooks, Kennzahlen, Bericht."""
+
+import platform
+import re
+import sys
+import threading
+import time
+from importlib import metadata
+from pathlib import Path
+
+from helpers.basics import (
+    NOTEBOOKS,
+    CourseError,
+    display_path,
+    german,
+    output_dir,
+    progress,
+    read_json,
+    record,
+)
+from helpers.doctor import PACKAGES
+from helpers.notebooks import CELL_TIMEOUT_S, choose, code_cells, declared_parameters, execute, read_notebook
+from helpers.report import as_dict, build_report, is_number, write_page
+
+# Die Zeitgrenze je Zelle in Sekunden; „voll“ trainiert ohne GPU auch einmal einen halben Tag.
+TIMEOUT_S = {"schnell": CELL_TIMEOUT_S, "voll": 12 * 3600}
+
+
+def run_course(profile: str = "schnell", only=None, parameters: dict | None = None, notebooks_dir=None) -> Path:
+    """Führt die Notebooks des Kurses nacheinander aus und baut den Bericht.
+
+    Args:
+        profile: Wert des Parameters ``profil``: ``schnell`` oder ``voll``.
+        only: Namen einzelner Notebooks, auch kurz (``04``, ``gradcam``); ohne Angabe alle fünf.
+        parameters: weitere Werte; jeder geht an die Notebooks, die ihn in ihrer ``parameters``-Zelle nennen.
+        notebooks_dir: Ordner der Notebooks, sonst ``notebooks/``.
+
+    Returns:
+        Pfad von ``bericht.html``.
+
+    Raises:
+        CourseError: bei unbekanntem Notebook oder Parameter und beim ersten Fehler in einer Zelle.
+        SystemExit: mit 130 nach Strg-C.
+    """
+    paths = choose(only, notebooks_dir or NOTEBOOKS)
+    notebooks = {path: read_notebook(path) for path in paths}
+    values = parameters_per_notebook({"profil": profile, **(parameters or {})}, notebooks)
+    total = sum(len(code_cells(notebooks[path])) + bool(values[path]) for path in paths)
+    try:
+        with progress(total=total, text="Kurs", unit="Zellen") as bar:
+            for number, path in enumerate(paths, start=1):
+                run_notebook(path, values[path], f"[{number}/{len(paths)}] {path.stem}", bar)
+    except KeyboardInterrupt:
+        done = display_path(output_dir() / "notebooks")
+        print(f"✘ Abgebrochen. Was fertig ist, liegt in {done}.", file=sys.stderr, flush=True)
+        raise SystemExit(130) from None
+    record(profil=(parameters or {}).get("profil", profile), versionen=package_versions())
+    report = build_report()
+    print_summary(report)
+    return report
+
+
+def run_notebook(path: Path, values: dict, title: str, bar) -> None:
+    """Führt ein Notebook aus, schreibt seine HTML-Seite und merkt Minuten, Arbeitsspeicher und Profil."""
+    target = output_dir() / "notebooks" / path.name
+    if bar.disable:
+        print(f"{title} beginnt …", flush=True)
+
+    def on_cell(number, done):
+        bar.set_description_str(f"{title}, Zelle {number}")
+        bar.update(int(done))
+
+    started = time.monotonic()
+    timeout_s = TIMEOUT_S.get(values.get("profil"), CELL_TIMEOUT_S)
+    with MemoryWatch(on_second=bar.refresh) as watch:
+        try:
+            write_page(execute(path, target, values, on_cell, timeout_s), target.with_suffix(".html"), path.parent)
+        except CourseError:
+            if target.is_file():  # die Seite gehört zum Notebook daneben, auch zum abgebrochenen
+                write_page(read_notebook(target), target.with_suffix(".html"), path.parent)
+            raise
+    minutes = (time.monotonic() - started) / 60
+    note(path.stem, minuten=round(minutes, 2), rss_mb=watch.peak_mb, profil_je_notebook=values.get("profil"))
+    bar.write(f"{title} ist fertig nach {german(minutes, 1)} Minuten, Spitze {german(watch.peak_mb)} MB.")
+    sys.stdout.flush()
+
+
+def note(name: str, **values) -> None:
+    """Merkt Kennzahlen eines Notebooks; die der anderen bleiben, auch wenn nur eines gelaufen ist."""
+    figures = as_dict(read_json(output_dir() / "kennzahlen.json", {}))
+    merged = {key: {**as_dict(figures.get(key)), name: value} for key, value in values.items() if value is not None}
+    record(**merged, max_rss_mb=max(merged["rss_mb"].values()))
+
+
+def print_summary(report: Path) -> None:
+    """Die letzten Zeilen eines Laufs: Trefferquote, Minuten, Bericht."""
+    figures = as_dict(read_json(output_dir() / "kennzahlen.json", {}))
+    accuracy, n_test = figures.get("test_accuracy"), figures.get("n_test")
+    if is_number(accuracy):
+        images = f" auf {german(n_test)} Testbildern" if is_number(n_test) else ""
+        print(f"Trefferquote im Test: {german(float(accuracy))}{images}")
+    print(f"Laufzeit: {german(float(sum(figures['minuten'].values())), 1)} Minuten")
+    print(f"Bericht: {display_path(report)}", flush=True)
+
+
+# --- Parameter -------------------------------------------------------------------------------------------------------
+
+
+def parse_value(text: str):
+    """Macht aus einem Wert der Kommandozeile int, float, bool, None oder – sonst – str.
+
+    >>> parse_value("3"), parse_value("1e-4"), parse_value("true"), parse_value("None"), parse_value("block5_conv3")
+    (3, 0.0001, True, None, 'block5_conv3')
+    """
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    if re.fullmatch(r"[+-]?\d+,\d+", text):
+        raise CourseError(f"„{text}“ ist keine Zahl: Schreiben Sie das Komma als Punkt ({text.replace(',', '.')}).")
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def parameters_per_notebook(values: dict, notebooks: dict) -> dict:
+    """Verteilt die Parameter auf die Notebooks, die sie kennen (``profil`` darf fehlen).
+
+    Raises:
+        CourseError: wenn keines der Notebooks einen Parameter kennt oder eine Zahl erwartet und Text bekommt.
+    """
+    declared = {path: declared_parameters(notebook) for path, notebook in notebooks.items()}
+    known = {name: default for defaults in declared.values() for name, default in defaults.items()}
+    for name, value in values.items():
+        if name not in known and name != "profil":
+            raise CourseError(
+                f"Den Parameter „{name}“ kennt keines dieser Notebooks: Es gibt {', '.join(sorted(known)) or 'keine'}."
+            )
+        if is_number(known.get(name)) and isinstance(value, str):
+            raise CourseError(f"Der Parameter „{name}“ braucht eine Zahl (Vorgabe {known[name]}), nicht „{value}“.")
+    return {
+        path: {k: as_list(v) if isinstance(names[k], list) else v for k, v in values.items() if k in names}
+        for path, names in declared.items()
+    }
+
+
+def as_list(value) -> list:
+    """Der Wert eines Parameters, dessen Vorgabe eine Liste ist: ``a,b`` wird zu ``["a", "b"]``."""
+    return value if isinstance(value, list) else [parse_value(part.strip()) for part in str(value).split(",")]
+
+
+# --- Messen ----------------------------------------------------------------------------------------------------------
+
+
+class MemoryWatch(threading.Thread):
+    """Misst fünfmal je Sekunde den Arbeitsspeicher dieses Prozesses und aller, die er gestartet hat.
+
+    ``peak_mb`` ist die größte Summe (RSS in MB = 10⁶ Byte; geteilte Seiten zählen mehrfach). ``on_second`` wird etwa
+    einmal je Sekunde aufgerufen, damit die Uhr im Fortschrittsbalken auch in langen Zellen weiterläuft.
+    """
+
+    def __init__(self, on_second=None):
+        super().__init__(daemon=True)
+        self.peak_mb, self.on_second, self.stopped = 0, on_second, threading.Event()
+
+    def run(self):
+        beat = 0
+        while not self.stopped.wait(0.2):
+            self.peak_mb = max(self.peak_mb, memory_mb())
+            beat += 1
+            if self.on_second and beat % 5 == 0:
+                self.on_second()
+
+    def __enter__(self):
+        self.peak_mb = memory_mb()
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.join()
+
+
+def memory_mb() -> int:
+    """Arbeitsspeicher (RSS) dieses Prozesses und seiner Nachkommen in MB."""
+    import psutil
+
+    me, total = psutil.Process(), 0
+    for process in [me, *me.children(recursive=True)]:
+        try:
+            total += process.memory_info().rss
+        except psutil.Error:  # inzwischen beendet
+            continue
+    return round(total / 1e6)
+
+
+def package_versions() -> dict[str, str]:
+    """Versionen von Python und den Paketen des Kurses; nicht installierte fehlen."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

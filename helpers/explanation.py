@@ -1,0 +1,241 @@
+"""Erklärungen: Grad-CAM mit tf-keras-vis und LRP mit iNNvestigate, beide stapelweise und für jede Klasse.
+
+Grad-CAM: Selvaraju et al. (2017), arXiv 1610.02391. LRP: Bach et al. (2015), PLoS ONE 10(7) e0130140; Regeln im
+Überblick bei Montavon et al. (2019), Layer-Wise Relevance Propagation: An Overview. iNNvestigate: Alber et al. (2019),
+JMLR 20(93).
+"""
+
+import contextlib
+import gc
+import importlib
+import sys
+
+import numpy as np
+
+from helpers.basics import CourseError, german, progress, quiet_stderr
+from helpers.model import LAST_CONV, keras
+
+with quiet_stderr():
+    import tensorflow as tf
+
+# Regel von iNNvestigate → Name, wie er in Bildern steht. α2β1 nur ohne Bias (IB): Mit Bias rechnet iNNvestigate falsch,
+# weil es Bias⁺ und Bias⁻ jeder Hälfte zuschlägt; aus demselben Grund preset_a und nicht preset_b.
+LRP_RULES = {
+    "lrp.z": "LRP-z",
+    "lrp.epsilon": "LRP-ε",
+    "lrp.alpha_1_beta_0": "LRP-α1β0",
+    "lrp.alpha_2_beta_1_IB": "LRP-α2β1 (ohne Bias)",
+    "lrp.flat": "LRP-flat",
+    "lrp.w_square": "LRP-w²",
+    "lrp.sequential_preset_a": "LRP-Preset A",
+    "lrp.sequential_preset_a_flat": "LRP-Preset A flat",
+    "deep_taylor": "Deep Taylor",
+}
+
+
+def _checked_classes(classes, count: int, outputs: int) -> np.ndarray:
+    """Gefragte Klassen als int-Feld der Form (count,); eine einzelne Zahl gilt für alle Bilder."""
+    classes = np.full(count, classes) if np.ndim(classes) == 0 else np.asarray(classes)
+    if classes.shape != (count,):
+        raise CourseError(
+            f"Zu {german(count)} Bildern gehören {german(count)} Klassen, es kamen aber {german(classes.size)}: Geben "
+            "Sie eine Klasse je Bild an oder eine einzige für alle."
+        )
+    if count and not (0 <= classes.min() and classes.max() < outputs):
+        raise CourseError(f"Gefragt wurde nach einer Klasse, die es nicht gibt: Erlaubt sind 0 bis {outputs - 1}.")
+    return classes.astype(int)
+
+
+def grad_cam(
+    model: keras.Model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 64, normalize: bool = True
+) -> np.ndarray:
+    """Grad-CAM mit tf-keras-vis.
+
+    Args:
+        model: Keras-3-Modell mit Logits als Ausgang.
+        inputs: vorverarbeitete Bilder, float32, (n, h, b, 3).
+        classes: gefragte Klasse je Bild (n,) oder eine Zahl für alle.
+        layer: Faltungsschicht, deren Merkmalskarten gewichtet werden.
+        batch_size: Bilder je Rechenschritt.
+        normalize: jede Karte auf 0 bis 1 strecken.
+
+    Returns:
+        float32, (n, h, b), Werte ≥ 0; mit ``normalize`` höchstens 1.
+
+    Raises:
+        CourseError: bei unbekannter Schicht oder unpassenden Klassen.
+    """
+    from tf_keras_vis.gradcam import Gradcam
+    from tf_keras_vis.utils.scores import CategoricalScore
+
+    names = [each.name for each in model.layers if isinstance(each, keras.layers.Conv2D)]
+    if layer not in names:
+        raise CourseError(f"Die Faltungsschicht „{layer}“ gibt es nicht: Wählen Sie eine aus {', '.join(names)}.")
+    classes = _checked_classes(classes, len(inputs), model.outputs[0].shape[-1])
+    explainer = Gradcam(model, clone=False)
+    maps = [np.empty((0, *inputs.shape[1:3]), dtype=np.float32)]
+    for start in progress(range(0, len(inputs), batch_size), text="Grad-CAM", unit="Stapel"):
+        part = slice(start, start + batch_size)
+        score = CategoricalScore(classes[part].tolist())
+        maps.append(explainer(score, inputs[part], penultimate_layer=layer, normalize_cam=normalize))
+    return np.concatenate(maps).astype(np.float32)
+
+
+# --- LRP ------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _legacy_keras():
+    """Lässt ``import tensorflow.keras…`` für die Dauer des Blocks tf_keras finden.
+
+    iNNvestigate braucht Keras 2 (das Paket tf_keras), tf-keras-vis im selben Kernel Keras 3.
+    """
+    import tf_keras
+
+    names = ["", ".backend", ".layers", ".models", ".utils"]
+    saved = {f"tensorflow.keras{name}": sys.modules.get(f"tensorflow.keras{name}") for name in names}
+    current = tf.keras
+    try:
+        for name in names:
+            sys.modules[f"tensorflow.keras{name}"] = importlib.import_module(f"tf_keras{name}")
+        tf.keras = tf_keras
+        yield tf_keras
+    finally:
+        tf.keras = current
+        for name, module in saved.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+def _import_innvestigate():
+    with _legacy_keras() as tf_keras, quiet_stderr():
+        import innvestigate
+
+    return innvestigate, tf_keras
+
+
+def _legacy_twin(model: keras.Model, tf_keras):
+    """Dasselbe Netz in tf_keras; Gewichte kommen danach mit ``set_weights``.
+
+    Raises:
+        CourseError: bei Schichten, die iNNvestigate im Kurs nicht braucht.
+    """
+    keep = {
+        "Conv2D": ("filters", "kernel_size", "strides", "padding", "use_bias"),
+        "Dense": ("units", "use_bias"),
+        "MaxPooling2D": ("pool_size", "strides", "padding"),
+        "AveragePooling2D": ("pool_size", "strides", "padding"),
+        "GlobalAveragePooling2D": (),
+        "Flatten": (),
+    }
+    x = inputs = tf_keras.Input(model.inputs[0].shape[1:])
+    for layer in model.layers:
+        kind, config = type(layer).__name__, layer.get_config()
+        if kind in ("InputLayer", "Dropout"):
+            continue
+        if kind not in keep:
+            raise CourseError(f"LRP ist in diesem Kurs nicht für Schichten der Art {kind} („{layer.name}“) gemacht.")
+        options = {key: config[key] for key in keep[kind]}
+        if "activation" in config:
+            if config["activation"] not in ("relu", "linear"):
+                raise CourseError(
+                    f"Die Schicht „{layer.name}“ hat die Aktivierung {config['activation']}: LRP braucht ReLU und am "
+                    "Ende Logits, also kein Softmax."
+                )
+            options["activation"] = config["activation"]
+        x = getattr(tf_keras.layers, kind)(name=layer.name, **options)(x)
+    return tf_keras.Model(inputs, x)
+
+
+class LRP:
+    """Layer-wise Relevance Propagation mit iNNvestigate für ein Modell und eine Regel.
+
+    Der Analyzer lebt in einem eigenen Graphen mit eigener Session: So bleibt TensorFlow sonst unverändert, und beliebig
+    viele Aufrufe brauchen nicht mehr Speicher.
+
+    Args:
+        model: flaches Keras-3-Modell mit Logits als Ausgang.
+        rule: Name des Analyzers in iNNvestigate, zum Beispiel einer aus ``LRP_RULES``.
+        options: weitere Angaben an den Analyzer, zum Beispiel ``epsilon=0.1``.
+
+    Raises:
+        CourseError: bei unbekannter Regel oder einem Modell, das sich nicht zerlegen lässt.
+    """
+
+    def __init__(self, model: keras.Model, rule: str = "lrp.epsilon", **options):
+        innvestigate, tf_keras = _import_innvestigate()
+        if rule not in innvestigate.analyzer.analyzers:
+            raise CourseError(f"Die LRP-Regel „{rule}“ gibt es nicht: Wählen Sie eine aus {', '.join(LRP_RULES)}.")
+        self.rule = rule
+        self._outputs = model.outputs[0].shape[-1]
+        self._shape = tuple(model.inputs[0].shape[1:])
+        weights = model.get_weights()
+        graph = tf.Graph()
+        with graph.as_default():
+            self._session = tf.compat.v1.Session(graph=graph)
+            with self._session.as_default():
+                twin = _legacy_twin(model, tf_keras)
+                analyzer = innvestigate.create_analyzer(rule, twin, neuron_selection_mode="index", **options)
+                analyzer.create_analyzer_model()
+                # Reihenfolge zählt: erst alle Variablen anlegen, dann die gelernten Werte hineinschreiben.
+                self._session.run(tf.compat.v1.global_variables_initializer())
+                twin.set_weights(weights)
+            self._images, self._selection = analyzer._analyzer_model.inputs
+            self._relevance = analyzer._analyzer_model.outputs[0]
+            self._twin_input, self._twin_logits = twin.input, twin.output
+        graph.finalize()
+
+    def close(self) -> None:
+        """Gibt Graph, Gewichte und Session frei (neun offene Analyzer brauchen sonst über 2 GB)."""
+        if self._session is None:
+            return
+        self._session.close()
+        self._session = self._relevance = self._images = self._selection = None
+        self._twin_input = self._twin_logits = None
+        # Graphen verweisen auf sich selbst: Ohne Aufräumen blieben die Gewichte liegen, bis Python es irgendwann tut.
+        gc.collect()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def logits(self, inputs, batch_size: int = 64) -> np.ndarray:
+        """Logits (n, 10) des tf_keras-Zwillings, zum Vergleich mit dem Keras-3-Modell."""
+        parts = [inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size)]
+        return np.concatenate([self._session.run(self._twin_logits, {self._twin_input: part}) for part in parts])
+
+    def relevance(self, inputs, classes, batch_size: int = 16, sum_channels: bool = True) -> np.ndarray:
+        """Relevanz jedes Eingabepixels für die gefragte Klasse.
+
+        Args:
+            inputs: vorverarbeitete Bilder, float32, (n, h, b, 3).
+            classes: gefragte Klasse je Bild (n,) oder eine Zahl für alle.
+            batch_size: Bilder je Rechenschritt.
+            sum_channels: über die Farbkanäle summieren.
+
+        Returns:
+            float32, (n, h, b) oder ohne Summe (n, h, b, 3); positiv spricht für, negativ gegen die Klasse.
+
+        Raises:
+            CourseError: bei Bildern falscher Form oder unpassenden Klassen.
+        """
+        inputs = np.asarray(inputs, dtype=np.float32)
+        if inputs.shape[1:] != self._shape:
+            raise CourseError(
+                f"LRP erwartet vorverarbeitete Bilder der Form (n, {', '.join(map(str, self._shape))}), bekam aber "
+                f"{inputs.shape}: Rufen Sie zuerst preprocess auf."
+            )
+        classes = _checked_classes(classes, len(inputs), self._outputs)
+        maps = [np.empty((0, *self._shape), dtype=np.float32)]
+        for start in progress(range(0, len(inputs), batch_size), text=LRP_RULES.get(self.rule, "LRP"), unit="Stapel"):
+            part = inputs[start : start + batch_size]
+            rows = np.arange(len(part))
+            selection = np.stack([rows, classes[start : start + batch_size]], axis=1)
+            feed = {self._images: part, self._selection: selection}
+            maps.append(self._session.run(self._relevance, feed))
+        result = np.concatenate(maps)
+        return result.sum(axis=-1) if sum_channels else result

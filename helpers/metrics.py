@@ -1,0 +1,153 @@
+"""Erklärungen messen: Treue (Löschkurve), Ort (Masse in einer Maske, Zeigespiel), Ähnlichkeit zweier Karten.
+
+Karten haben die Form (n, h, b). Die Funktionen rechnen nur mit NumPy; das Modell kommt als Funktion ``predict`` herein,
+die zu Eingaben (n, h, b, 3) Logits oder Wahrscheinlichkeiten (n, 10) liefert.
+"""
+
+import numpy as np
+
+from helpers.basics import CourseError
+
+
+def _checked_maps(maps) -> np.ndarray:
+    maps = np.asarray(maps, dtype=np.float64)
+    if maps.ndim != 3:
+        raise CourseError(f"Karten müssen die Form (n, h, b) haben, nicht {maps.shape}.")
+    if not np.isfinite(maps).all():
+        raise CourseError("Eine Karte enthält unendliche oder fehlende Werte: Prüfen Sie die Erklärung.")
+    return maps
+
+
+def _checked_mask(maps, mask) -> np.ndarray:
+    mask = np.asarray(mask, dtype=bool)
+    if mask.shape != maps.shape[1:]:
+        raise CourseError(
+            f"Maske {mask.shape} und Karten {maps.shape[1:]} haben verschiedene Größen: Vergrößern Sie die Maske mit "
+            "enlarge_mask."
+        )
+    if not mask.any():
+        raise CourseError("Die Maske ist leer: Ohne markierte Pixel gibt es keinen Ort zu treffen.")
+    return mask
+
+
+def relevance_mass(maps, mask) -> np.ndarray:
+    """Anteil der positiven Relevanz innerhalb der Maske (Relevance Mass Accuracy).
+
+    Args:
+        maps: (n, h, b); negative Werte zählen nicht.
+        mask: bool, (h, b).
+
+    Returns:
+        (n,), Werte 0–1; eine Karte ohne positive Relevanz ergibt 0. Zum Vergleich: Eine gleichmäßige Karte bekommt
+        den Flächenanteil der Maske.
+
+    Quelle: Arras, Osman, Samek (2022), CLEVR-XAI, Information Fusion 81.
+    """
+    positive = np.maximum(_checked_maps(maps), 0)
+    inside = positive[:, _checked_mask(positive, mask)].sum(axis=1)
+    total = positive.sum(axis=(1, 2))
+    return np.divide(inside, total, out=np.zeros_like(inside), where=total > 0)
+
+
+def relevance_rank(maps, mask) -> np.ndarray:
+    """Anteil der K wichtigsten Pixel, die in der Maske liegen (Relevance Rank Accuracy), K = Fläche der Maske.
+
+    Returns:
+        (n,), Werte 0–1; der Zufall erreicht im Mittel den Flächenanteil der Maske. Nur positive Relevanz zählt: Eine
+        leere Karte ergibt 0, wo immer die Maske liegt.
+
+    Quelle: Arras, Osman, Samek (2022), CLEVR-XAI, Information Fusion 81.
+    """
+    maps = _checked_maps(maps)
+    mask = _checked_mask(maps, mask).ravel()
+    flat = maps.reshape(len(maps), -1)
+    top = np.argsort(-flat, axis=1, kind="stable")[:, : mask.sum()]
+    return (mask[top] & (np.take_along_axis(flat, top, axis=1) > 0)).mean(axis=1)
+
+
+def pointing_game(maps, mask) -> np.ndarray:
+    """Zeigespiel: Liegt der wichtigste Pixel in der Maske? bool, (n,); ohne positive Relevanz zeigt er nirgendhin.
+
+    Quelle: Zhang et al. (2018), Top-down Neural Attention by Excitation Backprop, arXiv 1608.00507. Dort gilt ein Rand
+    von 15 Pixeln um das Ziel als Treffer; hier nicht, weil die Bilder klein sind.
+    """
+    maps = _checked_maps(maps)
+    mask = _checked_mask(maps, mask).ravel()
+    flat = maps.reshape(len(maps), -1)
+    return mask[flat.argmax(axis=1)] & (flat.max(axis=1) > 0)
+
+
+def perturbation_curve(predict, inputs, maps, classes, steps: int = 10, baseline: float = 0.0, insertion: bool = False):
+    """Löschkurve (oder Einfügekurve): Wie ändert sich die Antwort, wenn die wichtigsten Pixel verschwinden?
+
+    Gelöschte Pixel bekommen in allen Kanälen den Wert ``baseline``. In vorverarbeiteten Bildern ist 0 der Mittelwert
+    von ImageNet, also ein neutrales Grau.
+
+    Args:
+        predict: Funktion (n, h, b, k) → (n, 10).
+        inputs: vorverarbeitete Bilder, (n, h, b, k).
+        maps: Karten, (n, h, b).
+        classes: beobachtete Klasse je Bild, (n,).
+        steps: Zahl der Schritte; die Kurve hat ``steps + 1`` Punkte von 0 bis 100 % der Pixel.
+        baseline: Wert gelöschter Pixel.
+        insertion: statt zu löschen vom leeren Bild aus einfügen.
+
+    Returns:
+        (n, steps + 1): Ausgabe der beobachteten Klasse.
+
+    Quellen: Samek et al. (2017), Evaluating the Visualization of What a Deep Neural Network Has Learned; Petsiuk et al.
+    (2018), RISE, arXiv 1806.07421.
+    """
+    maps = _checked_maps(maps)
+    count, pixels = len(maps), maps[0].size if len(maps) else 0
+    order = np.argsort(-maps.reshape(count, -1), axis=1, kind="stable")
+    rows = np.arange(count)[:, None]
+    full = np.asarray(inputs, dtype=np.float32).reshape(count, pixels, -1)
+    empty = np.full_like(full, baseline)
+    start, goal = (empty, full) if insertion else (full, empty)
+    curve = np.empty((count, steps + 1))
+    for step in range(steps + 1):
+        chosen = order[:, : round(step * pixels / steps)]
+        state = start.copy()
+        state[rows, chosen] = goal[rows, chosen]
+        curve[:, step] = predict(state.reshape(np.shape(inputs)))[np.arange(count), classes]
+    return curve
+
+
+def area_under_curve(curve) -> np.ndarray:
+    """Fläche unter Kurven (n, s) nach der Trapezregel, die x-Achse läuft von 0 bis 1: (n,)."""
+    return np.trapezoid(np.asarray(curve, dtype=float), dx=1 / (np.shape(curve)[-1] - 1), axis=-1)
+
+
+def rank_correlation(first, second) -> np.ndarray:
+    """Rangkorrelation nach Spearman zwischen je zwei Karten (n, h, b): (n,), Werte −1 bis 1.
+
+    Quelle für den Vergleich von Erklärungen: Adebayo et al. (2018), Sanity Checks for Saliency Maps, arXiv 1810.03292.
+    """
+    from scipy.stats import spearmanr
+
+    pairs = zip(_checked_maps(first), _checked_maps(second), strict=True)
+    return np.array([0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else spearmanr(a, b, axis=None)[0] for a, b in pairs])
+
+
+def sobel_maps(images) -> np.ndarray:
+    """Kantenstärke (n, h, b) nach Sobel: eine „Erklärung“, die das Modell gar nicht kennt."""
+    from scipy.ndimage import sobel
+
+    images = np.asarray(images, dtype=np.float64)
+    # Bild für Bild: Auf dem ganzen Stapel glättet scipy auch quer über benachbarte Bilder.
+    return np.array([np.hypot(sobel(image, 0), sobel(image, 1)) for image in images]).reshape(images.shape)
+
+
+def random_maps(count: int, size: int, seed: int = 0) -> np.ndarray:
+    """Zufallskarten (count, size, size), Werte 0–1."""
+    return np.random.default_rng(seed).random((count, size, size))
+
+
+def bootstrap_interval(values, level: float = 0.95, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Intervall für den Mittelwert durch Ziehen mit Zurücklegen (Efron 1979)."""
+    values = np.asarray(values, dtype=float)
+    rng = np.random.default_rng(seed)
+    means = values[rng.integers(len(values), size=(draws, len(values)))].mean(axis=1)
+    tail = (1 - level) / 2
+    return float(np.quantile(means, tail)), float(np.quantile(means, 1 - tail))

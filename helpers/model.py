@@ -1,0 +1,223 @@
+"""VGG16 mit ImageNet-Gewichten und zehn Ausgängen: bauen, vorverarbeiten, zerlegen, speichern.
+
+Alles hier spricht nur Keras 3 und läuft deshalb mit TensorFlow, JAX und PyTorch (``KERAS_BACKEND``).
+VGG16: Simonyan und Zisserman (2015), Very Deep Convolutional Networks for Large-Scale Image Recognition,
+arXiv 1409.1556.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers.basics import (
+    CLASS_NAMES,
+    VGG16_SHA256,
+    VGG16_WEIGHTS,
+    CourseError,
+    atomic_file,
+    display_path,
+    output_dir,
+    quiet_stderr,
+    read_json,
+    sha256,
+    write_json,
+)
+
+with quiet_stderr():
+    import keras
+
+# TensorFlow warnt, wenn oft neue kleine Modelle rechnen; für Lernende ist das kein Hinweis, sondern Lärm.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+IMAGE_SIZE = 64
+LAST_CONV = "block5_conv3"
+# Mittelwerte der ImageNet-Bilder in der Reihenfolge Blau, Grün, Rot (Keras-Modus „caffe“).
+IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+def preprocess(images, size: int = IMAGE_SIZE) -> np.ndarray:
+    """Macht aus Graustufenbildern das, was VGG16 beim Vortraining gesehen hat.
+
+    Vergrößert bilinear, kopiert den Grauwert in drei Kanäle, ordnet sie Blau-Grün-Rot und zieht die Mittelwerte von
+    ImageNet ab. Geteilt wird nicht: VGG16 erwartet Werte von etwa −124 bis +151.
+
+    Args:
+        images: uint8 oder float, Form (n, 28, 28), Werte 0–255.
+        size: Kantenlänge in Pixeln, mindestens 32.
+
+    Returns:
+        float32, Form (n, size, size, 3).
+
+    Raises:
+        CourseError: wenn ``images`` nicht die Form (n, h, b) hat.
+    """
+    images = np.asarray(images, dtype=np.float32)
+    if images.ndim != 3:
+        raise CourseError(
+            f"preprocess erwartet Bilder der Form (n, 28, 28), bekam aber {images.shape}: "
+            "Für ein einzelnes Bild schreiben Sie images[:1] statt images[0]."
+        )
+    rgb = np.repeat(images[..., None], 3, axis=-1)
+    large = keras.ops.image.resize(rgb, (size, size), interpolation="bilinear", data_format="channels_last")
+    return keras.applications.vgg16.preprocess_input(keras.ops.convert_to_numpy(large), data_format="channels_last")
+
+
+def enlarge_mask(mask, size: int = IMAGE_SIZE) -> np.ndarray:
+    """Maske (bool, (28, 28)) in der Größe der Netzeingabe: bool, (size, size)."""
+    large = keras.ops.image.resize(
+        np.asarray(mask, dtype=np.float32)[..., None], (size, size), "bilinear", data_format="channels_last"
+    )
+    return keras.ops.convert_to_numpy(large)[..., 0] >= 0.5
+
+
+def check_weights(path=VGG16_WEIGHTS) -> Path:
+    """Prüft die mitgelieferten ImageNet-Gewichte gegen ihre Prüfsumme.
+
+    Raises:
+        CourseError: wenn die Datei fehlt oder verändert ist.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CourseError(
+            f"Die Gewichte {display_path(path)} fehlen: Holen Sie sie mit „git checkout {display_path(path)}“ zurück."
+        )
+    if sha256(path) != VGG16_SHA256:
+        raise CourseError(
+            f"Die Gewichte {display_path(path)} sind beschädigt (Prüfsumme falsch): Holen Sie sie mit "
+            f"„git checkout {display_path(path)}“ zurück."
+        )
+    return path
+
+
+def build_vgg16(image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend", seed: int = 0) -> keras.Model:
+    """VGG16 bis ``block5_pool``, darauf ``flatten`` und zehn lineare Ausgänge ``logits``.
+
+    Ein flaches funktionales Modell ohne Softmax: So verlangt es iNNvestigate, und Grad-CAM leitet den Logit ab.
+
+    Args:
+        image_size: Kantenlänge der Eingabe in Pixeln, mindestens 32.
+        weights: "beiliegend" (input/, mit Prüfsumme), "keras" (Keras lädt sie aus dem Netz) oder None (zufällig).
+        seed: Startwert für die neuen Gewichte.
+
+    Raises:
+        CourseError: bei beschädigten Gewichten oder ohne Netz.
+    """
+    if weights not in ("beiliegend", "keras", None):
+        raise CourseError(f"Die Gewichte „{weights}“ gibt es nicht: Wählen Sie „beiliegend“ oder „keras“.")
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((image_size, image_size, 3), name="bild")
+    source = {"beiliegend": str(VGG16_WEIGHTS), "keras": "imagenet", None: None}[weights]
+    if weights == "beiliegend":
+        check_weights()
+    try:
+        base = keras.applications.VGG16(include_top=False, weights=source, input_tensor=inputs)
+    except Exception as error:
+        if weights != "keras":
+            raise
+        raise CourseError(
+            f"Keras konnte die VGG16-Gewichte nicht laden ({str(error)[:120]}): Prüfen Sie die Netzverbindung oder "
+            "nehmen Sie „--gewichte beiliegend“."
+        ) from None
+    x = keras.layers.Flatten(name="flatten")(base.output)
+    logits = keras.layers.Dense(len(CLASS_NAMES), name="logits")(x)
+    return keras.Model(inputs, logits, name="vgg16_mode")
+
+
+def split_model(model: keras.Model, at: str | None = "block4_pool") -> tuple[keras.Model | None, keras.Model]:
+    """Zerlegt das Modell hinter der Schicht ``at`` in einen festen Stamm und einen trainierbaren Rest.
+
+    Beide teilen sich die Schichten mit ``model``: Wer den Rest trainiert, trainiert ``model``. Mit ``at=None`` gibt es
+    keinen Stamm, und der Rest ist ``model`` selbst.
+    """
+    if at is None:
+        return None, model
+    names = [layer.name for layer in model.layers]
+    cut = names.index(at)
+    stem = keras.Model(model.input, model.layers[cut].output, name="stamm")
+    inputs = keras.Input(stem.output.shape[1:], name="merkmale")
+    x = inputs
+    for layer in model.layers[cut + 1 :]:
+        x = layer(x)
+    return stem, keras.Model(inputs, x, name="rest")
+
+
+def predict_logits(model: keras.Model, images, batch_size: int = 64) -> np.ndarray:
+    """Logits (float32, (n, 10)) zu Graustufenbildern (uint8, (n, 28, 28)); vorverarbeitet wird stapelweise."""
+    size = model.input.shape[1]
+    batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+    outputs = [keras.ops.convert_to_numpy(model.predict_on_batch(preprocess(batch, size))) for batch in batches]
+    return np.concatenate(outputs)
+
+
+def softmax(logits) -> np.ndarray:
+    """Wahrscheinlichkeiten (float, (…, 10), Summe 1) aus Logits."""
+    logits = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+# --- Speichern ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """Ein gespeichertes Training.
+
+    Attributes:
+        model: das Keras-Modell mit Logits als Ausgang.
+        history: eine Zeile je Epoche mit ``epoche``, ``verlust``, ``treffer``, ``val_verlust``, ``val_treffer``.
+        settings: Profil, Startwert, Bildgröße, Datenquelle, …
+    """
+
+    model: keras.Model
+    history: list[dict]
+    settings: dict
+
+
+def run_folder(name: str) -> Path:
+    """Ordner des Trainings ``name`` („sauber“ oder „vergiftet“)."""
+    return output_dir() / "modelle" / name
+
+
+def save_run(name: str, run: Run) -> Path:
+    """Speichert Modell, Verlauf und Einstellungen; ein älteres Training desselben Namens wird ersetzt."""
+    import pandas as pd
+
+    folder = run_folder(name)
+    with atomic_file(folder / "modell.keras") as temporary:
+        run.model.save(temporary)
+    with atomic_file(folder / "verlauf.csv") as temporary:
+        pd.DataFrame(run.history).to_csv(temporary, index=False)
+    write_json(folder / "einstellungen.json", run.settings)
+    return folder
+
+
+def load_run(name: str) -> Run | None:
+    """Lädt ein gespeichertes Training; None, wenn es keines gibt.
+
+    Raises:
+        CourseError: wenn das Modell da, aber nicht lesbar ist.
+    """
+    import pandas as pd
+
+    folder = run_folder(name)
+    settings = read_json(folder / "einstellungen.json")
+    if settings is None or not (folder / "modell.keras").is_file():
+        return None
+    try:
+        model = keras.saving.load_model(folder / "modell.keras", compile=False)
+        history = pd.read_csv(folder / "verlauf.csv").to_dict("records")
+    except Exception as error:
+        raise CourseError(
+            f"Das gespeicherte Modell in {display_path(folder)} ist nicht lesbar ({str(error)[:100]}): Löschen Sie "
+            "diesen Ordner und führen Sie 03_Training noch einmal aus."
+        ) from None
+    return Run(model, history, settings)
+
+
+def backend() -> str:
+    """Name der Rechenbibliothek unter Keras: "tensorflow", "jax" oder "torch"."""
+    return os.environ.get("KERAS_BACKEND", keras.backend.backend())

@@ -1,0 +1,64 @@
+"""Gemeinsame Vorrichtungen: echte Bilder, echte ImageNet-Gewichte, ein Ausgabeordner auf Zeit."""
+
+import os
+import sys
+from pathlib import Path
+
+# Vor jedem Import von matplotlib und TensorFlow: keine Fenster, und helpers auch ohne „python -m“ finden.
+os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import hashlib  # noqa: E402
+
+import pytest  # noqa: E402
+
+import helpers  # noqa: E402, F401  (setzt, was TensorFlow vor seinem Import sehen muss)
+
+
+def snapshot(folder) -> dict:
+    """Jede Datei unter ``folder`` mit ihrer Prüfsumme, jeder Ordner mit None: Gleich heißt unverändert."""
+    folder = Path(folder)
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.fixture
+def ausgabe(tmp_path, monkeypatch):
+    """Ein leerer Ausgabeordner statt ``ausgabe/``."""
+    folder = tmp_path / "ausgabe"
+    monkeypatch.setenv("KURS_AUSGABE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    """Die mitgelieferte Stichprobe: 10.000 Trainings- und 10.000 Testbilder."""
+    from helpers.data import load_source
+
+    return load_source("beispiel")
+
+
+@pytest.fixture(scope="session")
+def small(dataset):
+    """Geschichtet gezogen: 300 Trainings- und 200 Testbilder."""
+    from helpers.data import subset
+
+    return subset(dataset, 300, 200, seed=1)
+
+
+@pytest.fixture(scope="session")
+def vgg16():
+    """VGG16 mit ImageNet-Gewichten und untrainiertem Kopf, Eingabe 64 × 64. Nur lesen, nicht trainieren."""
+    from helpers.model import build_vgg16
+
+    return build_vgg16()
+
+
+@pytest.fixture(scope="session")
+def small_vgg16():
+    """Wie ``vgg16``, Eingabe 32 × 32: viermal so schnell."""
+    from helpers.model import build_vgg16
+
+    return build_vgg16(32)

@@ -1,0 +1,221 @@
+"""Maße für Erklärungen: jedes gegen eine Rechnung von Hand, dazu Grenzfälle, die man leicht falsch macht."""
+
+import numpy as np
+import pytest
+
+from helpers import metrics
+from helpers.basics import CourseError
+
+RNG = np.random.default_rng(11)
+MAPS = RNG.normal(size=(6, 9, 9))
+MASK = np.zeros((9, 9), bool)
+MASK[6:9, 0:2] = True
+CORNER = np.zeros((9, 9), bool)
+CORNER[0:3, 0:3] = True
+
+
+# --- Ort ------------------------------------------------------------------------------------------------------------
+
+
+def test_relevanzmasse_wie_von_hand():
+    for found, single in zip(metrics.relevance_mass(MAPS, MASK), MAPS, strict=True):
+        inside = total = 0.0
+        for (row, column), value in np.ndenumerate(single):
+            total += max(value, 0)
+            inside += max(value, 0) * MASK[row, column]
+        assert found == pytest.approx(inside / total)
+        assert 0 < found < 1
+
+
+def test_relevanzrang_wie_von_hand():
+    for found, single in zip(metrics.relevance_rank(MAPS, MASK), MAPS, strict=True):
+        best = sorted(np.ndindex(9, 9), key=lambda place: -single[place])[:6]
+        assert found == pytest.approx(sum(MASK[place] for place in best) / 6)
+
+
+def test_zeigespiel_wie_von_hand():
+    maps = RNG.normal(size=(40, 9, 9))
+    found = metrics.pointing_game(maps, MASK)
+    expected = [MASK[max(np.ndindex(9, 9), key=lambda place: single[place])] for single in maps]
+    assert found.tolist() == expected and found.dtype == bool
+    assert 0 < found.sum() < 40
+
+
+@pytest.mark.parametrize("mask", [MASK, CORNER], ids=["unten links", "oben links"])
+@pytest.mark.parametrize("measure", [metrics.relevance_mass, metrics.relevance_rank, metrics.pointing_game])
+def test_vollkommene_und_leere_karte(measure, mask):
+    """Eine leere Karte darf nirgends gewinnen, auch nicht, wenn die Maske dort liegt, wo die Suche beginnt."""
+    perfect = mask.astype(float)[None]
+    assert measure(perfect, mask)[0] == 1
+    assert measure((~mask).astype(float)[None], mask)[0] == 0
+    assert measure(np.zeros((1, 9, 9)), mask)[0] == 0
+    assert measure(-perfect, mask)[0] == 0, "was dagegen spricht, zählt nicht als Treffer"
+
+
+def test_gleichmaessige_karte_bekommt_die_flaeche():
+    assert metrics.relevance_mass(np.ones((1, 9, 9)), MASK)[0] == pytest.approx(MASK.mean())
+    random = metrics.random_maps(3000, 9, seed=1)
+    assert metrics.relevance_mass(random, MASK).mean() == pytest.approx(MASK.mean(), abs=0.005)
+    assert metrics.relevance_rank(random, MASK).mean() == pytest.approx(MASK.mean(), abs=0.02)
+    assert metrics.pointing_game(random, MASK).mean() == pytest.approx(MASK.mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("measure", [metrics.relevance_mass, metrics.relevance_rank, metrics.pointing_game])
+def test_karten_werden_einzeln_gemessen(measure):
+    together = measure(MAPS, MASK)
+    assert together.shape == (6,)
+    np.testing.assert_allclose(together, [measure(single[None], MASK)[0] for single in MAPS])
+    np.testing.assert_allclose(measure(MAPS * 1e-6, MASK), together, atol=1e-12)
+
+
+@pytest.mark.parametrize("measure", [metrics.relevance_mass, metrics.relevance_rank, metrics.pointing_game])
+@pytest.mark.parametrize(
+    ("maps", "mask", "message"),
+    [
+        (MAPS[0], MASK, r"Form \(n, h, b\)"),
+        (MAPS[..., None], MASK, r"Form \(n, h, b\)"),
+        (MAPS, np.ones((28, 28), bool), "enlarge_mask"),
+        (MAPS, np.zeros((9, 9), bool), "leer"),
+        (np.where(MAPS > 2, np.nan, MAPS), MASK, "fehlende Werte"),
+        (np.where(MAPS > 2, np.inf, MAPS), MASK, "fehlende Werte"),
+    ],
+)
+def test_unbrauchbare_karten_und_masken(measure, maps, mask, message):
+    with pytest.raises(CourseError, match=message):
+        measure(maps, mask)
+
+
+# --- Treue ----------------------------------------------------------------------------------------------------------
+
+WEIGHTS = RNG.normal(size=(6 * 6 * 3, 10))
+INPUTS = RNG.normal(size=(4, 6, 6, 3)).astype(np.float32)
+CLASSES = np.array([3, 0, 9, 3])
+
+
+def predict(inputs):
+    return np.asarray(inputs).reshape(len(inputs), -1) @ WEIGHTS
+
+
+def test_loeschkurve_wie_von_hand():
+    maps = RNG.normal(size=(4, 6, 6))
+    found = metrics.perturbation_curve(predict, INPUTS, maps, CLASSES, steps=5, baseline=0.5)
+    assert found.shape == (4, 6)
+    for row in range(4):
+        order = sorted(np.ndindex(6, 6), key=lambda place, row=row: -maps[row][place])
+        for step in range(6):
+            picture = INPUTS[row].copy()
+            for place in order[: round(step * 36 / 5)]:
+                picture[place] = 0.5
+            assert found[row, step] == pytest.approx(predict(picture[None])[0, CLASSES[row]], rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 36])
+def test_enden_der_kurven(steps):
+    maps = RNG.normal(size=(4, 6, 6))
+    rows = np.arange(4)
+    full = predict(INPUTS)[rows, CLASSES]
+    empty = predict(np.full_like(INPUTS, 0.25))[rows, CLASSES]
+    deletion = metrics.perturbation_curve(predict, INPUTS, maps, CLASSES, steps, 0.25)
+    insertion = metrics.perturbation_curve(predict, INPUTS, maps, CLASSES, steps, 0.25, insertion=True)
+    np.testing.assert_allclose(deletion[:, [0, -1]], np.stack([full, empty], axis=1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(insertion[:, [0, -1]], np.stack([empty, full], axis=1), rtol=1e-4, atol=1e-4)
+
+
+def test_einfuegen_ist_loeschen_rueckwaerts():
+    maps = RNG.normal(size=(4, 6, 6))
+    deletion = metrics.perturbation_curve(predict, INPUTS, maps, CLASSES, 6)
+    insertion = metrics.perturbation_curve(predict, INPUTS, -maps, CLASSES, 6, insertion=True)
+    np.testing.assert_allclose(insertion[:, ::-1], deletion, rtol=1e-4, atol=1e-4)
+    assert np.ptp(deletion, axis=1).min() > 0.1
+
+
+def test_die_wahre_erklaerung_faellt_am_schnellsten():
+    """Im linearen Modell ist Eingabe mal Gewicht die richtige Erklärung."""
+    true = np.stack(
+        [(x.reshape(-1) * WEIGHTS[:, c]).reshape(6, 6, 3).sum(-1) for x, c in zip(INPUTS, CLASSES, strict=True)]
+    )
+    areas = {
+        name: metrics.area_under_curve(metrics.perturbation_curve(predict, INPUTS, maps, CLASSES, 36))
+        for name, maps in {"wahr": true, "Zufall": RNG.random((4, 6, 6)), "umgekehrt": -true}.items()
+    }
+    assert (areas["wahr"] < areas["Zufall"]).all() and (areas["Zufall"] < areas["umgekehrt"]).all()
+
+
+def test_kurve_laesst_die_bilder_wie_sie_sind():
+    kept = INPUTS.copy()
+    metrics.perturbation_curve(predict, INPUTS, RNG.normal(size=(4, 6, 6)), CLASSES)
+    np.testing.assert_array_equal(INPUTS, kept)
+
+
+def test_flaeche_unter_der_kurve():
+    np.testing.assert_allclose(metrics.area_under_curve([[1, 1, 1], [0, 0.5, 1], [1, 0, 0]]), [1, 0.5, 0.25])
+    curve = RNG.random((3, 8))
+    expected = [sum((row[i] + row[i + 1]) / 2 / 7 for i in range(7)) for row in curve]
+    np.testing.assert_allclose(metrics.area_under_curve(curve), expected)
+
+
+# --- Ähnlichkeit ----------------------------------------------------------------------------------------------------
+
+
+def naive_ranks(values):
+    values = list(values)
+    return [sum(v < x for v in values) + (sum(v == x for v in values) - 1) / 2 for x in values]
+
+
+def test_rangkorrelation():
+    np.testing.assert_allclose(metrics.rank_correlation(MAPS, MAPS), 1)
+    np.testing.assert_allclose(metrics.rank_correlation(MAPS, -MAPS), -1)
+    np.testing.assert_allclose(metrics.rank_correlation(MAPS, np.exp(3 * MAPS)), 1)
+    other = np.round(MAPS + RNG.normal(size=MAPS.shape), 1)
+    for found, a, b in zip(metrics.rank_correlation(MAPS, other), MAPS, other, strict=True):
+        expected = np.corrcoef(naive_ranks(a.ravel()), naive_ranks(b.ravel()))[0, 1]
+        assert found == pytest.approx(expected)
+        assert 0.3 < found < 0.95
+
+
+def test_rangkorrelation_mit_einer_leeren_karte_ist_null():
+    assert metrics.rank_correlation(np.zeros((6, 9, 9)), MAPS).tolist() == [0] * 6
+    assert metrics.rank_correlation(MAPS, np.ones((6, 9, 9))).tolist() == [0] * 6
+
+
+def test_kantenbilder():
+    step = np.zeros((1, 12, 12))
+    step[:, :, 6:] = 1
+    edges = metrics.sobel_maps(step)
+    assert edges.shape == (1, 12, 12)
+    assert (edges[0, :, 5:7] > 0).all() and (edges[0, :, :5] == 0).all() and (edges[0, :, 7:] == 0).all()
+    np.testing.assert_allclose(metrics.sobel_maps(step.transpose(0, 2, 1)), edges.transpose(0, 2, 1))
+    images = RNG.integers(0, 256, (2, 8, 8)).astype(np.uint8)
+    kernel = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
+    part = images[0, 2:5, 3:6].astype(float)
+    expected = np.hypot((part * kernel).sum(), (part * kernel.T).sum())
+    assert metrics.sobel_maps(images)[0, 3, 4] == pytest.approx(expected)
+
+
+def test_zufallskarten():
+    maps = metrics.random_maps(5, 12, seed=3)
+    assert maps.shape == (5, 12, 12) and maps.min() >= 0 and maps.max() < 1
+    np.testing.assert_array_equal(maps, metrics.random_maps(5, 12, seed=3))
+    assert not np.array_equal(maps, metrics.random_maps(5, 12, seed=4))
+
+
+def test_bootstrap_intervall():
+    values = RNG.normal(3, 2, size=400)
+    low, high = metrics.bootstrap_interval(values)
+    assert low < values.mean() < high
+    # Für den Mittelwert ist das Intervall bekannt: ± 1,96 Standardfehler.
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
+    narrow = metrics.bootstrap_interval(values, level=0.5)
+    assert low < narrow[0] < narrow[1] < high
+    assert metrics.bootstrap_interval(values) == (low, high), "derselbe Startwert, dasselbe Intervall"
+    assert metrics.bootstrap_interval([2.0, 2.0]) == (2, 2)
+    assert metrics.bootstrap_interval(values > 3)[0] < (values > 3).mean()
+
+
+def test_bootstrap_trifft_so_oft_wie_versprochen():
+    hits = 0
+    for seed in range(200):
+        values = np.random.default_rng(seed).normal(size=40)
+        low, high = metrics.bootstrap_interval(values, level=0.9, draws=300)
+        hits += low < 0 < high
+    assert 165 <= hits <= 195

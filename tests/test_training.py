@@ -1,0 +1,423 @@
+"""Training: Merkmale zwischenspeichern, Feinabstimmung, Auswertung, nachholen, was fehlt."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix
+
+from helpers import training
+from helpers.basics import CourseError, read_json
+from helpers.data import Watermark, generate, poison, subset
+from helpers.model import build_vgg16, keras, load_run, predict_logits
+from helpers.training import Evaluation, Profile, extract_features, get_profile, train
+
+pytestmark = pytest.mark.usefixtures("ausgabe")
+
+TINY = Profile("winzig", n_train=60, n_test=20, image_size=32, epochs=1, twin_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def trained(small, tmp_path_factory):
+    """Zwei Epochen auf 300 Bildern bei 64 × 64."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KURS_AUSGABE", str(tmp_path_factory.mktemp("training")))
+        return train(small.train_images, small.train_labels, get_profile("schnell", epochs=2), note={"daten": "Test"})
+
+
+# --- Profile --------------------------------------------------------------------------------------------------------
+
+
+def test_profile():
+    quick, full = get_profile("schnell"), get_profile("voll")
+    assert (quick.n_train, quick.n_test) == (2000, 2000) and quick.frozen_until == "block4_pool"
+    assert (full.n_train, full.n_test, full.frozen_until) == (None, None, None)
+    changed = get_profile("schnell", epochs=3, n_train=None)
+    assert changed.epochs == 3 and changed.n_train == 2000, "None lässt den Wert des Profils"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("langsam", {}, "„langsam“.*schnell oder voll"),
+        ("schnell", {"epochs": 0}, "mindestens 1"),
+        ("schnell", {"batch_size": 0}, "mindestens 1"),
+        ("schnell", {"image_size": 31}, "32"),
+        ("schnell", {"image_size": 0}, "32"),
+    ],
+)
+def test_unmoegliches_profil(name, changes, message):
+    with pytest.raises(CourseError, match=message):
+        get_profile(name, **changes)
+
+
+# --- Merkmale -------------------------------------------------------------------------------------------------------
+
+
+def small_stem(seed=0):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="falten")(inputs)
+    return keras.Model(inputs, x)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Zählt die Bilder, die wirklich durch den Stamm laufen."""
+    seen, original = [], training.preprocess
+
+    def counting(images, size):
+        seen.append(len(images))
+        return original(images, size)
+
+    monkeypatch.setattr(training, "preprocess", counting)
+    return seen
+
+
+def expected_features(stem, images):
+    return stem.predict_on_batch(training.preprocess(images, 32))
+
+
+def test_merkmale_beim_zweiten_mal_aus_dem_speicher(dataset, counted):
+    stem, images = small_stem(), dataset.train_images[:70]
+    first = extract_features(stem, images, "a", batch_size=32)
+    assert counted == [32, 32, 6]
+    second = extract_features(stem, images, "a", batch_size=32)
+    assert counted == [32, 32, 6], "beim zweiten Mal wird nichts gerechnet"
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, expected_features(stem, images), atol=1e-4)
+    assert first.dtype == np.float32 and first.std() > 0
+
+
+def test_merkmale_nur_fuer_neue_bilder(dataset, counted):
+    stem = small_stem()
+    extract_features(stem, dataset.train_images[:50])
+    images = dataset.train_images[:60][::-1].copy()
+    images[30] = 255 - images[30]
+    found = extract_features(stem, images)
+    assert sum(counted) == 50 + 11
+    np.testing.assert_allclose(found, expected_features(stem, images), atol=1e-4)
+
+
+def test_merkmale_mit_doppelten_bildern(dataset, counted):
+    images = dataset.train_images[[0, 1, 0, 2, 1, 0]]
+    stem = small_stem()
+    found = extract_features(stem, images)
+    assert sum(counted) == 3
+    np.testing.assert_allclose(found, expected_features(stem, images), atol=1e-4)
+
+
+@pytest.mark.parametrize("second", [{"weights_key": "b"}, {"weights_key": "a", "seed": 1}], ids=["Name", "Zahlen"])
+def test_andere_gewichte_andere_merkmale(dataset, counted, second):
+    images = dataset.train_images[:10]
+    extract_features(small_stem(), images, "a")
+    stem = small_stem(second.get("seed", 0))
+    found = extract_features(stem, images, second["weights_key"])
+    assert sum(counted) == 20, "andere Gewichte heißt: neu rechnen"
+    np.testing.assert_allclose(found, expected_features(stem, images), atol=1e-4)
+
+
+def test_unterbrochene_rechnung_hinterlaesst_nichts(dataset, ausgabe, monkeypatch):
+    stem, images = small_stem(), dataset.train_images[:70]
+    original, calls = training.preprocess, []
+
+    def interrupted(images, size):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(images, size)
+
+    monkeypatch.setattr(training, "preprocess", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(stem, images, batch_size=32)
+    assert not [path for path in ausgabe.rglob("*") if path.is_file()]
+    np.testing.assert_allclose(
+        extract_features(stem, images, batch_size=32), expected_features(stem, images), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("break_it", [lambda raw: raw[:-50], lambda raw: b"", lambda raw: b"x" * len(raw)])
+def test_beschaedigter_speicher_wird_uebergangen(dataset, ausgabe, counted, break_it):
+    stem, images = small_stem(), dataset.train_images[:10]
+    expected = extract_features(stem, images)
+    (path,) = ausgabe.rglob("*.npy")
+    path.write_bytes(break_it(path.read_bytes()))
+    np.testing.assert_allclose(extract_features(stem, images), expected, atol=1e-5)
+    assert sum(counted) == 20
+
+
+def test_speicher_ohne_namensliste_wird_uebergangen(dataset, ausgabe, counted):
+    stem, images = small_stem(), dataset.train_images[:10]
+    expected = extract_features(stem, images)
+    (path,) = ausgabe.rglob("merkmale/*/*.json")
+    path.unlink()
+    np.testing.assert_allclose(extract_features(stem, images), expected, atol=1e-5)
+    assert sum(counted) == 20
+
+
+# --- Training -------------------------------------------------------------------------------------------------------
+
+
+def test_training_lernt(trained, small):
+    result = training.evaluate(trained, small.test_images, small.test_labels)
+    assert result.accuracy > 0.5, "300 Bilder und zwei Epochen schaffen auf ImageNet-Gewichten weit mehr als 0,1"
+    assert trained.history[1]["verlust"] < trained.history[0]["verlust"]
+
+
+def test_verlauf_und_einstellungen(trained):
+    assert [row["epoche"] for row in trained.history] == [1, 2]
+    for row in trained.history:
+        assert set(row) == {"epoche", "verlust", "treffer", "val_verlust", "val_treffer", "sekunden"}
+        assert 0 <= row["treffer"] <= 1 and 0 <= row["val_treffer"] <= 1 and row["val_verlust"] > 0
+        assert all(type(value) in (int, float) for value in row.values())
+    assert trained.settings["n_train"] == 300 and trained.settings["epochs"] == 2
+    assert trained.settings["gewichte"] == "beiliegend" and trained.settings["daten"] == "Test"
+    assert trained.settings["frozen_until"] == "block4_pool"
+
+
+def test_fester_stamm_bleibt_der_rest_lernt(trained, vgg16):
+    changed = {
+        layer.name: any(
+            not np.array_equal(before, after)
+            for before, after in zip(vgg16.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True)
+        )
+        for layer in trained.model.layers
+        if layer.weights
+    }
+    assert {name for name, value in changed.items() if value} == {
+        "block5_conv1",
+        "block5_conv2",
+        "block5_conv3",
+        "logits",
+    }
+
+
+def test_logits_ueber_merkmale_sind_die_des_modells(trained, small):
+    images = small.test_images[:20]
+    np.testing.assert_allclose(
+        training.logits_of(trained, images), predict_logits(trained.model, images), atol=1e-3, rtol=1e-3
+    )
+    predicted = training.predict(trained, images)
+    np.testing.assert_array_equal(predicted, predict_logits(trained.model, images).argmax(axis=1))
+
+
+def test_startwert_wiederholt_das_training(small, ausgabe):
+    images, labels = small.train_images[:60], small.train_labels[:60]
+
+    def once(seed):
+        # Ohne Zwischenspeicher, damit wirklich alles neu gerechnet wird.
+        shutil.rmtree(ausgabe, ignore_errors=True)
+        run = train(images, labels, TINY, seed)
+        return run.history[0]["val_verlust"], run.model.get_layer("logits").get_weights()[0]
+
+    (loss, weights), (again, same), (other, different) = once(3), once(3), once(4)
+    assert again == pytest.approx(loss, rel=1e-3)
+    np.testing.assert_allclose(same, weights, atol=1e-4)
+    assert abs(other - loss) > 1e-3 or np.abs(different - weights).max() > 1e-3
+
+
+def test_profil_voll_trainiert_alle_schichten(small, capsys):
+    profile = get_profile("voll", epochs=1, batch_size=20, image_size=32)
+    before = build_vgg16(32, seed=0).get_weights()
+    run = train(small.train_images[:40], small.train_labels[:40], profile)
+    for old, new in zip(before, run.model.get_weights(), strict=True):
+        assert not np.array_equal(old, new)
+    assert run.settings["frozen_until"] is None and len(run.history) == 1
+    assert "Epoche 1 von 1" in capsys.readouterr().out
+    result = training.evaluate(run, small.test_images[:10], small.test_labels[:10])
+    assert result.probabilities.shape == (10, 10)
+
+
+def test_stapel_mit_spiegelung(small):
+    images, labels = small.train_images[:25], small.train_labels[:25]
+    plain = training.ImageBatches(images, labels, 32, 10, augment=False)
+    assert len(plain) == 3
+    inputs, answers = (np.concatenate(part) for part in zip(*[plain[i] for i in range(3)], strict=True))
+    np.testing.assert_allclose(inputs, training.preprocess(images, 32))
+    np.testing.assert_array_equal(answers, labels)
+    mixed = training.ImageBatches(images, labels, 32, 10, augment=True, seed=1)
+    inputs, answers = (np.concatenate(part) for part in zip(*[mixed[i] for i in range(3)], strict=True))
+    assert sorted(answers) == sorted(labels) and not np.array_equal(answers, labels)
+    originals = training.preprocess(images, 32)
+    mirrored = 0
+    for picture, label in zip(inputs, answers, strict=True):
+        same = [np.allclose(picture, other, atol=1e-3) for other in originals]
+        flipped = [np.allclose(picture, other[:, ::-1], atol=1e-3) for other in originals]
+        assert any(same) or any(flipped)
+        assert label in labels[np.array(same) | np.array(flipped)]
+        mirrored += any(flipped) and not any(same)
+    assert 4 <= mirrored <= 21
+    order = mixed._order.copy()
+    mixed.on_epoch_end()
+    assert not np.array_equal(order, mixed._order)
+
+
+def test_zu_wenige_bilder_sind_ein_deutscher_satz(small):
+    with pytest.raises(CourseError, match="20"):
+        train(small.train_images[:12], small.train_labels[:12], TINY)
+
+
+class Untouchable:
+    """Steht für Testdaten: Wer sie anfasst, fällt auf."""
+
+    def __getattribute__(self, name):
+        raise AssertionError(f"Die Testdaten wurden angefasst: {name}")
+
+    __len__ = __getitem__ = __iter__ = __array__ = lambda self, *_: self.touched
+
+
+def test_training_sieht_die_testdaten_nie(small):
+    with pytest.raises(AssertionError, match="angefasst"):
+        len(Untouchable())
+    guarded = dataclasses.replace(
+        small,
+        train_images=small.train_images[:60],
+        train_labels=small.train_labels[:60],
+        test_images=Untouchable(),
+        test_labels=Untouchable(),
+    )
+    run = training.ensure_run("sauber", TINY, guarded)
+    assert run.settings["n_train"] == 60
+
+
+def test_validierung_kommt_aus_train_und_nicht_ins_training(small, monkeypatch):
+    """Kein Bild ist zugleich Trainings- und Validierungsbild."""
+    seen = {}
+
+    class Stop(Exception):
+        pass
+
+    def fit(self, x, y, validation_data, **_):
+        seen.update(train=x, train_labels=y, validation=validation_data[0], validation_labels=validation_data[1])
+        raise Stop
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    with pytest.raises(Stop):
+        train(small.train_images[:100], small.train_labels[:100], TINY)
+    assert len(seen["train"]) == 90 and len(seen["validation"]) == 10
+    together = {part.tobytes() for part in seen["train"]} & {part.tobytes() for part in seen["validation"]}
+    assert not together
+    labels = np.concatenate([seen["train_labels"], seen["validation_labels"]])
+    np.testing.assert_array_equal(np.sort(labels), np.sort(small.train_labels[:100]))
+
+
+def test_neu_gewuerfelte_schichten(small_vgg16):
+    before = [value.copy() for value in small_vgg16.get_weights()]
+    copy = training.randomize_down_to(small_vgg16, "block5_conv1", seed=1)
+    for layer in small_vgg16.layers:
+        for old, new in zip(layer.get_weights(), copy.get_layer(layer.name).get_weights(), strict=True):
+            changed = layer.name.startswith("block5") or layer.name == "logits"
+            assert np.array_equal(old, new) == (not changed or not old.any()), layer.name
+            if changed and old.size > 1000:
+                assert new.std() == pytest.approx(old.std(), rel=0.1)
+    for old, new in zip(before, small_vgg16.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    with pytest.raises(CourseError, match="„block9“.*block5_conv3"):
+        training.randomize_down_to(small_vgg16, "block9")
+
+
+# --- Auswerten ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def evaluation():
+    rng = np.random.default_rng(5)
+    logits = rng.normal(size=(500, 10)) * 3
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.where(rng.random(500) < 0.6, probabilities.argmax(axis=1), rng.integers(10, size=500))
+    return Evaluation(probabilities, labels, probabilities.argmax(axis=1))
+
+
+def test_trefferquote_und_konfusion_wie_sklearn(evaluation):
+    assert evaluation.accuracy == pytest.approx(accuracy_score(evaluation.labels, evaluation.predictions))
+    expected = confusion_matrix(evaluation.labels, evaluation.predictions, labels=range(10))
+    np.testing.assert_array_equal(evaluation.confusion, expected)
+    assert 0.5 < evaluation.accuracy < 0.8
+
+
+def test_kalibrierungsfehler_wie_von_hand(evaluation):
+    total = 0.0
+    for b in range(10):
+        rows = [
+            i
+            for i, p in enumerate(evaluation.probabilities.max(axis=1))
+            if b / 10 <= p < (b + 1) / 10 or (b == 9 and p == 1)
+        ]
+        if rows:
+            right = sum(evaluation.predictions[i] == evaluation.labels[i] for i in rows) / len(rows)
+            sure = sum(evaluation.probabilities[i].max() for i in rows) / len(rows)
+            total += len(rows) / 500 * abs(right - sure)
+    assert evaluation.calibration_error == pytest.approx(total)
+    assert total > 0.01
+
+
+def test_kalibrierungsfehler_an_den_enden():
+    sure = np.eye(10)[np.zeros(4, int)]
+    zeros = np.zeros(4, int)
+    assert Evaluation(sure, zeros, zeros).calibration_error == 0
+    assert Evaluation(sure, zeros + 1, zeros).calibration_error == 1
+
+
+def test_schlimmste_fehler(evaluation):
+    rows = evaluation.worst_mistakes(7)
+    assert len(rows) == 7
+    assert (evaluation.predictions[rows] != evaluation.labels[rows]).all()
+    confidence = evaluation.probabilities[rows].max(axis=1)
+    assert (np.diff(confidence) <= 0).all()
+    wrong = evaluation.predictions != evaluation.labels
+    assert confidence[0] == evaluation.probabilities[wrong].max()
+    assert len(evaluation.worst_mistakes(10_000)) == wrong.sum()
+    perfect = Evaluation(evaluation.probabilities, evaluation.predictions, evaluation.predictions)
+    assert len(perfect.worst_mistakes()) == 0 and perfect.accuracy == 1
+
+
+def test_beispielbilder(evaluation):
+    rows = training.example_rows(evaluation)
+    np.testing.assert_array_equal(evaluation.labels[rows], np.arange(10))
+    np.testing.assert_array_equal(evaluation.predictions[rows], np.arange(10))
+    for label, row in enumerate(rows):
+        right = (evaluation.labels == label) & (evaluation.predictions == label)
+        assert row == np.flatnonzero(right)[0]
+    never_right = Evaluation(evaluation.probabilities, evaluation.labels, (evaluation.labels + 1) % 10)
+    np.testing.assert_array_equal(never_right.labels[training.example_rows(never_right)], np.arange(10))
+
+
+# --- Nachholen ------------------------------------------------------------------------------------------------------
+
+
+def test_ensure_data_sagt_bescheid_und_erzeugt(ausgabe, capsys):
+    made = training.ensure_data(TINY, seed=2)
+    assert "noch keine Bilder" in capsys.readouterr().out
+    assert len(made.train_labels) == 60 and len(made.test_labels) == 20
+    assert read_json(ausgabe / "daten" / "herkunft.json")["n_train"] == 60
+    again = training.ensure_data(TINY, seed=2)
+    assert capsys.readouterr().out == "", "sind die Bilder da, wird nichts gesagt"
+    np.testing.assert_array_equal(again.train_images, made.train_images)
+
+
+def test_ensure_poisoned(dataset, ausgabe):
+    part = subset(dataset, 60, 20)
+    twin, mark = training.ensure_poisoned(part, seed=3)
+    np.testing.assert_array_equal(twin.train_images, poison(part, Watermark(), 3).train_images)
+    assert mark == Watermark()
+    chosen = Watermark(label=7, size=3, top=2, left=2, strength=0.5, share=0.5)
+    stored, _ = generate("beispiel", n_train=60, n_test=20, watermark=chosen)
+    twin, mark = training.ensure_poisoned(part)
+    assert mark == chosen, "liegt ein vergifteter Ordner da, gilt dessen Wasserzeichen"
+    np.testing.assert_array_equal(twin.train_images, stored.train_images)
+    np.testing.assert_array_equal(twin.mask, chosen.mask)
+
+
+def test_ensure_run_sagt_bescheid_trainiert_und_speichert(dataset, ausgabe, capsys):
+    part = subset(dataset, 60, 20)
+    profile = dataclasses.replace(TINY, epochs=2, twin_epochs=1)
+    run = training.ensure_run(training.POISONED, profile, part)
+    out = capsys.readouterr().out
+    assert "noch kein Modell „vergiftet“" in out and "Epoche 1 von 1" in out
+    assert len(run.history) == 1 and run.settings["daten"] == part.source
+    assert load_run("vergiftet") is not None and load_run("sauber") is None
+    again = training.ensure_run(training.POISONED, profile, part)
+    assert capsys.readouterr().out == ""
+    for old, new in zip(run.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
