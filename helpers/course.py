@@ -18,10 +18,24 @@ from helpers.basics import (
     read_json,
     record,
 )
-from helpers.doctor import PACKAGES
 from helpers.notebooks import CELL_TIMEOUT_S, choose, code_cells, declared_parameters, execute, read_notebook
 from helpers.report import as_dict, build_report, is_number, write_page
 
+# Was der Bericht an Versionen nennt: die Pakete, mit denen der Kurs arbeitet.
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tf-keras",
+    "tf-keras-vis",
+    "innvestigate",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "jupyterlab",
+    "ipywidgets",
+    "papermill",
+    "nbval",
+)
 # Die Zeitgrenze je Zelle in Sekunden; „voll“ trainiert ohne GPU auch einmal einen halben Tag.
 TIMEOUT_S = {"schnell": CELL_TIMEOUT_S, "voll": 12 * 3600}
 

@@ -46,6 +46,17 @@ def _checked_classes(classes, count: int, outputs: int) -> np.ndarray:
     return classes.astype(int)
 
 
+def _checked_inputs(inputs, shape: tuple, method: str) -> np.ndarray:
+    """Eingaben als float32 (n, *shape); rohe Bilder oder ein einzelnes Bild werden mit einem Satz abgewiesen."""
+    inputs = np.asarray(inputs, dtype=np.float32)
+    if inputs.shape[1:] != shape:
+        raise CourseError(
+            f"{method} erwartet vorverarbeitete Bilder der Form (n, {', '.join(map(str, shape))}), bekam aber "
+            f"{inputs.shape}: Rufen Sie zuerst preprocess auf."
+        )
+    return inputs
+
+
 def grad_cam(
     model: keras.Model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 64, normalize: bool = True
 ) -> np.ndarray:
@@ -63,7 +74,7 @@ def grad_cam(
         float32, (n, h, b), Werte ≥ 0; mit ``normalize`` höchstens 1.
 
     Raises:
-        CourseError: bei unbekannter Schicht oder unpassenden Klassen.
+        CourseError: bei unbekannter Schicht, Bildern falscher Form oder unpassenden Klassen.
     """
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.utils.scores import CategoricalScore
@@ -71,6 +82,7 @@ def grad_cam(
     names = [each.name for each in model.layers if isinstance(each, keras.layers.Conv2D)]
     if layer not in names:
         raise CourseError(f"Die Faltungsschicht „{layer}“ gibt es nicht: Wählen Sie eine aus {', '.join(names)}.")
+    inputs = _checked_inputs(inputs, tuple(model.inputs[0].shape[1:]), "Grad-CAM")
     classes = _checked_classes(classes, len(inputs), model.outputs[0].shape[-1])
     explainer = Gradcam(model, clone=False)
     maps = [np.empty((0, *inputs.shape[1:3]), dtype=np.float32)]
@@ -177,9 +189,10 @@ class LRP:
             self._session = tf.compat.v1.Session(graph=graph)
             with self._session.as_default():
                 twin = _legacy_twin(model, tf_keras)
+                # Zweimal: Manche Regeln lesen die Gewichte beim Bau, und das Anlegen der Variablen überschreibt sie.
+                twin.set_weights(weights)
                 analyzer = innvestigate.create_analyzer(rule, twin, neuron_selection_mode="index", **options)
                 analyzer.create_analyzer_model()
-                # Reihenfolge zählt: erst alle Variablen anlegen, dann die gelernten Werte hineinschreiben.
                 self._session.run(tf.compat.v1.global_variables_initializer())
                 twin.set_weights(weights)
             self._images, self._selection = analyzer._analyzer_model.inputs
@@ -197,6 +210,10 @@ class LRP:
         # Graphen verweisen auf sich selbst: Ohne Aufräumen blieben die Gewichte liegen, bis Python es irgendwann tut.
         gc.collect()
 
+    def _check_open(self) -> None:
+        if self._session is None:
+            raise CourseError("Dieses LRP-Objekt ist schon geschlossen: Legen Sie mit LRP(model, rule) ein neues an.")
+
     def __enter__(self):
         return self
 
@@ -205,8 +222,11 @@ class LRP:
 
     def logits(self, inputs, batch_size: int = 64) -> np.ndarray:
         """Logits (n, 10) des tf_keras-Zwillings, zum Vergleich mit dem Keras-3-Modell."""
+        self._check_open()
+        inputs = _checked_inputs(inputs, self._shape, "LRP")
         parts = [inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size)]
-        return np.concatenate([self._session.run(self._twin_logits, {self._twin_input: part}) for part in parts])
+        outputs = [self._session.run(self._twin_logits, {self._twin_input: part}) for part in parts]
+        return np.concatenate([np.empty((0, self._outputs), np.float32), *outputs])
 
     def relevance(self, inputs, classes, batch_size: int = 16, sum_channels: bool = True) -> np.ndarray:
         """Relevanz jedes Eingabepixels für die gefragte Klasse.
@@ -223,12 +243,8 @@ class LRP:
         Raises:
             CourseError: bei Bildern falscher Form oder unpassenden Klassen.
         """
-        inputs = np.asarray(inputs, dtype=np.float32)
-        if inputs.shape[1:] != self._shape:
-            raise CourseError(
-                f"LRP erwartet vorverarbeitete Bilder der Form (n, {', '.join(map(str, self._shape))}), bekam aber "
-                f"{inputs.shape}: Rufen Sie zuerst preprocess auf."
-            )
+        self._check_open()
+        inputs = _checked_inputs(inputs, self._shape, "LRP")
         classes = _checked_classes(classes, len(inputs), self._outputs)
         maps = [np.empty((0, *self._shape), dtype=np.float32)]
         for start in progress(range(0, len(inputs), batch_size), text=LRP_RULES.get(self.rule, "LRP"), unit="Stapel"):

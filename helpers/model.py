@@ -149,7 +149,7 @@ def predict_logits(model: keras.Model, images, batch_size: int = 64) -> np.ndarr
     size = model.input.shape[1]
     batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     outputs = [keras.ops.convert_to_numpy(model.predict_on_batch(preprocess(batch, size))) for batch in batches]
-    return np.concatenate(outputs)
+    return np.concatenate([np.empty((0, model.output.shape[-1]), np.float32), *outputs])
 
 
 def softmax(logits) -> np.ndarray:

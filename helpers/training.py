@@ -340,7 +340,7 @@ def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark
     """Der vergiftete Zwilling aus ``ausgabe/daten_vergiftet``; fehlt er, entsteht er aus ``dataset``."""
     folder = output_dir() / "daten_vergiftet"
     note = read_json(folder / PROVENANCE)
-    if note is None:
+    if note is None or "wasserzeichen" not in note:
         watermark = Watermark()
         return poison(dataset, watermark, seed), watermark
     return read_tree(folder), Watermark(**note["wasserzeichen"])

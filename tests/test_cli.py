@@ -120,6 +120,7 @@ def test_kursfehler_und_strg_c(monkeypatch, capsys):
     assert "Strg+C" in err and "Traceback" not in err
 
 
+@pytest.mark.langsam
 def test_strg_c_waehrend_des_trainings(tmp_path):
     """Ein echtes Signal mitten in der Rechnung: Exit-Code 130, ein Satz, kein halbes Modell."""
     environment = {**os.environ, "KURS_AUSGABE": str(tmp_path / "a")}

@@ -376,6 +376,25 @@ def test_close_gibt_den_speicher_frei():
     assert grown < weights, "vier geschlossene Analyzer dürfen nichts behalten"
 
 
+@pytest.mark.parametrize("call", ["relevance", "logits"])
+def test_nach_close_ein_satz(cnn, pictures, call):
+    lrp = LRP(cnn, "lrp.z")
+    lrp.close()
+    with pytest.raises(CourseError, match="schon geschlossen: Legen Sie"):
+        getattr(lrp, call)(pictures, *([0] if call == "relevance" else []))
+
+
+def test_grad_cam_weist_rohe_bilder_ab(small_vgg16, dataset):
+    with pytest.raises(CourseError, match="Grad-CAM erwartet vorverarbeitete Bilder"):
+        grad_cam(small_vgg16, dataset.test_images[:2], [0, 1])
+
+
+def test_keine_bilder_keine_logits(small_vgg16, cnn, pictures):
+    assert predict_logits(small_vgg16, np.empty((0, 28, 28), np.uint8)).shape == (0, 10)
+    with LRP(cnn, "lrp.z") as lrp:
+        assert lrp.logits(pictures[:0]).shape == (0, 10)
+
+
 def test_regeln_heissen_in_bildern_lesbar():
     assert len(set(LRP_RULES.values())) == len(LRP_RULES)
     assert all("lrp." not in name for name in LRP_RULES.values())
