@@ -18,24 +18,10 @@ from helpers.basics import (
     read_json,
     record,
 )
+from helpers.doctor import MAIN_PACKAGES
 from helpers.notebooks import CELL_TIMEOUT_S, choose, code_cells, declared_parameters, execute, read_notebook
 from helpers.report import as_dict, build_report, is_number, write_page
 
-# Was der Bericht an Versionen nennt: die Pakete, mit denen der Kurs arbeitet.
-PACKAGES = (
-    "tensorflow",
-    "keras",
-    "tf-keras",
-    "tf-keras-vis",
-    "innvestigate",
-    "numpy",
-    "pandas",
-    "matplotlib",
-    "jupyterlab",
-    "ipywidgets",
-    "papermill",
-    "nbval",
-)
 # Die Zeitgrenze je Zelle in Sekunden; „voll“ trainiert ohne GPU auch einmal einen halben Tag.
 TIMEOUT_S = {"schnell": CELL_TIMEOUT_S, "voll": 12 * 3600}
 
@@ -213,7 +199,7 @@ def memory_mb() -> int:
 def package_versions() -> dict[str, str]:
     """Versionen von Python und den Paketen des Kurses; nicht installierte fehlen."""
     versions = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in MAIN_PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -30,8 +30,8 @@ from helpers.basics import (
 
 LOCKFILE = ROOT / "requirements.txt"
 SAMPLE = INPUT / "fashion-mnist"
-# Die direkten Abhängigkeiten aus pyproject.toml (ohne pip); alles Weitere hängt daran.
-PACKAGES = (
+# Womit der Kurs arbeitet; diese Versionen nennt auch der Bericht.
+MAIN_PACKAGES = (
     "tensorflow",
     "keras",
     "tf-keras",
@@ -39,18 +39,21 @@ PACKAGES = (
     "innvestigate",
     "numpy",
     "pandas",
-    "scipy",
-    "scikit-learn",
     "matplotlib",
-    "pillow",
     "jupyterlab",
-    "ipykernel",
     "ipywidgets",
     "papermill",
+    "nbval",
+)
+# Die direkten Abhängigkeiten aus pyproject.toml (ohne pip); alles Weitere hängt daran.
+PACKAGES = MAIN_PACKAGES + (
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "ipykernel",
     "nbclient",
     "nbconvert",
     "nbformat",
-    "nbval",
     "jinja2",
     "beautifulsoup4",
     "latex2mathml",

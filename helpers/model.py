@@ -6,7 +6,6 @@ arXiv 1409.1556.
 """
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -216,8 +215,3 @@ def load_run(name: str) -> Run | None:
             "diesen Ordner und führen Sie 03_Training noch einmal aus."
         ) from None
     return Run(model, history, settings)
-
-
-def backend() -> str:
-    """Name der Rechenbibliothek unter Keras: "tensorflow", "jax" oder "torch"."""
-    return os.environ.get("KERAS_BACKEND", keras.backend.backend())

@@ -436,24 +436,6 @@ def receptive_fields(image, fields: dict, title: str = "Wie viel vom Bild sieht 
     return figure
 
 
-def grouped_bars(series: dict, ylabel: str, title: str, digits: int = 0):
-    """Balkengruppen mit Zahlen darüber; ``series``: dict Reihe → (dict Name → Zahl), überall dieselben Namen."""
-    names = list(next(iter(series.values())))
-    figure, ax = plt.subplots(figsize=(max(5.0, 1.4 * len(names)), 3.4), layout="constrained")
-    width = 0.8 / len(series)
-    for number, (label, values) in enumerate(series.items()):
-        places = np.arange(len(names)) + (number - (len(series) - 1) / 2) * width
-        drawn = ax.bar(places, list(values.values()), width * 0.92, label=label)
-        ax.bar_label(drawn, [german(float(v), digits) for v in values.values()], padding=2, fontsize=8)
-    ax.set_xticks(range(len(names)), names)
-    ax.set(ylabel=ylabel, title=title)
-    german_axis(ax.yaxis, digits)
-    ax.grid(axis="x", visible=False)
-    ax.margins(y=0.15)
-    ax.legend()
-    return figure
-
-
 def heatmap_steps(images, coarse, fine, title: str = "Von der groben Karte zur Überlagerung"):
     """Drei Zeilen je Bild: Rohbild, grobe Grad-CAM-Karte (h', b'), auf Bildgröße vergrößerte Karte (h, b)."""
     figure, axes = _grid(3, len(images), width=1.5, height=1.5)

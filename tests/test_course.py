@@ -20,7 +20,7 @@ from notebook_factory import write_small_notebook
 
 from helpers import course
 from helpers.basics import ROOT, CourseError, read_json, write_json
-from helpers.course import PACKAGES, MemoryWatch, package_versions, parse_value, run_course
+from helpers.course import MAIN_PACKAGES, MemoryWatch, package_versions, parse_value, run_course
 from helpers.notebooks import read_notebook
 
 START = "import json, os, pathlib, sys\nfolder = pathlib.Path(os.environ['KURS_AUSGABE'])"
@@ -205,8 +205,8 @@ def test_memory_of_child_processes_counts():
 
 def test_versions_name_every_package_and_each_is_declared():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    assert set(PACKAGES) <= {re.split(r"[<>=\[; ]", line)[0] for line in declared} | {"numpy"}
-    assert set(package_versions()) == {"python", *PACKAGES}
+    assert set(MAIN_PACKAGES) <= {re.split(r"[<>=\[; ]", line)[0] for line in declared} | {"numpy"}
+    assert set(package_versions()) == {"python", *MAIN_PACKAGES}
 
 
 def start_endless(make_notebook, **options):

@@ -87,11 +87,6 @@ CALLS = {
     "receptive_fields": [
         lambda: plots.receptive_fields(CAMS[0] * 255, {"block1_conv1": 3, "block3_conv3": 40, "block5_conv3": 196})
     ],
-    "grouped_bars": [
-        lambda: plots.grouped_bars(
-            {"sauber": dict.fromkeys("abc", 3.0), "vergiftet": dict.fromkeys("abc", 5.0)}, "y", "t"
-        )
-    ],
     "heatmap_steps": [lambda: plots.heatmap_steps(PICTURES[:6], RNG.random((6, 4, 4)), CAMS[:6])],
     "mistakes": [lambda: plots.mistakes(PICTURES[:6], CAMS[:6], CAMS[:6], EVALUATION, range(6))],
     "mean_cams": [lambda: plots.mean_cams({"sauber": CAMS, "vergiftet": CAMS})],
