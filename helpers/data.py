@@ -663,8 +663,8 @@ def make_sample(source: Path = DEBIAN_FOLDER, target: Path = SAMPLE, n_train: in
     for name, values in zip(IDX_MD5, parts, strict=True):
         header = struct.pack(f">{1 + values.ndim}I", 0x0800 + values.ndim, *values.shape)
         path = target / f"{name}.gz"
-        # mtime=0: Die Datei hängt nur vom Inhalt ab, nicht vom Tag.
-        path.write_bytes(gzip.compress(header + values.tobytes(), 9, mtime=0))
+        # zlib schreibt selbst einen gzip-Kopf ohne Name und Datum; der von gzip.compress hängt von Pythons Version ab.
+        path.write_bytes(zlib.compress(header + values.tobytes(), 9, wbits=31))
         sums.append(f"{sha256(path)}  {path.name}\n")
     (target / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
     return target
