@@ -189,10 +189,10 @@ class LRP:
             self._session = tf.compat.v1.Session(graph=graph)
             with self._session.as_default():
                 twin = _legacy_twin(model, tf_keras)
-                # Zweimal: Manche Regeln lesen die Gewichte beim Bau, und das Anlegen der Variablen überschreibt sie.
-                twin.set_weights(weights)
                 analyzer = innvestigate.create_analyzer(rule, twin, neuron_selection_mode="index", **options)
                 analyzer.create_analyzer_model()
+                # Erst Variablen anlegen, dann die gelernten Werte hineinschreiben: Andersherum wären sie überschrieben.
+                # Die Regeln lesen die Variablen erst beim Rechnen.
                 self._session.run(tf.compat.v1.global_variables_initializer())
                 twin.set_weights(weights)
             self._images, self._selection = analyzer._analyzer_model.inputs
