@@ -71,7 +71,11 @@ def build_parser() -> argparse.ArgumentParser:
     weights = ("beiliegend", "keras")
     cnn.add_argument("--gewichte", default="beiliegend", choices=weights, help="aus input/ oder von Keras aus dem Netz")
     cnn.add_argument("--epochen", type=int, help="statt der Epochen des Profils")
+    cnn.add_argument("--geraete", type=int, help="so viele GPUs (oder gedachte CPU-Geräte) lernen gleichzeitig")
     cnn.add_argument("--bildgroesse", type=int, help="Kantenlänge der Netzeingabe in Pixeln, mindestens 32")
+
+    auswerten = commands.add_parser("auswerten", help="das Kursmodell auf den Testbildern auswerten")
+    auswerten.add_argument("--eingabe", default="auto", help="wie bei „daten“")
 
     kurs = commands.add_parser("kurs", help="alle Notebooks ausführen und den Bericht schreiben")
     _profile_options(kurs)
@@ -89,6 +93,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     stichprobe = commands.add_parser("stichprobe", help="die mitgelieferte Stichprobe neu schneiden")
     stichprobe.add_argument("--eingabe", help="Ordner der vier idx-Dateien (sonst Debians Paket)")
+
+    kursmodell = commands.add_parser("kursmodell", help="das Training „sauber“ (Profil voll) als Kursmodell ablegen")
+    kursmodell.add_argument("--eingabe", default="auto", help="Testbilder, wie bei „daten“")
+
+    benchmark = commands.add_parser("benchmark", help="Tempo im Vergleich mit anderen Bibliotheken messen")
+    parts = ("gradcam", "lrp", "training", "wachstum")
+    benchmark.add_argument("--teile", nargs="+", metavar="TEIL", choices=parts, help=f"nur diese: {', '.join(parts)}")
+    benchmark.add_argument("--groessen", nargs="+", type=int, default=[64, 224], help="Kantenlängen in Pixeln")
+    benchmark.add_argument("--wiederholungen", type=int, default=5, help="Messungen je Zeile (Median)")
     return parser
 
 
@@ -107,7 +120,7 @@ def _daten(options) -> int:
 
 
 def _cnn(options) -> int:
-    from helpers.training import run_cnn
+    from helpers.cnn import run_cnn
 
     run_cnn(
         options.profil,
@@ -118,8 +131,36 @@ def _cnn(options) -> int:
         n_test=options.n_test,
         epochs=options.epochen,
         image_size=options.bildgroesse,
+        devices=options.geraete,
     )
     return 0
+
+
+def _auswerten(options) -> int:
+    from helpers.cnn import evaluate_course_model
+
+    evaluate_course_model(options.eingabe)
+    return 0
+
+
+def _kursmodell(options) -> int:
+    from helpers.course_model import publish
+
+    publish(options.eingabe)
+    return 0
+
+
+def _benchmark(options) -> int:
+    import subprocess
+
+    from helpers.basics import ROOT
+
+    program = ROOT / "tests" / "benchmark" / "run.py"
+    command = [sys.executable, str(program), "--wiederholungen", str(options.wiederholungen)]
+    command += ["--groessen", *map(str, options.groessen)]
+    if options.teile:
+        command += ["--teile", *options.teile]
+    return subprocess.call(command)
 
 
 def _kurs(options) -> int:
@@ -176,6 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
     commands = {
         "daten": _daten,
         "cnn": _cnn,
+        "auswerten": _auswerten,
+        "kursmodell": _kursmodell,
+        "benchmark": _benchmark,
         "kurs": _kurs,
         "doctor": _doctor,
         "ableiten": _ableiten,

@@ -16,6 +16,9 @@ SOLUTIONS = ROOT / "solutions"
 
 VGG16_WEIGHTS = INPUT / "vgg16_imagenet_notop_fp16.h5"
 VGG16_SHA256 = "bdc8356af296e4bc934588c6ea88645714b8b1a88c56ef65150fbcbfe7d26b0d"
+# Das mitgelieferte, fertig trainierte Modell und sein Steckbrief.
+COURSE_MODEL = INPUT / "kursmodell.h5"
+COURSE_MODEL_CARD = INPUT / "kursmodell.json"
 
 KERNEL_NAME = "traue-keinem-cnn"
 KERNEL_TITLE = "Traue keinem CNN"

@@ -19,6 +19,7 @@ from helpers.basics import (
     atomic_file,
     display_path,
     output_dir,
+    progress,
     quiet_stderr,
     read_json,
     sha256,
@@ -62,6 +63,24 @@ def preprocess(images, size: int = IMAGE_SIZE) -> np.ndarray:
     rgb = np.repeat(images[..., None], 3, axis=-1)
     large = keras.ops.image.resize(rgb, (size, size), interpolation="bilinear", data_format="channels_last")
     return keras.applications.vgg16.preprocess_input(keras.ops.convert_to_numpy(large), data_format="channels_last")
+
+
+class Preprocess(keras.layers.Layer):
+    """``preprocess`` als Schicht: (n, 28, 28), uint8 → (n, size, size, 3), float32. So vergrößert das Rechengerät."""
+
+    def __init__(self, size: int, **options):
+        super().__init__(**options)
+        self._size = size
+
+    def call(self, images):
+        gray = keras.ops.cast(images, "float32")[..., None]
+        large = keras.ops.image.resize(
+            gray, (self._size, self._size), interpolation="bilinear", data_format="channels_last"
+        )
+        return keras.ops.repeat(large, 3, axis=-1) - keras.ops.convert_to_tensor(IMAGENET_MEAN_BGR, "float32")
+
+    def compute_output_shape(self, shape):
+        return (shape[0], self._size, self._size, 3)
 
 
 def enlarge_mask(mask, size: int = IMAGE_SIZE) -> np.ndarray:
@@ -143,12 +162,33 @@ def split_model(model: keras.Model, at: str | None = "block4_pool") -> tuple[ker
     return stem, keras.Model(inputs, x, name="rest")
 
 
+def resize_head(weights: list[np.ndarray], model: keras.Model) -> list[np.ndarray]:
+    """Passt die Gewichte eines gleich gebauten Netzes für andere Bildgrößen an ``model`` an.
+
+    Nur der Kopf hängt von der Bildgröße ab: Er sieht die letzte Merkmalskarte (h, b, 512). Neue Stellen bekommen den
+    Mittelwert der alten, so verteilt, dass eine gleichmäßige Karte denselben Logit ergibt.
+
+    Args:
+        weights: wie ``get_weights`` sie liefert; die letzten beiden sind Gewichte (h·b·512, 10) und Schwellen (10,).
+    """
+    kernel, bias = weights[-2:]
+    target = model.get_layer("logits").kernel.shape
+    if kernel.shape != tuple(target):
+        channels = model.get_layer("flatten").input.shape[-1]
+        per_channel = kernel.reshape(-1, channels, kernel.shape[-1]).sum(axis=0)
+        places = target[0] // channels
+        kernel = np.tile(per_channel / places, (places, 1))
+    return [*weights[:-2], kernel, bias]
+
+
 def predict_logits(model: keras.Model, images, batch_size: int = 64) -> np.ndarray:
     """Logits (float32, (n, 10)) zu Graustufenbildern (uint8, (n, 28, 28)); vorverarbeitet wird stapelweise."""
     size = model.input.shape[1]
-    batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-    outputs = [keras.ops.convert_to_numpy(model.predict_on_batch(preprocess(batch, size))) for batch in batches]
-    return np.concatenate([np.empty((0, model.output.shape[-1]), np.float32), *outputs])
+    logits = np.empty((len(images), model.output.shape[-1]), np.float32)
+    for start in progress(range(0, len(images), batch_size), text="Vorhersage", unit="Stapel"):
+        part = slice(start, start + batch_size)
+        logits[part] = keras.ops.convert_to_numpy(model.predict_on_batch(preprocess(images[part], size)))
+    return logits
 
 
 def softmax(logits) -> np.ndarray:

@@ -151,6 +151,26 @@ def lines(curves: dict, xlabel: str, ylabel: str, title: str, x=None, digits: in
     return figure
 
 
+def growth(counts, seconds: dict, sizes, milliseconds: dict, title: str = "Wie die Rechenzeit wächst"):
+    """Links Sekunden gegen die Zahl der Bilder, rechts Millisekunden je Bild gegen die Kantenlänge.
+
+    Args:
+        counts, sizes: Zahl der Bilder, Kantenlängen in Pixeln.
+        seconds, milliseconds: dict Verfahren → Zeiten dazu.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    panels = ((counts, seconds, "Zahl der Bilder (64 × 64)", "s"), (sizes, milliseconds, "Kantenlänge (Pixel)", "ms"))
+    for ax, (places, curves, xlabel, unit) in zip(axes, panels, strict=True):
+        for (name, values), style in zip(curves.items(), ("-o", "--s", "-.^", ":v"), strict=False):
+            ax.plot(places, values, style, label=name)
+        ax.set(xlabel=xlabel, xticks=list(places), ylim=(0, None))
+        german_axis(ax.yaxis, 0 if max(map(max, curves.values())) > 5 else 1)
+        ax.set_ylabel("Sekunden" if unit == "s" else "Millisekunden je Bild")
+        ax.legend()
+    figure.suptitle(title)
+    return figure
+
+
 def learning_curves(histories: dict, title: str = "Lernkurven"):
     """Verlust und Trefferquote je Epoche; ``histories``: dict Name → Zeilen aus ``Run.history``."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")

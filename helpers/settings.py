@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 
 from helpers.basics import CourseError
 
+# VGG16 halbiert die Bilder fünfmal: 32 × 32 ist die kleinste Größe.
+SMALL_SIZE = 32
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -15,8 +18,13 @@ class Profile:
         image_size: Kantenlänge der Netzeingabe in Pixeln.
         frozen_until: letzte Schicht des festen Stamms; None trainiert das ganze Netz.
         epochs, twin_epochs: Epochen für das saubere Modell und den vergifteten Zwilling.
+        small_epochs: Epochen vorweg mit kleinen Bildern (``SMALL_SIZE``), nur ohne festen Stamm.
         batch_size: Bilder je Trainingsschritt.
-        learning_rate: höchste Schrittweite von Adam.
+        learning_rate: höchste Schrittweite von AdamW.
+        weight_decay: Gewichtsabnahme von AdamW.
+        patience: so viele Epochen ohne bessere Validierung, dann ist Schluss, und die beste Epoche zählt; None: nie.
+        precision: Rechengenauigkeit ohne festen Stamm: „auto“ (bfloat16, wo es schneller ist), „float32“, „bfloat16“.
+        devices: so viele Geräte lernen gleichzeitig (datenparallel).
     """
 
     name: str
@@ -26,8 +34,13 @@ class Profile:
     frozen_until: str | None = "block4_pool"
     epochs: int = 6
     twin_epochs: int = 4
+    small_epochs: int = 0
     batch_size: int = 32
     learning_rate: float = 2e-4
+    weight_decay: float = 0.0
+    patience: int | None = None
+    precision: str = "auto"
+    devices: int = 1
 
 
 PROFILES = {
@@ -37,9 +50,12 @@ PROFILES = {
         n_train=None,
         n_test=None,
         frozen_until=None,
-        epochs=12,
-        twin_epochs=6,
-        batch_size=128,
+        epochs=3,
+        twin_epochs=3,
+        small_epochs=6,
+        batch_size=64,
+        weight_decay=1e-4,
+        patience=3,
     ),
 }
 
@@ -53,8 +69,8 @@ def get_profile(name: str, **changes) -> Profile:
     if name not in PROFILES:
         raise CourseError(f"Das Profil „{name}“ gibt es nicht: Wählen Sie {' oder '.join(PROFILES)}.")
     profile = replace(PROFILES[name], **{key: value for key, value in changes.items() if value is not None})
-    if profile.epochs < 1 or profile.batch_size < 1:
-        raise CourseError("Epochen und Stapelgröße müssen mindestens 1 sein.")
-    if profile.image_size < 32:
+    if profile.epochs < 1 or profile.batch_size < 1 or profile.devices < 1:
+        raise CourseError("Epochen, Stapelgröße und Geräte müssen mindestens 1 sein.")
+    if profile.image_size < SMALL_SIZE:
         raise CourseError(f"VGG16 braucht Bilder ab 32 × 32 Pixel, nicht {profile.image_size}.")
     return profile

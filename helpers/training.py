@@ -1,10 +1,12 @@
-"""Training in zwei Schritten: Der feste Stamm von VGG16 rechnet einmal Merkmale aus, trainiert wird der Rest darauf.
+"""Training: der feste Stamm von VGG16 rechnet einmal Merkmale aus, oder das ganze Netz lernt, erst klein, dann groß.
 
 Wie ``helpers.model`` spricht das Modul nur Keras 3 und läuft mit TensorFlow, JAX und PyTorch.
 """
 
 import hashlib
+import json
 import time
+import zipfile
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,9 +20,8 @@ from helpers.basics import (
     output_dir,
     progress,
     read_json,
-    record,
-    write_json,
 )
+from helpers.course_model import load_course_model
 from helpers.data import (
     PROVENANCE,
     Dataset,
@@ -30,122 +31,96 @@ from helpers.data import (
     read_tree,
     validation_split,
 )
-from helpers.model import Run, build_vgg16, keras, load_run, predict_logits, preprocess, save_run, softmax, split_model
-from helpers.settings import PROFILES, Profile, get_profile  # noqa: F401 (Notebooks lesen sie hier)
+from helpers.devices import fast_bfloat16, has_gpu, own_share, parallel
+from helpers.features import extract_features
+from helpers.model import (
+    Preprocess,
+    Run,
+    build_vgg16,
+    keras,
+    load_run,
+    predict_logits,
+    resize_head,
+    save_run,
+    softmax,
+    split_model,
+)
+from helpers.settings import PROFILES, SMALL_SIZE, Profile, get_profile  # noqa: F401 (Notebooks lesen sie hier)
 
-CLEAN, POISONED = "sauber", "vergiftet"
+COURSE, CLEAN, POISONED = "kurs", "sauber", "vergiftet"
+MAX_SHIFT = 2
 
 
-# --- Merkmale -------------------------------------------------------------------------------------------------------
+# --- Stapel ---------------------------------------------------------------------------------------------------------
 
 
-def extract_features(stem: keras.Model, images, weights_key: str = "", batch_size: int = 64) -> np.ndarray:
-    """Rechnet den festen Stamm für jedes Bild genau einmal und merkt sich die Merkmale auf der Platte.
+class Batches(keras.utils.PyDataset):
+    """Eingaben und Klassen einer Epoche, stapelweise und gemischt.
 
-    Der Zwischenspeicher liegt in ``ausgabe/merkmale``, geordnet nach Stamm, Gewichten und Bildgröße, und erkennt jedes
-    Bild an seiner Prüfsumme: Vom vergifteten Zwilling werden deshalb nur die gezeichneten Bilder neu gerechnet. Eine
-    unterbrochene Rechnung hinterlässt nichts Halbes, beschädigte Dateien werden übergangen.
+    Was in einem Stapel steht, hängt nur von Startwert, Epoche und Stapelnummer ab: So lernt ein unterbrochenes Training
+    nach der Pause dasselbe wie eines ohne, und jedes Backend sieht dieselben Bilder. Lernen mehrere Maschinen
+    gemeinsam, bekommt jede ihren Teil jedes Stapels.
 
     Args:
-        stem: Stamm aus ``split_model``.
-        images: uint8, (n, 28, 28).
-        weights_key: woran man die Gewichte des Stamms erkennt.
-        batch_size: Bilder je Rechenschritt.
-
-    Returns:
-        float32, (n, h, b, Kanäle).
-    """
-    key = hashlib.sha256(f"{weights_key}|{stem.input.shape}|{stem.layers[-1].name}".encode())
-    for weight in stem.get_weights():
-        key.update(np.ascontiguousarray(weight))
-    folder = output_dir() / "merkmale" / key.hexdigest()[:12]
-    names = [hashlib.sha256(image.tobytes()).hexdigest()[:32] for image in images]
-    known = _cached_features(folder, set(names))
-    rows = {name: row for row, name in enumerate(names) if name not in known}
-    missing = list(rows.values())
-    features = np.empty((len(images), *stem.output.shape[1:]), dtype=np.float32)
-    for start in progress(range(0, len(missing), batch_size), text="Merkmale", unit="Stapel"):
-        part = missing[start : start + batch_size]
-        batch = preprocess(images[part], stem.input.shape[1])
-        features[part] = keras.ops.convert_to_numpy(stem.predict_on_batch(batch))
-    if missing:
-        _store_features(folder, list(rows), features[missing])
-    for row, name in enumerate(names):
-        if name in known:
-            chunk, position = known[name]
-            features[row] = chunk[position]
-        elif rows[name] != row:
-            features[row] = features[rows[name]]
-    return features
-
-
-def _cached_features(folder, wanted: set[str]) -> dict:
-    """Bildprüfsumme → (Feld auf der Platte, Zeile) für alle gewünschten Bilder, die schon gerechnet sind."""
-    known = {}
-    for path in sorted(folder.glob("*.npy")):
-        names = read_json(path.with_suffix(".json"), [])
-        try:
-            chunk = np.load(path, mmap_mode="r")
-        except (OSError, ValueError, EOFError):
-            continue
-        if len(chunk) == len(names):
-            known |= {name: (chunk, row) for row, name in enumerate(names) if name in wanted}
-    return known
-
-
-def _store_features(folder, names: list[str], features: np.ndarray) -> None:
-    path = folder / f"{hashlib.sha256(''.join(names).encode()).hexdigest()[:12]}.npy"
-    with atomic_file(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, features)
-    write_json(path.with_suffix(".json"), names)
-
-
-class ImageBatches(keras.utils.PyDataset):
-    """Vorverarbeitete Bilder stapelweise, für das Training des ganzen Netzes.
-
-    Jedes zweite Bild kommt gespiegelt: Ein Schuh, der nach links zeigt, bleibt ein Schuh. Auf den Kopf gestellt wird
-    nichts, denn so liegt kein Kleidungsstück im Datensatz.
+        inputs: Bilder (uint8, (n, 28, 28)) oder Merkmale (float32, (n, h, b, Kanäle)).
+        labels: Klassen (n,).
+        batch_size: Zahl der Eingaben je Stapel; ein unvollständiger letzter Stapel entfällt, außer es gibt nur ihn.
+        seed: Startwert.
+        augment: Bilder zufällig spiegeln und um bis zu ``MAX_SHIFT`` Pixel verschieben. Ein Schuh, der nach links
+            zeigt, bleibt ein Schuh; auf den Kopf gestellt wird nichts, denn so liegt kein Kleidungsstück im Datensatz.
+        epoch: Nummer der Epoche.
     """
 
-    def __init__(self, images, labels, size: int, batch_size: int, augment: bool, seed: int = 0):
+    def __init__(self, inputs, labels, batch_size: int, seed: int = 0, augment: bool = False, epoch: int = 0):
         super().__init__()
-        self._images, self._labels, self._size, self._batch_size = images, labels, size, batch_size
-        self._augment = augment
-        self._rng = np.random.default_rng(seed)
-        self._order = np.arange(len(images))
-        self.on_epoch_end()
+        self._inputs, self._labels, self._batch_size = inputs, np.asarray(labels, dtype=np.int32), batch_size
+        self._seed, self._augment, self._epoch = seed, augment, epoch
+        self._order = np.random.default_rng((seed, epoch)).permutation(len(self._labels))
 
     def __len__(self):
-        return -(-len(self._order) // self._batch_size)
+        return max(1, len(self._labels) // self._batch_size)
 
     def __getitem__(self, index):
         rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        images = self._images[rows]
+        inputs = self._inputs[rows]
         if self._augment:
-            mirrored = self._rng.random(len(rows)) < 0.5
-            images = np.where(mirrored[:, None, None], images[:, :, ::-1], images)
-        return preprocess(images, self._size), self._labels[rows]
-
-    def on_epoch_end(self):
-        if self._augment:
-            self._rng.shuffle(self._order)
+            inputs = mirror_and_shift(inputs, np.random.default_rng((self._seed, self._epoch, index)))
+        process, processes = own_share()
+        share = slice(process * len(rows) // processes, (process + 1) * len(rows) // processes)
+        return inputs[share], self._labels[rows][share]
 
 
-# --- Training -------------------------------------------------------------------------------------------------------
+def mirror_and_shift(images, rng: np.random.Generator) -> np.ndarray:
+    """Spiegelt jedes zweite Bild (n, h, b) an der Senkrechten und verschiebt jedes um bis zu zwei Pixel auf Schwarz."""
+    count, height, width = images.shape
+    mirrored = rng.random(count) < 0.5
+    images = np.where(mirrored[:, None, None], images[:, :, ::-1], images)
+    padded = np.pad(images, ((0, 0), (MAX_SHIFT, MAX_SHIFT), (MAX_SHIFT, MAX_SHIFT)))
+    down, right = rng.integers(0, 2 * MAX_SHIFT + 1, size=(2, count, 1))
+    rows, columns = down + np.arange(height), right + np.arange(width)
+    return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+# --- Beobachten, sichern, steuern -----------------------------------------------------------------------------------
 
 
 class EpochReport(keras.callbacks.Callback):
-    """Ein Balken je Epoche im Terminal und überall eine deutsche Zeile mit Verlust, Trefferquote und Sekunden."""
+    """Ein Balken je Epoche im Terminal und überall eine deutsche Zeile mit Verlust, Trefferquote und Sekunden.
 
-    def __init__(self, epochs: int):
+    Args:
+        history: Verlauf, an den jede Epoche eine Zeile anhängt.
+        total: Zahl der Epochen in allen Abschnitten.
+        pixels: Kantenlänge der Netzeingabe in diesem Abschnitt.
+    """
+
+    def __init__(self, history: list[dict], total: int, pixels: int):
         super().__init__()
-        self.history = []
-        self._epochs = epochs
+        self._history, self._total, self._pixels = history, total, pixels
 
     def on_epoch_begin(self, epoch, logs=None):
         self._start = time.perf_counter()
         steps = self.params.get("steps")
-        self._bar = progress(total=steps, text=f"Epoche {epoch + 1}", unit="Schritte", leave=False)
+        self._bar = progress(total=steps, text=f"Epoche {len(self._history) + 1}", unit="Schritte", leave=False)
 
     def on_train_batch_end(self, batch, logs=None):
         self._bar.update()
@@ -153,28 +128,111 @@ class EpochReport(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self._bar.close()
         row = {
-            "epoche": epoch + 1,
+            "epoche": len(self._history) + 1,
             "verlust": float(logs["loss"]),
             "treffer": float(logs["accuracy"]),
             "val_verlust": float(logs["val_loss"]),
             "val_treffer": float(logs["val_accuracy"]),
             "sekunden": round(time.perf_counter() - self._start, 1),
+            "pixel": self._pixels,
         }
-        self.history.append(row)
+        self._history.append(row)
         print(
-            f"Epoche {epoch + 1} von {self._epochs}: Verlust {german(row['verlust'])}, "
+            f"Epoche {row['epoche']} von {self._total}: Verlust {german(row['verlust'])}, "
             f"Trefferquote {german(row['treffer'])}, Validierung {german(row['val_treffer'])} "
             f"({german(row['sekunden'], 1)} s)",
             flush=True,
         )
 
 
-def _schedule(peak: float, steps: int):
-    """Ein Sechstel der Schritte aufwärmen, dann im Kosinus auf null: so bleiben die ImageNet-Gewichte anfangs heil."""
-    warmup = max(1, steps // 6)
-    return keras.optimizers.schedules.CosineDecay(
-        peak / 30, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
-    )
+class Checkpoint(keras.callbacks.Callback):
+    """Sichert nach jeder Epoche den ganzen Stand; ein unterbrochenes Training setzt dort fort.
+
+    Die Datei enthält nur Zahlen und JSON, wird ganz oder gar nicht geschrieben und am Ende des Trainings gelöscht.
+
+    Args:
+        key: woran man dasselbe Training wiedererkennt (Daten, Einstellungen, Startwert).
+        patience: so viele Epochen ohne bessere Validierung, dann endet der Abschnitt; None: nie.
+    """
+
+    def __init__(self, key: str, history: list[dict], patience: int | None = None):
+        super().__init__()
+        self.path = output_dir() / "modelle" / "zwischenstand" / f"{key}.npz"
+        self.phase = 0
+        self.best: tuple[int, list] | None = None
+        self.history, self._patience = history, patience
+
+    def load(self) -> dict | None:
+        """Der gesicherte Stand, None ohne (lesbaren) Zwischenstand; füllt Verlauf und bestes Modell."""
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                state = json.loads(str(file["stand"]))
+                lists = {
+                    name: [file[f"{name}{i}"] for i in range(count)] for name, count in state.pop("anzahl").items()
+                }
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        self.history[:] = state["verlauf"]
+        self.phase = state["abschnitt"]
+        self.best = (state["beste_epoche"], lists["beste"]) if lists["beste"] else None
+        return {**state, **lists}
+
+    def on_epoch_end(self, epoch, logs=None):
+        rows = [row for row in self.history if row["pixel"] == self.history[-1]["pixel"]]
+        best_row = max(rows, key=lambda row: row["val_treffer"])
+        if self._patience is not None:
+            if best_row is self.history[-1]:
+                self.best = (best_row["epoche"], self.model.get_weights())
+            if self.history[-1]["epoche"] - best_row["epoche"] >= self._patience:
+                self.model.stop_training = True
+        self._save(epoch + 1, bool(self.model.stop_training))
+
+    def _save(self, epoch: int, finished: bool) -> None:
+        lists = {
+            "gewichte": self.model.get_weights(),
+            "optimierer": [keras.ops.convert_to_numpy(value) for value in self.model.optimizer.variables],
+            "beste": self.best[1] if self.best else [],
+        }
+        state = {
+            "abschnitt": self.phase,
+            "epoche": epoch,
+            "fertig": finished,
+            "verlauf": self.history,
+            "beste_epoche": self.best[0] if self.best else None,
+            "anzahl": {name: len(values) for name, values in lists.items()},
+        }
+        arrays = {f"{name}{i}": value for name, values in lists.items() for i, value in enumerate(values)}
+        with atomic_file(self.path) as temporary:
+            np.savez(temporary, stand=np.array(json.dumps(state)), **arrays)
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Schrittweite: aufwärmen, dann ein Kosinusbogen über alle Abschnitte auf null.
+
+    Das Aufwärmen hält die ImageNet-Gewichte anfangs heil, während der Kopf noch nichts weiß.
+
+    Args:
+        peak: höchste Schrittweite.
+        warmup: Schritte, in denen sie zu Beginn des Abschnitts steigt.
+        offset: Schritte früherer Abschnitte.
+        total: Schritte aller Abschnitte.
+    """
+
+    def __init__(self, peak: float, warmup: int, offset: int, total: int):
+        super().__init__()
+        self._config = {"peak": peak, "warmup": warmup, "offset": offset, "total": total}
+
+    def __call__(self, step):
+        peak, warmup, offset, total = self._config.values()
+        step = keras.ops.cast(step, "float32")
+        rise = keras.ops.minimum(1.0, (step + 1.0) / warmup)
+        return peak * rise * 0.5 * (1.0 + keras.ops.cos(np.pi * keras.ops.minimum(1.0, (step + offset) / total)))
+
+    def get_config(self):
+        return self._config
+
+
+# --- Training -------------------------------------------------------------------------------------------------------
 
 
 def train(
@@ -182,7 +240,10 @@ def train(
 ) -> Run:
     """Feinabstimmung von VGG16 auf Bildern und Klassen.
 
-    Ein Zehntel der Bilder wird geschichtet zur Validierung abgetrennt. Testbilder kommen hier nicht vor.
+    Ein Zehntel der Bilder wird geschichtet zur Validierung abgetrennt. Testbilder kommen hier nicht vor. Mit festem
+    Stamm (``profile.frozen_until``) lernt der Rest auf gemerkten Merkmalen; ohne lernt das ganze Netz, zuerst
+    ``profile.small_epochs`` Epochen lang auf kleinen Bildern: Die kosten ein Viertel der Zeit. Ein unterbrochenes
+    Training setzt beim nächsten Aufruf nach der letzten vollen Epoche fort.
 
     Args:
         images: uint8, (n, 28, 28).
@@ -194,41 +255,118 @@ def train(
         note: weitere Angaben für die gespeicherten Einstellungen.
 
     Returns:
-        Modell, Verlauf und Einstellungen.
+        Modell, Verlauf und Einstellungen. Mit ``profile.patience`` hat das Modell die Gewichte der Epoche, die auf den
+        Validierungsbildern am besten war, sonst die der letzten.
     """
     epochs = epochs or profile.epochs
+    scope = parallel(profile.devices)
     model = build_vgg16(profile.image_size, weights, seed)
     # Der Kopf beginnt bei null, also mit gleicher Wahrscheinlichkeit für alle Klassen: Zufällige Anfangsfehler würden
     # die ImageNet-Gewichte darunter beschädigen (gemessen: 1 Prozentpunkt weniger im Test).
-    logits = model.get_layer("logits")
-    logits.set_weights([np.zeros_like(weight) for weight in logits.get_weights()])
-    stem, head = split_model(model, profile.frozen_until)
-    train_rows, validation_rows = validation_split(labels, seed=seed)
-    report = EpochReport(epochs)
-    steps = epochs * -(-len(train_rows) // profile.batch_size)
-    head.compile(
-        optimizer=keras.optimizers.Adam(_schedule(profile.learning_rate, steps)),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    options = {"epochs": epochs, "callbacks": [report], "verbose": 0}
-    if stem is None:
-        size, batch = profile.image_size, profile.batch_size
-        batches = ImageBatches(images[train_rows], labels[train_rows], size, batch, augment=True, seed=seed)
-        validation = ImageBatches(images[validation_rows], labels[validation_rows], size, batch, augment=False)
-        head.fit(batches, validation_data=validation, **options)
-    else:
-        features = extract_features(stem, images, weights)
-        head.fit(
-            features[train_rows],
-            labels[train_rows],
-            batch_size=profile.batch_size,
-            validation_data=(features[validation_rows], labels[validation_rows]),
-            **options,
-        )
+    head = model.get_layer("logits")
+    head.set_weights([np.zeros_like(weight) for weight in head.get_weights()])
     settings = {**asdict(profile), "epochs": epochs, "seed": seed, "gewichte": weights, **(note or {})}
     settings["n_train"] = len(labels)
-    return Run(model, report.history, settings)
+    history: list[dict] = []
+    checkpoint = Checkpoint(_training_key(images, labels, settings), history, profile.patience)
+    state = checkpoint.load()
+    if state:
+        print(f"Unterbrochenes Training gefunden: Es geht nach Epoche {len(history)} weiter.")
+    phases = [(profile.image_size, epochs)]
+    if profile.small_epochs and profile.frozen_until is None:
+        phases.insert(0, (SMALL_SIZE, profile.small_epochs))
+    for phase in range(checkpoint.phase, len(phases)):
+        _train_phase(model, images, labels, profile, settings, phases, phase, checkpoint, state, scope)
+        state = None
+    if checkpoint.best:
+        settings["beste_epoche"], best = checkpoint.best
+        model.set_weights(best)
+    checkpoint.path.unlink(missing_ok=True)
+    return Run(model, history, settings)
+
+
+def _training_key(images, labels, settings: dict) -> str:
+    """Kurze Prüfsumme über Daten und Einstellungen."""
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    key.update(np.ascontiguousarray(images))
+    key.update(np.ascontiguousarray(labels))
+    return key.hexdigest()[:16]
+
+
+def _train_phase(model, images, labels, profile, settings, phases, phase, checkpoint, state, scope) -> None:
+    """Ein Abschnitt mit einer Bildgröße; am Ende stehen die gelernten Gewichte in ``model``."""
+    size, epochs = phases[phase]
+    seed = settings["seed"]
+    train_rows, validation_rows = validation_split(labels, seed=seed)
+    stem, head = split_model(model, profile.frozen_until)
+    inputs = images if stem is None else extract_features(stem, images, settings["gewichte"])
+    with scope():
+        if stem is None:
+            learner = full_learner(model, size, profile.precision)
+        elif profile.devices > 1:
+            learner = keras.models.clone_model(head)  # seine Variablen müssen auf allen Geräten entstehen
+            learner.set_weights(head.get_weights())
+        else:
+            learner = head
+        steps = len(Batches(inputs[train_rows], labels[train_rows], profile.batch_size))
+        lengths = [count * steps for _, count in phases]
+        total, offset = sum(lengths), sum(lengths[:phase])
+        schedule = WarmupCosine(profile.learning_rate, max(1, lengths[phase] // 6), offset, total)
+        learner.compile(
+            optimizer=keras.optimizers.AdamW(schedule, weight_decay=profile.weight_decay),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            # XLA übersetzt Faltungen für CPUs schlechter als oneDNN; auf GPUs und mit JAX lohnt es sich.
+            jit_compile="auto" if has_gpu() or keras.backend.backend() == "jax" else False,
+        )
+        learner.optimizer.build(learner.trainable_variables)
+        begun = 0
+        if state:
+            begun = epochs if state["fertig"] else state["epoche"]
+            learner.set_weights(state["gewichte"])
+            for variable, value in zip(learner.optimizer.variables, state["optimierer"], strict=True):
+                variable.assign(value)
+        checkpoint.phase, checkpoint.best = phase, checkpoint.best if state else None
+        callbacks = [EpochReport(checkpoint.history, sum(count for _, count in phases), size), checkpoint]
+        # Ein Aufruf von fit je Epoche: Keras holt sonst die ersten Stapel der nächsten Epoche vor deren Beginn.
+        for epoch in range(begun, epochs):
+            learner.fit(
+                Batches(inputs[train_rows], labels[train_rows], profile.batch_size, seed, stem is None, epoch),
+                epochs=epoch + 1,
+                initial_epoch=epoch,
+                validation_data=(inputs[validation_rows], labels[validation_rows].astype(np.int32)),
+                validation_batch_size=256,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+            if learner.stop_training:
+                break
+        learned = learner.get_weights()
+    if stem is None:
+        model.set_weights(resize_head(learned, model))
+    elif learner is not head:
+        head.set_weights(learned)
+
+
+def full_learner(model: keras.Model, size: int, precision: str) -> keras.Model:
+    """Das ganze Netz für Bilder der Kantenlänge ``size``, mit den Gewichten von ``model`` und roher Eingabe (uint8).
+
+    Vergrößert und vorverarbeitet wird im Netz, also auf der Rechenkarte. Gerechnet wird mit ``precision`` „auto“ in
+    bfloat16, wo die Maschine das schneller kann; die Gewichte selbst bleiben float32.
+    """
+    policy = keras.config.dtype_policy()
+    mixed = precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
+    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
+    try:
+        net = build_vgg16(size, None)
+        inputs = keras.Input((28, 28), dtype="uint8", name="graustufen")
+        x = net(Preprocess(size, dtype="float32")(inputs))
+        outputs = keras.layers.Activation("linear", dtype="float32")(x)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    net.set_weights(resize_head(model.get_weights(), net))
+    return keras.Model(inputs, outputs, name="lernendes_netz")
 
 
 # --- Auswerten ------------------------------------------------------------------------------------------------------
@@ -290,7 +428,16 @@ def logits_of(run: Run, images) -> np.ndarray:
 
 def evaluate(run: Run, images, labels) -> Evaluation:
     """Sagt jedes Bild voraus (uint8, (n, 28, 28)) und stellt die Antworten den Klassen (n,) gegenüber."""
-    probabilities = softmax(logits_of(run, images))
+    return _evaluation(logits_of(run, images), labels)
+
+
+def evaluate_model(model: keras.Model, images, labels) -> Evaluation:
+    """Wie ``evaluate`` ohne Zwischenspeicher: auch für sehr viele Bilder."""
+    return _evaluation(predict_logits(model, images), labels)
+
+
+def _evaluation(logits, labels) -> Evaluation:
+    probabilities = softmax(logits)
     return Evaluation(probabilities, np.asarray(labels, dtype=int), probabilities.argmax(axis=1))
 
 
@@ -347,7 +494,18 @@ def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark
 
 
 def ensure_run(name: str, profile: Profile, dataset: Dataset, seed: int = 0) -> Run:
-    """Das gespeicherte Training ``name``; gibt es keines, wird mit ``profile`` trainiert und das gesagt."""
+    """Das gespeicherte Training ``name``; gibt es keines, wird mit ``profile`` trainiert und das gesagt.
+
+    Args:
+        name: ``COURSE`` (das mitgelieferte Kursmodell), ``CLEAN`` oder ``POISONED`` (die eigenen aus 03_Training).
+
+    Raises:
+        CourseError: bei einem anderen Namen.
+    """
+    if name not in (COURSE, CLEAN, POISONED):
+        raise CourseError(f"Das Modell „{name}“ gibt es nicht: Wählen Sie „{COURSE}“, „{CLEAN}“ oder „{POISONED}“.")
+    if name == COURSE:
+        return load_course_model()
     run = load_run(name)
     if run is None:
         print(f"Es gibt noch kein Modell „{name}“: Ich trainiere jetzt eines (sonst macht das 03_Training).")
@@ -365,45 +523,3 @@ def example_rows(evaluation: Evaluation) -> np.ndarray:
         right = members[evaluation.predictions[members] == label]
         rows.append((right if len(right) else members)[0])
     return np.array(rows)
-
-
-def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: int = 0, **changes) -> float:
-    """Der ganze Weg des Originals in einem Befehl (``python -m helpers cnn``); ergibt die Trefferquote im Test.
-
-    Daten lesen, VGG16 feinabstimmen, auswerten, dann Rohbild, Grad-CAM und LRP je Klasse nach ``ausgabe/`` schreiben.
-    """
-    from helpers import plots
-    from helpers.explanation import LRP, grad_cam
-
-    profile = get_profile(profile_name, **changes)
-    dataset, folder = generate(where, n_train=profile.n_train, n_test=profile.n_test, seed=seed)
-    print(f"Daten: {dataset.source}, {german(len(dataset.train_labels))} Bilder zum Training in {display_path(folder)}")
-    note = {"daten": dataset.source}
-    run = train(dataset.train_images, dataset.train_labels, profile, seed, weights=weights, note=note)
-    print(f"Modell gespeichert in {display_path(save_run(CLEAN, run))}")
-    result = evaluate(run, dataset.test_images, dataset.test_labels)
-    print(plots.confusion_text(result.confusion))
-    print("Die sichersten Fehler:")
-    for row in result.worst_mistakes(5):
-        print(
-            f"  Testbild {row}: {CLASS_NAMES[result.labels[row]]} für {CLASS_NAMES[result.predictions[row]]} gehalten "
-            f"(Wahrscheinlichkeit {german(result.probabilities[row].max(), 2)})"
-        )
-    rows = example_rows(result)
-    inputs = preprocess(dataset.test_images[rows], profile.image_size)
-    with LRP(run.model, "lrp.epsilon") as lrp:
-        relevance = lrp.relevance(inputs, result.labels[rows])
-    cams = grad_cam(run.model, inputs, result.labels[rows])
-    figure = plots.result_page(dataset.test_images[rows], cams, {"LRP-ε": relevance}, result.labels[rows])
-    path = plots.save(figure, "ergebnis", "Rohbild, Grad-CAM und LRP", "Je ein Testbild jeder Klasse.", "cnn")
-    print(f"Bilder: {display_path(path)}")
-    record(
-        profil=profile.name,
-        n_train=len(dataset.train_labels),
-        n_test=len(dataset.test_labels),
-        test_accuracy=round(result.accuracy, 4),
-        confusion=result.confusion.tolist(),
-        history=run.history,
-    )
-    print(f"Trefferquote im Test: {german(result.accuracy)} ({german(len(result.labels))} Bilder)")
-    return result.accuracy

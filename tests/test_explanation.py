@@ -62,6 +62,43 @@ def test_grad_cam_wie_die_eigene_rechnung(vgg16, inputs, layer):
     assert found.min() >= 0 and found.max() <= 1
 
 
+@pytest.mark.parametrize("layer", ["block5_conv3", "block3_conv1"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_grad_cam_wie_tf_keras_vis(vgg16, inputs, layer, normalize):
+    from tf_keras_vis.gradcam import Gradcam
+    from tf_keras_vis.utils.scores import CategoricalScore
+
+    classes = [3, 1, 4, 1, 5, 9]
+    library = Gradcam(vgg16, clone=False)
+    expected = library(CategoricalScore(classes), inputs, penultimate_layer=layer, normalize_cam=normalize)
+    found = grad_cam(vgg16, inputs, classes, layer, normalize=normalize)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, expected.max()))
+    assert expected.max() > 0
+
+
+def test_grad_cam_sieht_neue_gewichte(small_vgg16, dataset):
+    """Die übersetzte Funktion bleibt erhalten, die Gewichte darin sind die von jetzt."""
+    model = keras.models.clone_model(small_vgg16)
+    one = preprocess(dataset.test_images[:2], 32)
+    before = grad_cam(model, one, 0, normalize=False)
+    model.set_weights(small_vgg16.get_weights())
+    after = grad_cam(model, one, 0, normalize=False)
+    assert not np.allclose(before, after)
+    np.testing.assert_allclose(after, grad_cam(small_vgg16, one, 0, normalize=False), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.langsam
+def test_viele_bilder_brauchen_nicht_mehr_speicher(small_vgg16, dataset):
+    """Nach dem Warmlaufen wächst der Speicher nur um das Ergebnis selbst."""
+    inputs = preprocess(dataset.test_images[:2000], 32)
+    with LRP(small_vgg16, "lrp.epsilon") as lrp:
+        for run in (lambda x: grad_cam(small_vgg16, x, 3), lambda x: lrp.relevance(x, 3)):
+            run(inputs[:128])
+            before = megabytes()
+            result = run(inputs)
+            assert megabytes() - before < result.nbytes / 2**20 + 60
+
+
 def test_grad_cam_ohne_strecken(vgg16, inputs):
     found = grad_cam(vgg16, inputs, 3, normalize=False)
     expected = own_grad_cam(vgg16, inputs, [3] * 6, "block5_conv3", normalize=False)

@@ -52,6 +52,10 @@ CALLS = {
         lambda: plots.lines({"a": [0.1, 0.5, 0.3], "b": [1, 0.5, 0.2]}, "Schritt", "Logit", "Zwei Linien"),
         lambda: plots.lines({"a": RNG.random(30)}, "x", "y", "Eine", x=np.linspace(0, 1, 30), ylim=(0, 1)),
     ],
+    "growth": [
+        lambda: plots.growth((1, 16, 64), {"Grad-CAM": [0.1, 0.5, 2]}, (32, 64), {"Grad-CAM": [4, 12]}),
+        lambda: plots.growth((16, 64), {"a": [0.1, 9], "b": [2, 3]}, (32, 224), {"a": [1, 2], "b": [40, 400]}),
+    ],
     "learning_curves": [
         lambda: plots.learning_curves({"sauber": HISTORY}),
         lambda: plots.learning_curves({"sauber": HISTORY, "vergiftet": HISTORY[:4]}),

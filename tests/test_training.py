@@ -11,7 +11,7 @@ from helpers import training
 from helpers.basics import CourseError, read_json
 from helpers.data import Watermark, generate, poison, subset
 from helpers.model import build_vgg16, keras, load_run, predict_logits
-from helpers.training import Evaluation, Profile, extract_features, get_profile, train
+from helpers.training import Batches, Evaluation, Profile, WarmupCosine, get_profile, train
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
 
@@ -43,6 +43,7 @@ def test_profile():
         ("langsam", {}, "„langsam“.*schnell oder voll"),
         ("schnell", {"epochs": 0}, "mindestens 1"),
         ("schnell", {"batch_size": 0}, "mindestens 1"),
+        ("schnell", {"devices": 0}, "mindestens 1"),
         ("schnell", {"image_size": 31}, "32"),
         ("schnell", {"image_size": 0}, "32"),
     ],
@@ -50,110 +51,6 @@ def test_profile():
 def test_unmoegliches_profil(name, changes, message):
     with pytest.raises(CourseError, match=message):
         get_profile(name, **changes)
-
-
-# --- Merkmale -------------------------------------------------------------------------------------------------------
-
-
-def small_stem(seed=0):
-    keras.utils.set_random_seed(seed)
-    inputs = keras.Input((32, 32, 3))
-    x = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="falten")(inputs)
-    return keras.Model(inputs, x)
-
-
-@pytest.fixture
-def counted(monkeypatch):
-    """Zählt die Bilder, die wirklich durch den Stamm laufen."""
-    seen, original = [], training.preprocess
-
-    def counting(images, size):
-        seen.append(len(images))
-        return original(images, size)
-
-    monkeypatch.setattr(training, "preprocess", counting)
-    return seen
-
-
-def expected_features(stem, images):
-    return stem.predict_on_batch(training.preprocess(images, 32))
-
-
-def test_merkmale_beim_zweiten_mal_aus_dem_speicher(dataset, counted):
-    stem, images = small_stem(), dataset.train_images[:70]
-    first = extract_features(stem, images, "a", batch_size=32)
-    assert counted == [32, 32, 6]
-    second = extract_features(stem, images, "a", batch_size=32)
-    assert counted == [32, 32, 6], "beim zweiten Mal wird nichts gerechnet"
-    np.testing.assert_array_equal(first, second)
-    np.testing.assert_allclose(first, expected_features(stem, images), atol=1e-4)
-    assert first.dtype == np.float32 and first.std() > 0
-
-
-def test_merkmale_nur_fuer_neue_bilder(dataset, counted):
-    stem = small_stem()
-    extract_features(stem, dataset.train_images[:50])
-    images = dataset.train_images[:60][::-1].copy()
-    images[30] = 255 - images[30]
-    found = extract_features(stem, images)
-    assert sum(counted) == 50 + 11
-    np.testing.assert_allclose(found, expected_features(stem, images), atol=1e-4)
-
-
-def test_merkmale_mit_doppelten_bildern(dataset, counted):
-    images = dataset.train_images[[0, 1, 0, 2, 1, 0]]
-    stem = small_stem()
-    found = extract_features(stem, images)
-    assert sum(counted) == 3
-    np.testing.assert_allclose(found, expected_features(stem, images), atol=1e-4)
-
-
-@pytest.mark.parametrize("second", [{"weights_key": "b"}, {"weights_key": "a", "seed": 1}], ids=["Name", "Zahlen"])
-def test_andere_gewichte_andere_merkmale(dataset, counted, second):
-    images = dataset.train_images[:10]
-    extract_features(small_stem(), images, "a")
-    stem = small_stem(second.get("seed", 0))
-    found = extract_features(stem, images, second["weights_key"])
-    assert sum(counted) == 20, "andere Gewichte heißt: neu rechnen"
-    np.testing.assert_allclose(found, expected_features(stem, images), atol=1e-4)
-
-
-def test_unterbrochene_rechnung_hinterlaesst_nichts(dataset, ausgabe, monkeypatch):
-    stem, images = small_stem(), dataset.train_images[:70]
-    original, calls = training.preprocess, []
-
-    def interrupted(images, size):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return original(images, size)
-
-    monkeypatch.setattr(training, "preprocess", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        extract_features(stem, images, batch_size=32)
-    assert not [path for path in ausgabe.rglob("*") if path.is_file()]
-    np.testing.assert_allclose(
-        extract_features(stem, images, batch_size=32), expected_features(stem, images), atol=1e-4
-    )
-
-
-@pytest.mark.parametrize("break_it", [lambda raw: raw[:-50], lambda raw: b"", lambda raw: b"x" * len(raw)])
-def test_beschaedigter_speicher_wird_uebergangen(dataset, ausgabe, counted, break_it):
-    stem, images = small_stem(), dataset.train_images[:10]
-    expected = extract_features(stem, images)
-    (path,) = ausgabe.rglob("*.npy")
-    path.write_bytes(break_it(path.read_bytes()))
-    np.testing.assert_allclose(extract_features(stem, images), expected, atol=1e-5)
-    assert sum(counted) == 20
-
-
-def test_speicher_ohne_namensliste_wird_uebergangen(dataset, ausgabe, counted):
-    stem, images = small_stem(), dataset.train_images[:10]
-    expected = extract_features(stem, images)
-    (path,) = ausgabe.rglob("merkmale/*/*.json")
-    path.unlink()
-    np.testing.assert_allclose(extract_features(stem, images), expected, atol=1e-5)
-    assert sum(counted) == 20
 
 
 # --- Training -------------------------------------------------------------------------------------------------------
@@ -168,7 +65,7 @@ def test_training_lernt(trained, small):
 def test_verlauf_und_einstellungen(trained):
     assert [row["epoche"] for row in trained.history] == [1, 2]
     for row in trained.history:
-        assert set(row) == {"epoche", "verlust", "treffer", "val_verlust", "val_treffer", "sekunden"}
+        assert set(row) == {"epoche", "verlust", "treffer", "val_verlust", "val_treffer", "sekunden", "pixel"}
         assert 0 <= row["treffer"] <= 1 and 0 <= row["val_treffer"] <= 1 and row["val_verlust"] > 0
         assert all(type(value) in (int, float) for value in row.values())
     assert trained.settings["n_train"] == 300 and trained.settings["epochs"] == 2
@@ -218,39 +115,162 @@ def test_startwert_wiederholt_das_training(small, ausgabe):
 
 
 def test_profil_voll_trainiert_alle_schichten(small, capsys):
-    profile = get_profile("voll", epochs=1, batch_size=20, image_size=32)
+    profile = dataclasses.replace(get_profile("voll"), epochs=2, small_epochs=0, batch_size=6, image_size=32)
     before = build_vgg16(32, seed=0).get_weights()
     run = train(small.train_images[:40], small.train_labels[:40], profile)
     for old, new in zip(before, run.model.get_weights(), strict=True):
         assert not np.array_equal(old, new)
-    assert run.settings["frozen_until"] is None and len(run.history) == 1
-    assert "Epoche 1 von 1" in capsys.readouterr().out
+    assert run.settings["frozen_until"] is None and len(run.history) == 2
+    assert "Epoche 2 von 2" in capsys.readouterr().out
     result = training.evaluate(run, small.test_images[:10], small.test_labels[:10])
     assert result.probabilities.shape == (10, 10)
 
 
-def test_stapel_mit_spiegelung(small):
+def test_stapel_sind_jede_epoche_anders_und_immer_dieselben(small):
     images, labels = small.train_images[:25], small.train_labels[:25]
-    plain = training.ImageBatches(images, labels, 32, 10, augment=False)
-    assert len(plain) == 3
-    inputs, answers = (np.concatenate(part) for part in zip(*[plain[i] for i in range(3)], strict=True))
-    np.testing.assert_allclose(inputs, training.preprocess(images, 32))
-    np.testing.assert_array_equal(answers, labels)
-    mixed = training.ImageBatches(images, labels, 32, 10, augment=True, seed=1)
-    inputs, answers = (np.concatenate(part) for part in zip(*[mixed[i] for i in range(3)], strict=True))
-    assert sorted(answers) == sorted(labels) and not np.array_equal(answers, labels)
-    originals = training.preprocess(images, 32)
-    mirrored = 0
-    for picture, label in zip(inputs, answers, strict=True):
-        same = [np.allclose(picture, other, atol=1e-3) for other in originals]
-        flipped = [np.allclose(picture, other[:, ::-1], atol=1e-3) for other in originals]
-        assert any(same) or any(flipped)
-        assert label in labels[np.array(same) | np.array(flipped)]
-        mirrored += any(flipped) and not any(same)
-    assert 4 <= mirrored <= 21
-    order = mixed._order.copy()
-    mixed.on_epoch_end()
-    assert not np.array_equal(order, mixed._order)
+
+    def epoch(number, seed=1):
+        batches = Batches(images, labels, 10, seed, epoch=number)
+        return [batches[index] for index in range(len(batches))]
+
+    first = epoch(0)
+    assert len(first) == 2, "der unvollständige dritte Stapel entfällt"
+    known = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    seen = [(image.tobytes(), label) for inputs, answers in first for image, label in zip(inputs, answers, strict=True)]
+    assert len({name for name, _ in seen}) == 20
+    assert all(known[name] == label for name, label in seen)
+    for (inputs, answers), (same, same_answers) in zip(first, epoch(0), strict=True):
+        np.testing.assert_array_equal(inputs, same)
+        np.testing.assert_array_equal(answers, same_answers)
+    for other in (epoch(1), epoch(0, seed=2)):
+        assert not np.array_equal(first[0][0], other[0][0])
+    assert len(Batches(images, labels, 100)) == 1 and len(Batches(images, labels, 100)[0][1]) == 25
+
+
+def test_spiegeln_und_verschieben(small):
+    """Jedes Bild ist eines von 50 erlaubten: gespiegelt oder nicht, um −2 bis 2 Pixel verschoben."""
+    images = small.train_images[:60]
+    changed = training.mirror_and_shift(images, np.random.default_rng(0))
+    assert changed.shape == images.shape and changed.dtype == np.uint8
+    found = []
+    for image, result in zip(images, changed, strict=True):
+        padded = {False: np.pad(image, 2), True: np.pad(image[:, ::-1], 2)}
+        options = [
+            (mirrored, down, right)
+            for mirrored, large in padded.items()
+            for down in range(5)
+            for right in range(5)
+            if np.array_equal(large[down : down + 28, right : right + 28], result)
+        ]
+        assert options
+        found.append(options[0])
+    assert 15 < sum(mirrored for mirrored, _, _ in found) < 45
+    assert {down for _, down, _ in found} == set(range(5)) == {right for _, _, right in found}
+
+
+def test_schrittweite_steigt_und_faellt_im_kosinus():
+    total, offset = 100, 40
+    first, second = WarmupCosine(1.0, 10, 0, total), WarmupCosine(1.0, 6, offset, total)
+    values = np.array([float(first(step)) for step in range(40)] + [float(second(step)) for step in range(60)])
+    arc = 0.5 * (1 + np.cos(np.pi * np.arange(100) / 100))
+    np.testing.assert_allclose(values[10:40], arc[10:40], atol=1e-6)
+    np.testing.assert_allclose(values[46:], arc[46:], atol=1e-6)
+    assert values[0] == pytest.approx(0.1) and values[40] == pytest.approx(arc[40] / 6)
+    assert values.argmax() == 9 and values[-1] < 1e-3
+    assert WarmupCosine(**first.get_config())(5) == first(5)
+
+
+class Interrupted(Exception):
+    """Der Rechner wurde zugeklappt."""
+
+
+def interrupt_after(monkeypatch, epochs):
+    """Bricht nach so vielen gesicherten Epochen ab; None: gar nicht."""
+    original, saved = training.Checkpoint._save, []
+
+    def save(self, *arguments):
+        original(self, *arguments)
+        saved.append(1)
+        if len(saved) == epochs:
+            raise Interrupted
+
+    monkeypatch.setattr(training.Checkpoint, "_save", save)
+
+
+FULL = Profile(
+    "winzig",
+    n_train=60,
+    n_test=20,
+    image_size=64,
+    frozen_until=None,
+    epochs=2,
+    small_epochs=2,
+    batch_size=18,
+    patience=2,
+    precision="float32",
+)
+
+
+@pytest.mark.parametrize("profile", [dataclasses.replace(TINY, epochs=3), FULL], ids=["Stamm", "ganz"])
+def test_unterbrochenes_training_geht_weiter(small, ausgabe, capsys, monkeypatch, profile):
+    """Nach jeder Epoche unterbrochen, auch zwischen kleinen und großen Bildern: dasselbe Ergebnis wie am Stück."""
+    images, labels = small.train_images[:60], small.train_labels[:60]
+    whole = train(images, labels, profile, 5)
+    assert not list(ausgabe.rglob("*.npz")), "nach dem Training bleibt kein Zwischenstand"
+    for _ in range(len(whole.history) - 1):
+        with monkeypatch.context() as patch, pytest.raises(Interrupted):
+            interrupt_after(patch, 1)
+            train(images, labels, profile, 5)
+    capsys.readouterr()
+    again = train(images, labels, profile, 5)
+    assert f"nach Epoche {len(whole.history) - 1} weiter" in capsys.readouterr().out
+    assert [row["epoche"] for row in again.history] == list(range(1, len(whole.history) + 1))
+    for one, two in zip(whole.history, again.history, strict=True):
+        assert two["verlust"] == pytest.approx(one["verlust"], rel=1e-3)
+        assert two["val_verlust"] == pytest.approx(one["val_verlust"], rel=1e-3)
+    for one, two in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-3)
+    assert whole.settings == again.settings
+
+
+@pytest.mark.parametrize("change", ["Bilder", "Startwert", "Datei"])
+def test_fremder_zwischenstand_gilt_nicht(small, ausgabe, capsys, monkeypatch, change):
+    images, labels = small.train_images[:60], small.train_labels[:60]
+    profile = dataclasses.replace(TINY, epochs=2)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        interrupt_after(patch, 1)
+        train(images, labels, profile, 5)
+    (path,) = ausgabe.rglob("*.npz")
+    if change == "Datei":
+        path.write_bytes(path.read_bytes()[:-4000])
+    capsys.readouterr()
+    run = train(255 - images if change == "Bilder" else images, labels, profile, 6 if change == "Startwert" else 5)
+    assert "weiter" not in capsys.readouterr().out and len(run.history) == 2
+
+
+def test_beste_epoche_und_frueher_schluss(small, monkeypatch):
+    """Wird die Validierung zwei Epochen lang nicht besser, endet das Training, und die beste Epoche zählt."""
+    scores = iter([0.5, 0.9, 0.8, 0.7, 0.99])
+    original, weights = training.EpochReport.on_epoch_end, []
+
+    def report(self, epoch, logs=None):
+        original(self, epoch, {**logs, "val_accuracy": next(scores)})
+        weights.append(self.model.get_weights())
+
+    monkeypatch.setattr(training.EpochReport, "on_epoch_end", report)
+    profile = dataclasses.replace(FULL, image_size=32, small_epochs=0, epochs=5)
+    run = train(small.train_images[:40], small.train_labels[:40], profile)
+    assert [row["val_treffer"] for row in run.history] == [0.5, 0.9, 0.8, 0.7]
+    assert run.settings["beste_epoche"] == 2
+    for kept, best, last in zip(run.model.get_weights(), weights[1], weights[3], strict=True):
+        np.testing.assert_allclose(kept, best, atol=1e-7)
+        assert not np.array_equal(kept, last)
+
+
+def test_erst_kleine_dann_grosse_bilder(small):
+    run = train(small.train_images[:60], small.train_labels[:60], dataclasses.replace(FULL, epochs=1))
+    assert [row["pixel"] for row in run.history] == [32, 32, 64]
+    assert run.model.input.shape[1:] == (64, 64, 3) and run.model.dtype_policy.name == "float32"
 
 
 def test_zu_wenige_bilder_sind_ein_deutscher_satz(small):
@@ -288,13 +308,15 @@ def test_validierung_kommt_aus_train_und_nicht_ins_training(small, monkeypatch):
     class Stop(Exception):
         pass
 
-    def fit(self, x, y, validation_data, **_):
-        seen.update(train=x, train_labels=y, validation=validation_data[0], validation_labels=validation_data[1])
+    def fit(self, batches, validation_data, **_):
+        parts = [batches[index] for index in range(len(batches))]
+        seen.update(train=np.concatenate([x for x, _ in parts]), train_labels=np.concatenate([y for _, y in parts]))
+        seen.update(validation=validation_data[0], validation_labels=validation_data[1])
         raise Stop
 
     monkeypatch.setattr(keras.Model, "fit", fit)
     with pytest.raises(Stop):
-        train(small.train_images[:100], small.train_labels[:100], TINY)
+        train(small.train_images[:100], small.train_labels[:100], dataclasses.replace(TINY, batch_size=30))
     assert len(seen["train"]) == 90 and len(seen["validation"]) == 10
     together = {part.tobytes() for part in seen["train"]} & {part.tobytes() for part in seen["validation"]}
     assert not together
@@ -421,3 +443,8 @@ def test_ensure_run_sagt_bescheid_trainiert_und_speichert(dataset, ausgabe, caps
     assert capsys.readouterr().out == ""
     for old, new in zip(run.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_ensure_run_kennt_nur_drei_modelle(small):
+    with pytest.raises(CourseError, match="„fremd“.*„kurs“"):
+        training.ensure_run("fremd", TINY, small)

@@ -1,0 +1,75 @@
+"""Die Befehle ``cnn`` und ``auswerten``: der Weg des Originals ohne Notebooks, und die Prüfung des Kursmodells."""
+
+import numpy as np
+
+from helpers.basics import CLASS_NAMES, display_path, german, record
+from helpers.course_model import load_course_model
+from helpers.data import generate, load_source
+from helpers.model import Run, keras, preprocess, save_run
+from helpers.settings import get_profile
+from helpers.training import CLEAN, Evaluation, evaluate, evaluate_model, example_rows, train
+
+
+def evaluate_course_model(where="auto") -> Evaluation:
+    """Wertet das Kursmodell auf allen Testbildern der Quelle ``where`` aus (``python -m helpers auswerten``)."""
+    dataset = load_source(where)
+    result = evaluate_model(load_course_model().model, dataset.test_images, dataset.test_labels)
+    print(f"Testbilder: {dataset.source}")
+    print_evaluation(result)
+    return result
+
+
+def print_evaluation(result: Evaluation) -> None:
+    """Konfusionsmatrix, die sichersten Fehler, Kalibrierung und als Letztes die Trefferquote."""
+    from helpers import plots
+
+    print(plots.confusion_text(result.confusion))
+    print("Die sichersten Fehler:")
+    for row in result.worst_mistakes(5):
+        print(
+            f"  Testbild {row}: {CLASS_NAMES[result.labels[row]]} für {CLASS_NAMES[result.predictions[row]]} gehalten "
+            f"(Wahrscheinlichkeit {german(result.probabilities[row].max(), 2)})"
+        )
+    print(f"Kalibrierungsfehler: {german(result.calibration_error)}")
+    print(f"Trefferquote im Test: {german(result.accuracy, 4)} ({german(len(result.labels))} Bilder)")
+
+
+def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: int = 0, **changes) -> float:
+    """Der ganze Weg des Originals in einem Befehl (``python -m helpers cnn``); ergibt die Trefferquote im Test.
+
+    Daten lesen, VGG16 feinabstimmen, auswerten, dann Rohbild, Grad-CAM und LRP je Klasse nach ``ausgabe/`` schreiben.
+    """
+    profile = get_profile(profile_name, **changes)
+    dataset, folder = generate(where, n_train=profile.n_train, n_test=profile.n_test, seed=seed)
+    print(f"Daten: {dataset.source}, {german(len(dataset.train_labels))} Bilder zum Training in {display_path(folder)}")
+    note = {"daten": dataset.source}
+    run = train(dataset.train_images, dataset.train_labels, profile, seed, weights=weights, note=note)
+    print(f"Modell gespeichert in {display_path(save_run(CLEAN, run))}")
+    result = evaluate(run, dataset.test_images, dataset.test_labels)
+    rows = example_rows(result)
+    if keras.backend.backend() == "tensorflow":
+        _explain(run, dataset.test_images[rows], result.labels[rows])
+    else:
+        print("Grad-CAM und LRP brauchen TensorFlow: Die Bilder dieses Modells macht 04_GradCAM.")
+    record(
+        profil=profile.name,
+        n_train=len(dataset.train_labels),
+        n_test=len(dataset.test_labels),
+        test_accuracy=round(result.accuracy, 4),
+        confusion=result.confusion.tolist(),
+        history=run.history,
+    )
+    print_evaluation(result)
+    return result.accuracy
+
+
+def _explain(run: Run, images, labels: np.ndarray) -> None:
+    from helpers import plots
+    from helpers.explanation import LRP, grad_cam
+
+    inputs = preprocess(images, run.settings["image_size"])
+    with LRP(run.model, "lrp.epsilon") as lrp:
+        relevance = lrp.relevance(inputs, labels)
+    figure = plots.result_page(images, grad_cam(run.model, inputs, labels), {"LRP-ε": relevance}, labels)
+    path = plots.save(figure, "ergebnis", "Rohbild, Grad-CAM und LRP", "Je ein Testbild jeder Klasse.", "cnn")
+    print(f"Bilder: {display_path(path)}")

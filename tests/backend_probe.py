@@ -1,0 +1,44 @@
+"""Ein kleines Training in einem eigenen Prozess, damit das Backend frei gewählt werden kann; druckt den Verlauf."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from helpers.data import load_source, subset
+from helpers.model import keras, predict_logits
+from helpers.settings import Profile
+from helpers.training import train
+
+
+def main(frozen_until: str | None, devices: int) -> None:
+    """Zwei Epochen auf 160 Bildern (144 zum Lernen), 32 × 32, float32, Stapel zu 16."""
+    data = subset(load_source("beispiel"), 160, 40)
+    profile = Profile(
+        "probe",
+        n_train=160,
+        n_test=40,
+        image_size=32,
+        frozen_until=frozen_until,
+        epochs=2,
+        batch_size=16,
+        precision="float32",
+        devices=devices,
+    )
+    run = train(data.train_images, data.train_labels, profile, seed=1)
+    logits = predict_logits(run.model, data.test_images)
+    answer = {
+        "backend": keras.backend.backend(),
+        "tensorflow": "tensorflow" in sys.modules,
+        "verlust": [row["verlust"] for row in run.history],
+        "val_verlust": [row["val_verlust"] for row in run.history],
+        "logits": np.asarray(logits[:5], dtype=float).tolist(),
+    }
+    print("PROBE " + json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(None if sys.argv[1] == "ganz" else sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,121 @@
+"""Backends und Geräte: überall dieselbe Lernkurve, und verständliche Sätze, wo etwas nicht geht."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from benchmark import environment
+
+from helpers import devices
+from helpers.basics import ROOT, CourseError
+
+PROBE = ROOT / "tests" / "backend_probe.py"
+
+
+def start(backend: str, part: str, count: int, folder, **settings) -> subprocess.Popen:
+    """Startet ein kleines Training mit diesem Backend auf so vielen Geräten."""
+    python = sys.executable if backend == "tensorflow" else str(environment.ensure())
+    settings |= {"KERAS_BACKEND": backend, "KURS_AUSGABE": str(folder)}
+    return subprocess.Popen(
+        [python, str(PROBE), part, str(count)],
+        env={**os.environ, **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> dict:
+    """Verlauf und Logits des Trainings."""
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err[-2000:]
+    (line,) = [line for line in out.splitlines() if line.startswith("PROBE ")]
+    return json.loads(line.removeprefix("PROBE "))
+
+
+def probe(backend: str, part: str, count: int, folder) -> dict:
+    virtual = backend == "jax" and count > 1
+    settings = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"} if virtual else {}
+    return finish(start(backend, part, count, folder, **settings))
+
+
+def assert_same_curve(found: dict, expected: dict) -> None:
+    for key in ("verlust", "val_verlust"):
+        np.testing.assert_allclose(found[key], expected[key], rtol=1e-3)
+    np.testing.assert_allclose(found["logits"], expected["logits"], atol=5e-3)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return {part: probe("tensorflow", part, 1, tmp_path_factory.mktemp("probe")) for part in ("ganz", "block4_pool")}
+
+
+@pytest.mark.langsam
+@pytest.mark.parametrize(
+    ("backend", "part", "count"),
+    [
+        ("torch", "ganz", 1),
+        ("torch", "block4_pool", 1),
+        ("jax", "ganz", 1),
+        ("jax", "block4_pool", 1),
+        ("tensorflow", "ganz", 2),
+        ("tensorflow", "block4_pool", 2),
+        ("jax", "ganz", 2),
+    ],
+)
+def test_gleiche_lernkurve_mit_jedem_backend_und_auf_zwei_geraeten(expected, tmp_path, backend, part, count):
+    found = probe(backend, part, count, tmp_path)
+    assert found["backend"] == backend
+    assert found["tensorflow"] == (backend == "tensorflow"), "mit JAX und PyTorch wird TensorFlow nicht gebraucht"
+    assert_same_curve(found, expected[part])
+    assert expected[part]["verlust"][1] < expected[part]["verlust"][0]
+
+
+@pytest.mark.langsam
+def test_gleiche_lernkurve_mit_zwei_rechnern(expected, tmp_path):
+    """Zwei Prozesse, die nur über das Netz (hier: localhost) voneinander wissen, lernen gemeinsam mit JAX."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    common = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    environment.ensure()
+    processes = [
+        start("jax", "block4_pool", 2, tmp_path / str(number), KERAS_DISTRIBUTION_PROCESS_ID=str(number), **common)
+        for number in range(2)
+    ]
+    for process in processes:
+        assert_same_curve(finish(process), expected["block4_pool"])
+
+
+def test_ein_geraet_aendert_nichts():
+    with devices.parallel(1)():
+        pass
+
+
+def test_zu_viele_geraete_sind_ein_satz():
+    import tensorflow as tf
+
+    tf.config.list_logical_devices()  # TensorFlow läuft: Die Zahl der Geräte steht fest
+    with pytest.raises(CourseError, match="Verlangt sind 7 Geräte.*Kernel neu"):
+        devices.parallel(7)
+
+
+def test_pytorch_lernt_nur_auf_einem_geraet(monkeypatch):
+    monkeypatch.setattr(devices.keras.backend, "backend", lambda: "torch")
+    with pytest.raises(CourseError, match="torch.*KERAS_BACKEND"):
+        devices.parallel(2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("avx2 avx512_bf16", True), ("amx_bf16 amx_tile", True), ("avx512f avx2", False)]
+)
+def test_bfloat16_nur_mit_eigenem_befehl(tmp_path, monkeypatch, flags, expected):
+    monkeypatch.setattr(devices, "has_gpu", lambda: False)
+    path = tmp_path / "cpuinfo"
+    path.write_text(f"flags\t: {flags}\n")
+    assert devices.fast_bfloat16(path) is expected
+    assert devices.fast_bfloat16(tmp_path / "fehlt") is False
