@@ -11,7 +11,7 @@ Aufruf: bash install.bash [--gpu] [Befehl …]
 Ohne Befehl wird der Kurs eingerichtet: Pakete in .venv (oder in der aktiven conda-Umgebung) und der Jupyter-Kernel
 „Traue keinem CNN“. Jeder Befehl holt das nach, wenn es noch fehlt.
 
-  lab …      JupyterLab im Ordner notebooks/ öffnen
+  lab …      JupyterLab mit der Startseite öffnen                 (weitere Angaben gehen an JupyterLab)
   kurs …     alle fünf Notebooks ausführen, Bericht in ausgabe/   (mehr: bash install.bash kurs --hilfe)
   test …     alle Tests ausführen                                 (weitere Angaben gehen an pytest)
   doctor     zeigen, ob alles da ist
@@ -49,10 +49,20 @@ stop_ticker() {
     fi
 }
 
+# Der Stempel geht als Letztes: Wird auch das Löschen abgebrochen, erkennt der nächste Aufruf den Rest als unseren.
+remove_environment() {
+    local entry
+    [ ! -e "$1/kurs-stempel" ] || echo "im Bau" >"$1/kurs-stempel"
+    for entry in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+        [ "${entry}" = "$1/kurs-stempel" ] || rm -rf "${entry}"
+    done
+    rm -rf "$1"
+}
+
 clean_up() {
     stop_ticker
     if [ -n "${BUILDING}" ]; then
-        rm -rf "${BUILDING}"
+        remove_environment "${BUILDING}"
         BUILDING=""
     fi
     if [ -n "${WORK}" ]; then
@@ -151,6 +161,7 @@ ENVIRONMENT="" # Ordner der Umgebung
 KIND=venv      # venv (unser .venv) oder conda (die aktive Umgebung)
 GPU=0          # 1: auch CUDA-Pakete
 LOCK_SUM=""    # Prüfsumme von requirements.txt
+ROOT_SUM=""    # Prüfsumme des Kursordners, im Namen der vorläufigen Ordner
 
 choose_environment() {
     ENVIRONMENT="${ROOT}/.venv"
@@ -208,7 +219,7 @@ state() {
     version="$(environment_version)"
     if [ "${KIND}" = conda ]; then
         printf outdated
-    elif [ -z "${content}" ]; then
+    elif [ ! -e "${ENVIRONMENT}/kurs-stempel" ]; then
         if [ ! -e "${ENVIRONMENT}" ] || { [ -d "${ENVIRONMENT}" ] && [ -z "$(ls -A "${ENVIRONMENT}")" ]; }; then
             printf new
         else
@@ -387,6 +398,8 @@ set_up() {
         release_lock
         return 0
     fi
+    ROOT_SUM="$(printf '%s' "${ROOT}" | cksum)"
+    ROOT_SUM="${ROOT_SUM%% *}"
     current="$(state)"
     parent="$(dirname "${ENVIRONMENT}")"
     case "${KIND} ${current}" in
@@ -406,7 +419,9 @@ set_up() {
     check_space "${parent}" "${megabytes}" "die Umgebung"
     check_space "${TMPDIR:-/tmp}" 1000 "der vorläufige Ordner ${TMPDIR:-/tmp}"
 
-    WORK="$(mktemp -d "${TMPDIR:-/tmp}/kurs-install.XXXXXX")"
+    # Mit der Sperre in der Hand: Was unter diesem Namen daliegt, stammt von einem abgebrochenen Aufruf.
+    rm -rf "${TMPDIR:-/tmp}/kurs-install-${ROOT_SUM}".*
+    WORK="$(mktemp -d "${TMPDIR:-/tmp}/kurs-install-${ROOT_SUM}.XXXXXX")"
     LOG="${WORK}/install.log"
     REQUIREMENTS="${WORK}/requirements.txt"
     : >"${LOG}"
@@ -429,7 +444,7 @@ build() {
     check_network || explain_failure "$3"
     if [ "$1" != outdated ]; then
         [ "$1" = new ] || say "→ Bisherige Umgebung .venv entfernen (unfertig, verschoben oder mit anderem Python)"
-        rm -rf "${ENVIRONMENT}"
+        remove_environment "${ENVIRONMENT}"
         BUILDING="${ENVIRONMENT}"
         mkdir "${ENVIRONMENT}"
     fi
@@ -503,15 +518,15 @@ export PATH="${ENVIRONMENT}/bin:${PATH}"
 cd "${ROOT}"
 case "${COMMAND}" in
 kurs | doctor) exec "${ENVIRONMENT}/bin/python" -m helpers "${COMMAND}" ${1+"$@"} ;;
-test) exec "${ENVIRONMENT}/bin/python" -m pytest ${1+"$@"} ;;
+# Zwei Prozesse: Während einer TensorFlow lädt, rechnet der andere. Dateiweise, weil sich Tests einer Datei Modelle teilen.
+test) exec "${ENVIRONMENT}/bin/python" -m pytest --numprocesses=2 --dist=loadfile ${1+"$@"} ;;
 lab)
-    cd notebooks
     say "JupyterLab öffnet sich im Browser, sonst über die Adresse mit „token=“ unten. Beenden: hier zweimal Strg+C."
-    exec "${ENVIRONMENT}/bin/python" -m jupyterlab ${1+"$@"}
+    exec "${ENVIRONMENT}/bin/python" -m helpers.jupyter ${1+"$@"}
     ;;
 *)
     say "✔ Alles bereit. Weiter geht es mit:"
-    say "  bash install.bash lab     JupyterLab öffnen und mit 01_Daten beginnen"
+    say "  bash install.bash lab     JupyterLab auf der Startseite öffnen"
     say "  bash install.bash kurs    alle fünf Notebooks ausführen und den Bericht schreiben"
     ;;
 esac

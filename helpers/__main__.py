@@ -1,9 +1,26 @@
 """Die Kommandozeile des Kurses: ``python -m helpers BEFEHL``. Jeder Befehl importiert erst, was er braucht."""
 
 import argparse
+import contextlib
+import os
+import re
+import signal
 import sys
+import threading
+import time
+import traceback
 
-from helpers.basics import COURSE_NOTEBOOKS, SOLUTIONS, CourseError, atomic_file, display_path, german, output_dir
+from helpers.basics import (
+    COURSE_NOTEBOOKS,
+    SOLUTIONS,
+    CourseError,
+    atomic_file,
+    display_path,
+    german,
+    one_line,
+    output_dir,
+    reason,
+)
 
 
 class GermanParser(argparse.ArgumentParser):
@@ -14,6 +31,7 @@ class GermanParser(argparse.ArgumentParser):
         self._positionals.title = "Angaben"
         self._optionals.title = "Optionen"
         self.add_argument("-h", "--hilfe", "--help", action="help", help="diese Hilfe zeigen")
+        self.add_argument("--debug", action="store_true", help="bei einem Fehler auch den Traceback zeigen")
 
     def format_help(self):
         return super().format_help().replace("usage:", "Aufruf:", 1)
@@ -27,31 +45,55 @@ class GermanParser(argparse.ArgumentParser):
             "expected one argument": "dahinter fehlt ein Wert",
             "expected 2 arguments": "dahinter fehlen Name und Wert",
             "expected at least one argument": "dahinter fehlt mindestens ein Wert",
-            "invalid int value:": "keine ganze Zahl:",
-            "invalid float value:": "keine Zahl:",
-            "argument ": "",
+            "ignored explicit argument": "hier steht kein Wert, also auch nicht",
         }
+        message = message.removeprefix("argument ")
         for english, german_text in translations.items():
-            message = message.replace(english, german_text)
+            message = message.replace(english, german_text, 1)
         raise CourseError(f"{message}. Alle Angaben zeigt „{self.prog} --hilfe“.")
 
 
-def _profile_options(parser) -> None:
-    parser.add_argument("--profil", default="schnell", help="schnell (zwei CPU-Kerne) oder voll (GPU, alle Bilder)")
-
-
-def _seed(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 2**32):
-        raise argparse.ArgumentTypeError(f"keine ganze Zahl von 0 bis {german(2**32 - 1)}: {text!r}")
+def _int(text: str) -> int:
+    # int() nähme auch „1_000“ und fremde Ziffern; zwölf Stellen braucht hier niemand.
+    if not re.fullmatch(r"[+-]?[0-9]{1,12}", text):
+        raise argparse.ArgumentTypeError(f"keine ganze Zahl: {text[:40]!r}")
     return int(text)
+
+
+def _between(lowest: int, highest: int):
+    def whole(text: str) -> int:
+        if not (re.fullmatch(r"[0-9]{1,12}", text) and lowest <= int(text) <= highest):
+            limits = f"{german(lowest)} bis {german(highest)}"
+            raise argparse.ArgumentTypeError(f"keine ganze Zahl von {limits}: {text[:40]!r}")
+        return int(text)
+
+    return whole
+
+
+def _path(text: str) -> str:
+    # Der leere Pfad wäre der Ordner, in dem man gerade steht.
+    if not text.strip():
+        raise argparse.ArgumentTypeError("der Pfad ist leer")
+    return text
+
+
+_seed = _between(0, 2**32 - 1)
 
 
 def _data_options(parser) -> None:
     parser.add_argument(
-        "--eingabe", default="auto", help="Ordner mit CSV- oder idx-Dateien, „beispiel“ oder „voll“ (laden)"
+        "--eingabe", type=_path, help="Ordner mit CSV- oder idx-Dateien, „beispiel“ oder „voll“ (laden)"
     )
-    parser.add_argument("--n-train", type=int, help="so viele Trainingsbilder, geschichtet gezogen")
-    parser.add_argument("--n-test", type=int, help="so viele Testbilder, geschichtet gezogen")
+    parser.add_argument("--n-train", type=_int, help="so viele Trainingsbilder, geschichtet gezogen")
+    parser.add_argument("--n-test", type=_int, help="so viele Testbilder, geschichtet gezogen")
+    parser.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
+
+
+def _data_options_for_card(parser) -> None:
+    parser.add_argument("--bilder", type=_between(2, 10_000), default=200, help="Bilder je Maß, mindestens 2")
+    parser.add_argument("--modell", default="kurs", choices=("kurs", "sauber"), help="Kursmodell oder eigenes Training")
+    parser.add_argument("--eingabe", type=_path, default="beispiel", help="Testbilder, wie bei „daten“")
+    parser.add_argument("--ziel", type=_path, help="Zieldatei (sonst input/wertungstafel.json)")
     parser.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
 
 
@@ -62,23 +104,23 @@ def build_parser() -> argparse.ArgumentParser:
 
     daten = commands.add_parser("daten", help="Bilder als PNG-Ordner TRAIN und TEST schreiben")
     _data_options(daten)
-    daten.add_argument("--ziel", help="Zielordner (sonst ausgabe/daten)")
-    daten.add_argument("--voll", action="store_true", help="alle 70.000 Bilder mit Keras laden, MD5 geprüft")
+    daten.add_argument("--ziel", type=_path, help="Zielordner (sonst ausgabe/daten)")
+    daten.add_argument("--voll", action="store_true", help="alle 70.000 Bilder laden, MD5 geprüft")
 
     cnn = commands.add_parser("cnn", help="VGG16 trainieren, auswerten und erklären")
-    _profile_options(cnn)
+    cnn.add_argument("--profil", default="schnell", help="schnell (zwei CPU-Kerne) oder voll (GPU, alle Bilder)")
     _data_options(cnn)
     weights = ("beiliegend", "keras")
     cnn.add_argument("--gewichte", default="beiliegend", choices=weights, help="aus input/ oder von Keras aus dem Netz")
-    cnn.add_argument("--epochen", type=int, help="statt der Epochen des Profils")
-    cnn.add_argument("--geraete", type=int, help="so viele GPUs (oder gedachte CPU-Geräte) lernen gleichzeitig")
-    cnn.add_argument("--bildgroesse", type=int, help="Kantenlänge der Netzeingabe in Pixeln, mindestens 32")
+    cnn.add_argument("--epochen", type=_int, help="statt der Epochen des Profils")
+    cnn.add_argument("--geraete", type=_int, help="so viele GPUs (oder gedachte CPU-Geräte) lernen gleichzeitig")
+    cnn.add_argument("--bildgroesse", type=_int, help="Kantenlänge der Netzeingabe in Pixeln, mindestens 32")
 
     auswerten = commands.add_parser("auswerten", help="das Kursmodell auf den Testbildern auswerten")
-    auswerten.add_argument("--eingabe", default="auto", help="wie bei „daten“")
+    auswerten.add_argument("--eingabe", type=_path, default="auto", help="wie bei „daten“")
 
     kurs = commands.add_parser("kurs", help="alle Notebooks ausführen und den Bericht schreiben")
-    _profile_options(kurs)
+    kurs.add_argument("--profil", help="schnell (zwei CPU-Kerne) oder voll (GPU, alle Bilder)")
     kurs.add_argument("--nur", nargs="+", metavar="NOTEBOOK", help=f"nur diese: {', '.join(COURSE_NOTEBOOKS)}")
     kurs.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "WERT"), help="Parameter der Notebooks setzen"
@@ -91,25 +133,50 @@ def build_parser() -> argparse.ArgumentParser:
     ableiten.add_argument("--ausfuehren", action="store_true", help="vorher solutions/ neu ausführen")
     ableiten.add_argument("--nur", nargs="+", metavar="NOTEBOOK", help="nur diese neu ausführen")
 
+    commands.add_parser("streifen", help="den Bildstreifen des Explorers für die README neu machen")
+
+    durchsicht = commands.add_parser("durchsicht", help="Abgaben ausführen, prüfen und bepunkten")
+    durchsicht.add_argument(
+        "abgaben", type=_path, nargs="+", metavar="ABGABEN", help="Notebooks oder Ordner mit Notebooks"
+    )
+    durchsicht.add_argument("--gleichzeitig", type=_between(1, 64), default=2, help="so viele Abgaben laufen zugleich")
+    durchsicht.add_argument("--sekunden", type=_between(10, 86_400), default=240, help="Zeitgrenze je Abgabe")
+    durchsicht.add_argument(
+        "--speicher", type=_between(500, 1_000_000), default=4000, help="Arbeitsspeicher je Abgabe in MB"
+    )
+
     stichprobe = commands.add_parser("stichprobe", help="die mitgelieferte Stichprobe neu schneiden")
-    stichprobe.add_argument("--eingabe", help="Ordner der vier idx-Dateien (sonst Debians Paket)")
+    stichprobe.add_argument("--eingabe", type=_path, help="Ordner der vier idx-Dateien (sonst Debians Paket)")
 
     kursmodell = commands.add_parser("kursmodell", help="das Training „sauber“ (Profil voll) als Kursmodell ablegen")
-    kursmodell.add_argument("--eingabe", default="auto", help="Testbilder, wie bei „daten“")
+    kursmodell.add_argument("--eingabe", type=_path, default="auto", help="Testbilder, wie bei „daten“")
+
+    wertung = commands.add_parser("wertung", help="die große Wertungstafel messen und nach input/ legen")
+    _data_options_for_card(wertung)
 
     benchmark = commands.add_parser("benchmark", help="Tempo im Vergleich mit anderen Bibliotheken messen")
-    parts = ("gradcam", "lrp", "training", "wachstum")
-    benchmark.add_argument("--teile", nargs="+", metavar="TEIL", choices=parts, help=f"nur diese: {', '.join(parts)}")
-    benchmark.add_argument("--groessen", nargs="+", type=int, default=[64, 224], help="Kantenlängen in Pixeln")
-    benchmark.add_argument("--wiederholungen", type=int, default=5, help="Messungen je Zeile (Median)")
+    parts = ("gradcam", "lrp", "training", "wachstum", "explorer")
+    benchmark.add_argument(
+        "--teile", nargs="+", metavar="TEIL", choices=parts, default=parts, help=f"nur diese: {', '.join(parts)}"
+    )
+    benchmark.add_argument(
+        "--groessen", nargs="+", type=_between(32, 512), default=[64, 224], help="Kantenlängen in Pixeln"
+    )
+    benchmark.add_argument("--wiederholungen", type=_between(1, 1000), default=5, help="Messungen je Zeile (Median)")
     return parser
 
 
 def _daten(options) -> int:
     from helpers.data import generate
 
+    if options.voll and options.eingabe:
+        raise CourseError("--voll und --eingabe widersprechen sich: Lassen Sie eines von beiden weg.")
     dataset, folder = generate(
-        "voll" if options.voll else options.eingabe, options.ziel, options.n_train, options.n_test, options.seed
+        "voll" if options.voll else options.eingabe or "auto",
+        options.ziel,
+        options.n_train,
+        options.n_test,
+        options.seed,
     )
     print(f"Quelle: {dataset.source}")
     print(
@@ -125,7 +192,7 @@ def _cnn(options) -> int:
     run_cnn(
         options.profil,
         weights=options.gewichte,
-        where=options.eingabe,
+        where=options.eingabe or "auto",
         seed=options.seed,
         n_train=options.n_train,
         n_test=options.n_test,
@@ -138,15 +205,31 @@ def _cnn(options) -> int:
 
 def _auswerten(options) -> int:
     from helpers.cnn import evaluate_course_model
+    from helpers.data import load_source
 
-    evaluate_course_model(options.eingabe)
+    evaluate_course_model(load_source(options.eingabe))
     return 0
 
 
 def _kursmodell(options) -> int:
     from helpers.course_model import publish
+    from helpers.data import load_source
 
-    publish(options.eingabe)
+    publish(load_source(options.eingabe))
+    return 0
+
+
+def _wertung(options) -> int:
+    from pathlib import Path
+
+    from helpers.scorecard import STORED_CARD, make_stored_card
+
+    target = Path(options.ziel) if options.ziel else STORED_CARD
+    if target.is_dir():
+        raise CourseError(f"{display_path(target)} ist ein Ordner: Nennen Sie hinter --ziel eine Datei.")
+    card = make_stored_card(options.modell, options.bilder, options.eingabe, target, options.seed)
+    count = german(card["einstellungen"]["images"])
+    print(f"Geschrieben: {display_path(target)} ({count} Bilder, {german(card['minuten'], 1)} Minuten)")
     return 0
 
 
@@ -157,17 +240,18 @@ def _benchmark(options) -> int:
 
     program = ROOT / "tests" / "benchmark" / "run.py"
     command = [sys.executable, str(program), "--wiederholungen", str(options.wiederholungen)]
-    command += ["--groessen", *map(str, options.groessen)]
-    if options.teile:
-        command += ["--teile", *options.teile]
+    command += ["--groessen", *map(str, options.groessen), "--teile", *options.teile]
     return subprocess.call(command)
 
 
 def _kurs(options) -> int:
     from helpers.course import parse_value, run_course
 
+    names = [name for name, _ in options.p] + (["profil"] if options.profil else [])
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise CourseError(f"„{one_line(twice[0])}“ ist zweimal gesetzt: Lassen Sie eine der Angaben weg.")
     parameters = {name: parse_value(value) for name, value in options.p}
-    run_course(profile=options.profil, only=options.nur, parameters=parameters)
+    run_course(profile=options.profil or "schnell", only=options.nur, parameters=parameters)
     return 0
 
 
@@ -180,6 +264,10 @@ def _doctor(options) -> int:
 def _ableiten(options) -> int:
     from helpers.notebooks import derive, execute_solutions
 
+    if options.nur and not options.ausfuehren:
+        raise CourseError("--nur gilt nur mit --ausfuehren: Ergänzen Sie --ausfuehren oder lassen Sie --nur weg.")
+    if options.pruefen and options.ausfuehren:
+        raise CourseError("--pruefen schreibt nichts, --ausfuehren schon: Lassen Sie eines von beiden weg.")
     if options.ausfuehren:
         execute_solutions(options.nur)
         _refresh_readme_picture()
@@ -192,14 +280,30 @@ def _ableiten(options) -> int:
     return 0
 
 
+def _streifen(options) -> int:
+    from helpers.explorer import make_strip
+
+    target = make_strip()
+    print(f"Geschrieben: {display_path(target)} ({german(target.stat().st_size / 1000, 0)} kB)")
+    return 0
+
+
+def _durchsicht(options) -> int:
+    from helpers.review import review_hand_ins
+
+    target = review_hand_ins(options.abgaben, options.gleichzeitig, options.sekunden, options.speicher)
+    print(f"Durchsicht: {display_path(target)}")
+    return 0
+
+
 def _refresh_readme_picture() -> None:
     """Das Bild der README ist die Ergebnisseite des letzten Laufs der Lösungen, mit 256 Farben klein gehalten."""
-    from PIL import Image
+    from helpers.notebooks import few_colors
 
     picture = output_dir() / "bilder" / "ergebnis.png"
     if picture.is_file():
-        with atomic_file(SOLUTIONS / "ergebnis.png") as temporary, Image.open(picture) as image:
-            image.convert("RGB").quantize(256).save(temporary, optimize=True)
+        with atomic_file(SOLUTIONS / "ergebnis.png") as temporary:
+            temporary.write_bytes(few_colors(picture.read_bytes()))
 
 
 def _stichprobe(options) -> int:
@@ -212,6 +316,15 @@ def _stichprobe(options) -> int:
     return 0
 
 
+def _failed(sentence: str, error: BaseException, debug: bool) -> int:
+    """Ein Satz auf stderr; der Traceback davor nur mit ``--debug``."""
+    if debug:
+        error.__suppress_context__ = False
+        traceback.print_exception(error)
+    print(f"✘ {one_line(sentence)}", file=sys.stderr)
+    return 2
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Führt einen Befehl aus; 0 heißt gelungen, 2 eine falsche Eingabe, 130 einen Abbruch mit Strg+C."""
     commands = {
@@ -219,29 +332,64 @@ def main(arguments: list[str] | None = None) -> int:
         "cnn": _cnn,
         "auswerten": _auswerten,
         "kursmodell": _kursmodell,
+        "wertung": _wertung,
         "benchmark": _benchmark,
         "kurs": _kurs,
         "doctor": _doctor,
         "ableiten": _ableiten,
+        "durchsicht": _durchsicht,
+        "streifen": _streifen,
         "stichprobe": _stichprobe,
     }
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
         options = build_parser().parse_args(arguments)
         return commands[options.befehl](options)
     except CourseError as error:
-        print(f"✘ {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error), error, debug)
     except OSError as error:
         where = display_path(error.filename) if error.filename else "eine Datei"
-        print(
-            f"✘ Der Zugriff auf {where} ist gescheitert ({error.strerror}): Prüfen Sie Rechte und freien Platz.",
-            file=sys.stderr,
-        )
-        return 2
+        remedy = "Prüfen Sie Rechte und freien Platz"
+        return _failed(f"Der Zugriff auf {where} ist gescheitert ({reason(error)}): {remedy}.", error, debug)
+    except MemoryError as error:
+        remedy = "Schließen Sie andere Programme oder nehmen Sie weniger oder kleinere Bilder"
+        return _failed(f"Der Arbeitsspeicher reicht nicht: {remedy}.", error, debug)
     except KeyboardInterrupt:
-        print("\nAbgebrochen mit Strg+C.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
 
 
+INTERRUPTED = "\nAbgebrochen mit Strg+C."
+PATIENCE_S = 1.5
+
+
+def leave_soon_after_interrupt() -> None:
+    """Nach Strg+C endet der Prozess binnen zwei Sekunden, auch mitten in einer langen Rechnung von TensorFlow.
+
+    Python behandelt Strg+C erst zwischen zwei eigenen Befehlen. Ein Faden wird deshalb schon vom Signal selbst geweckt
+    und beendet den Prozess, wenn der sich nicht inzwischen selbst beendet. Halbes bleibt auch dann nicht: Geschrieben
+    wird überall ganz oder gar nicht, Reste räumt der nächste Lauf weg.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def watch():
+        while signal.SIGINT not in os.read(reading, 1):
+            pass
+        time.sleep(PATIENCE_S)
+        with contextlib.suppress(OSError):
+            os.write(2, f"{INTERRUPTED}\n".encode())
+        os._exit(130)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave_soon_after_interrupt()
+    status = main()
+    if status == 130:  # nicht auf Fäden von TensorFlow warten
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -1,9 +1,13 @@
 """Was alle anderen Module brauchen: Pfade, Klassennamen, Fehler, Zahlen, Fortschritt, sicheres Schreiben."""
 
 import contextlib
+import ctypes
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -23,6 +27,7 @@ COURSE_MODEL_CARD = INPUT / "kursmodell.json"
 KERNEL_NAME = "traue-keinem-cnn"
 KERNEL_TITLE = "Traue keinem CNN"
 COURSE_NOTEBOOKS = ("01_Daten", "02_VGG16", "03_Training", "04_GradCAM", "05_LRP")
+START_PAGE = "00_Start"  # Notebook, mit dem JupyterLab beginnt; es wird weder ausgeführt noch abgegeben
 
 CLASS_NAMES = (
     "T-Shirt/Top",
@@ -49,18 +54,53 @@ class CourseError(Exception):
         return [f"✘ {self}"]
 
 
+REASONS = {
+    errno.ENOENT: "gibt es nicht",
+    errno.EACCES: "keine Rechte",
+    errno.EPERM: "keine Rechte",
+    errno.EROFS: "schreibgeschützt",
+    errno.EISDIR: "ist ein Ordner",
+    errno.ENOTDIR: "ein Teil des Pfads ist eine Datei",
+    errno.EEXIST: "gibt es schon",
+    errno.ENOSPC: "der Datenträger ist voll",
+    errno.EDQUOT: "das Kontingent ist erschöpft",
+    errno.EFBIG: "so große Dateien sind hier nicht erlaubt",
+    errno.ENAMETOOLONG: "der Name ist zu lang",
+    errno.ELOOP: "Verweise im Kreis",
+    errno.EIO: "der Datenträger antwortet nicht richtig",
+    errno.EBUSY: "wird gerade benutzt",
+    errno.EMFILE: "zu viele offene Dateien",
+}
+
+
+def reason(error: OSError) -> str:
+    """Warum das Betriebssystem abgelehnt hat, auf Deutsch, wo es dafür ein Wort gibt."""
+    return REASONS.get(error.errno) or error.strerror or type(error).__name__
+
+
 def output_dir() -> Path:
     """Ordner für alles, was ein Lauf schreibt: ``ausgabe/`` oder, wenn gesetzt, die Umgebungsvariable KURS_AUSGABE."""
     return Path(os.environ.get("KURS_AUSGABE") or ROOT / "ausgabe").resolve()
 
 
 def display_path(path) -> str:
-    """``path`` so, wie man ihn im Kurs liest: relativ zum Kursordner, wenn er darin liegt."""
+    """``path`` so, wie man ihn im Kurs liest: relativ zum Kursordner, wenn er darin liegt, und immer eine Zeile."""
     path = Path(path)
     try:
-        return path.resolve().relative_to(ROOT).as_posix()
-    except ValueError:
-        return str(path)
+        text = path.resolve().relative_to(ROOT).as_posix()
+    except (ValueError, OSError, RuntimeError):
+        text = str(path)
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """``text`` ohne Zeilenumbrüche, Steuerzeichen und halbe UTF-16-Zeichen; Fremdes bricht so keinen Satz um."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def is_whole(value) -> bool:
+    """Eine ganze Zahl? ``True`` und ``False`` sind keine."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def sha256(path) -> str:
@@ -97,61 +137,191 @@ def progress(iterable=None, total=None, text="", unit="", **options):
     )
 
 
+# --- Sicher schreiben -------------------------------------------------------------------------------------------------
+#
+# Geschrieben wird in einen verborgenen Arbeitsordner neben dem Ziel und am Ende umbenannt. Der Arbeitsordner ist
+# gesperrt (flock), solange sein Prozess lebt. Stirbt der, löst das Betriebssystem die Sperre, und der nächste, der
+# daneben schreibt oder liest, räumt den Rest weg.
+
+WORKPLACE = ".teil"
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+def _unwritable(folder: Path, error: OSError) -> CourseError:
+    return CourseError(
+        f"In den Ordner {display_path(folder)} lässt sich nicht schreiben ({reason(error)}): "
+        "Wählen Sie einen anderen Ordner oder ändern Sie dessen Rechte."
+    )
+
+
+def _no_space(path: Path, error: OSError) -> CourseError | None:
+    """Der Satz zu einem vollen Datenträger; None bei jedem anderen Fehler."""
+    number = error.errno
+    if number is None and (found := re.search(r"errno = (\d+)", str(error))):  # h5py
+        number = int(found[1])
+    if number is None and "requested and" in str(error):  # numpy nennt nur, wie viel geschrieben wurde
+        number = errno.ENOSPC
+    if number not in NO_SPACE:
+        return None
+    return CourseError(
+        f"{display_path(path)} ließ sich nicht schreiben ({REASONS[number]}): Schaffen Sie Platz oder wählen Sie einen "
+        "anderen Ordner; es wurde nichts verändert."
+    )
+
+
+def _hold(folder, wait: bool = True) -> int | None:
+    """Sperrt einen Ordner, bis der Prozess endet oder die Nummer geschlossen wird; None, wenn ihn jemand hält."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # gesperrt, oder ein Netzlaufwerk ohne Sperren: Dort wird nichts weggeräumt
+        if not wait:
+            os.close(handle)
+            return None
+    except BaseException:  # Strg+C beim Warten
+        os.close(handle)
+        raise
+    return handle
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Hält den Ordner für sich, auch gegenüber anderen Prozessen, und räumt darin Reste weg; wartet, bis er frei ist.
+
+    Gesperrt wird der Ordner selbst, es bleibt keine Sperrdatei. Nicht schachteln: Ein zweites Sperren wartete auf sich.
+    """
+    try:
+        handle = _hold(Path(folder).resolve())
+    except OSError:  # es gibt ihn nicht oder er ist nicht lesbar: Dann schreibt dort auch niemand
+        yield
+        return
+    try:
+        sweep(folder)
+        yield
+    finally:
+        os.close(handle)
+
+
+def sweep(folder) -> None:
+    """Räumt in ``folder`` weg, was abgebrochene Läufe liegen ließen; was noch jemand benutzt, bleibt."""
+    with contextlib.suppress(OSError):
+        for rest in Path(folder).glob(f".*-????????{WORKPLACE}"):
+            with contextlib.suppress(OSError):
+                handle = _hold(rest, wait=False)
+                if handle is None:
+                    continue
+                try:
+                    _undo_half_exchange(rest)
+                    shutil.rmtree(rest, ignore_errors=True)
+                finally:
+                    os.close(handle)
+
+
+def _undo_half_exchange(rest: Path) -> None:
+    """Holt einen Ordner zurück, der schon weggelegt, aber noch nicht ersetzt war."""
+    for old in (rest / "alt").glob("*"):
+        target = rest.parent / old.name
+        if not target.exists():
+            old.replace(target)
+
+
+@contextlib.contextmanager
+def scratch(name: str, parent=None):
+    """Ein leerer Ordner auf Zeit; was ein gestorbener Lauf von seinem übrig ließ, wird vorher weggeräumt.
+
+    Args:
+        name: womit der Name beginnt.
+        parent: Ordner darüber, sonst der für vorläufige Dateien.
+    """
+    parent = Path(parent or tempfile.gettempdir())
+    sweep(parent)
+    handle = None
+    while handle is None:
+        folder = Path(tempfile.mkdtemp(prefix=f".{name[:60]}-", suffix=WORKPLACE, dir=parent))
+        with contextlib.suppress(FileNotFoundError):  # zwischen Anlegen und Sperren weggeräumt
+            handle = _hold(folder)
+            if not folder.exists():
+                os.close(handle)
+                handle = None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _beside(path: Path):
+    """Der Arbeitsordner neben ``path``; ergibt den vorläufigen Pfad darin. Fehler werden Sätze."""
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(scratch(path.name, path.parent))
+            (folder / "neu").mkdir()
+        except OSError as error:
+            raise _no_space(path, error) or _unwritable(path.parent, error) from None
+        try:
+            yield folder / "neu" / path.name
+        except OSError as error:
+            if sentence := _no_space(path, error):
+                raise sentence from None
+            raise
+
+
 @contextlib.contextmanager
 def atomic_file(path):
-    """Schreibt eine Datei ganz oder gar nicht: ergibt einen vorläufigen Pfad daneben, der am Ende umbenannt wird.
+    """Schreibt eine Datei ganz oder gar nicht: ergibt einen vorläufigen Pfad, der am Ende umbenannt wird.
+
+    Das gilt auch, wenn der Prozess mittendrin stirbt, die Platte voll wird oder zwei Prozesse zugleich schreiben (dann
+    gilt die Datei dessen, der zuletzt fertig war).
 
     Raises:
-        CourseError: wenn der Ordner nicht beschreibbar ist.
+        CourseError: wenn der Ordner nicht beschreibbar oder der Datenträger voll ist.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise CourseError(
-            f"In den Ordner {display_path(path.parent)} lässt sich nicht schreiben ({error.strerror}): "
-            "Wählen Sie einen anderen Ordner oder ändern Sie dessen Rechte."
-        ) from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with _beside(path) as temporary:
+        temporary.touch()
         yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())  # sonst könnte nach einem Stromausfall der neue Name auf leere Blöcke zeigen
         temporary.chmod(0o644)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_folder(path):
-    """Wie ``atomic_file`` für einen Ordner: Der alte wird erst ersetzt, wenn der neue vollständig ist."""
+    """Wie ``atomic_file`` für einen Ordner: Der alte wird erst ersetzt, wenn der neue vollständig ist.
+
+    Wer den Ordner unter ``locked(path.parent)`` liest, sieht ihn nie halb getauscht.
+    """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise CourseError(
-            f"In den Ordner {display_path(path.parent)} lässt sich nicht schreiben ({error.strerror}): "
-            "Wählen Sie einen anderen Ordner oder ändern Sie dessen Rechte."
-        ) from None
-    try:
+    with _beside(path) as temporary:
+        temporary.mkdir()
         yield temporary
-        temporary.chmod(0o755)
-        if path.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{path.name}-alt-", dir=path.parent))
-            path.replace(retired / path.name)
-            try:
+        with locked(path.parent):
+            if not path.exists():
                 temporary.replace(path)
-            except OSError:
-                (retired / path.name).replace(path)
-                raise
-            finally:
-                shutil.rmtree(retired, ignore_errors=True)
-        else:
-            temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            elif not _exchange(temporary, path):
+                old = temporary.parent.parent / "alt" / path.name
+                old.parent.mkdir()
+                path.replace(old)
+                try:
+                    temporary.replace(path)
+                except OSError:
+                    old.replace(path)
+                    raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Tauscht zwei Pfade in einem einzigen Schritt; False, wo Betriebssystem oder Laufwerk das nicht können."""
+    library = ctypes.CDLL(None)
+    names = os.fsencode(one), os.fsencode(other)
+    try:
+        if sys.platform == "darwin":
+            return library.renamex_np(*names, 2) == 0  # RENAME_SWAP
+        return library.renameat2(-100, names[0], -100, names[1], 2) == 0  # AT_FDCWD, RENAME_EXCHANGE
+    except AttributeError:
+        return False
 
 
 def write_json(path, data) -> None:
@@ -160,18 +330,82 @@ def write_json(path, data) -> None:
         temporary.write_text(json.dumps(data, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def read_json(path, default=None):
-    """Liest JSON; fehlt die Datei oder ist sie beschädigt, kommt ``default`` zurück."""
+def read_json(path, default=None, remedy=""):
+    """Liest ein JSON-Objekt; fehlt die Datei, kommt ``default`` zurück.
+
+    Eine beschädigte Datei ist nicht dasselbe wie keine: Wer sie für leer hielte, überschriebe beim nächsten Schreiben,
+    was vielleicht noch zu retten ist.
+
+    Args:
+        remedy: was bei einer beschädigten Datei zu tun ist, als Satz ohne Punkt.
+
+    Raises:
+        CourseError: wenn die Datei da, aber nicht lesbar oder kein JSON-Objekt ist.
+    """
+    path = Path(path)
+    if not path.exists() and not path.is_symlink():
+        return default
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        if not path.is_file():  # aus einem Ordner oder einer Röhre läse man nie etwas
+            raise ValueError
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError
+    except (OSError, ValueError, RecursionError) as error:
+        why = reason(error) if isinstance(error, OSError) else "kein JSON-Objekt"
+        remedy = remedy or "Benennen Sie die Datei um oder löschen Sie sie; der nächste Lauf schreibt eine neue"
+        raise CourseError(f"Die Datei {display_path(path)} ist nicht lesbar ({why}): {remedy}.") from None
+    return content
+
+
+def try_read_json(path, default=None):
+    """Wie ``read_json``, nur zum Anzeigen: Auch eine beschädigte Datei ergibt ``default``."""
+    try:
+        return read_json(path, default)
+    except CourseError:
         return default
 
 
+def update_json(path, change) -> dict:
+    """Ersetzt das Wörterbuch in einer JSON-Datei durch ``change(bisheriges)``; ergibt das neue.
+
+    Zwei Prozesse, die zugleich etwas eintragen, warten aufeinander: Es geht kein Eintrag verloren.
+
+    Raises:
+        CourseError: wenn die Datei beschädigt ist; sie bleibt dann, wie sie ist.
+    """
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.parent):
+        after = change(read_json(path, {}))
+        write_json(path, after)
+    return after
+
+
+def read_figures() -> dict:
+    """Die Kennzahlen aus ``kennzahlen.json``; leer, wenn es noch keine gibt.
+
+    Raises:
+        CourseError: wenn die Datei beschädigt ist.
+    """
+    return read_json(output_dir() / "kennzahlen.json", {})
+
+
+def update_figures(change) -> None:
+    """Ersetzt die Kennzahlen in ``kennzahlen.json`` durch ``change(bisherige)`` und merkt dazu ihre Herkunft.
+
+    Raises:
+        CourseError: wenn die Datei beschädigt ist; sie bleibt dann, wie sie ist.
+    """
+    from helpers.provenance import of_output
+
+    update_json(output_dir() / "kennzahlen.json", lambda known: {**change(known), "herkunft": of_output()})
+
+
 def record(**values) -> None:
-    """Merkt Kennzahlen in ``kennzahlen.json``; was dort unter anderen Namen steht, bleibt."""
-    path = output_dir() / "kennzahlen.json"
-    write_json(path, {**read_json(path, {}), **values})
+    """Merkt Kennzahlen wie ``update_figures``; was dort unter anderen Namen steht, bleibt."""
+    update_figures(lambda known: {**known, **values})
 
 
 @contextlib.contextmanager

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from helpers.basics import CLASS_NAMES, display_path, german, record
+from helpers.basics import CLASS_NAMES, display_path, german, output_dir, read_figures, record
 from helpers.course_model import load_course_model
-from helpers.data import generate, load_source
-from helpers.model import Run, keras, preprocess, save_run
+from helpers.data import Dataset, load_source, subset, validation_split, write_tree
+from helpers.devices import parallel
+from helpers.model import Run, find_weights, keras, preprocess, save_run
 from helpers.settings import get_profile
 from helpers.training import CLEAN, Evaluation, evaluate, evaluate_model, example_rows, train
 
 
-def evaluate_course_model(where="auto") -> Evaluation:
-    """Wertet das Kursmodell auf allen Testbildern der Quelle ``where`` aus (``python -m helpers auswerten``)."""
-    dataset = load_source(where)
+def evaluate_course_model(dataset: Dataset) -> Evaluation:
+    """Wertet das Kursmodell auf allen Testbildern aus (``python -m helpers auswerten``)."""
     result = evaluate_model(load_course_model().model, dataset.test_images, dataset.test_labels)
     print(f"Testbilder: {dataset.source}")
     print_evaluation(result)
@@ -40,7 +40,13 @@ def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: 
     Daten lesen, VGG16 feinabstimmen, auswerten, dann Rohbild, Grad-CAM und LRP je Klasse nach ``ausgabe/`` schreiben.
     """
     profile = get_profile(profile_name, **changes)
-    dataset, folder = generate(where, n_train=profile.n_train, n_test=profile.n_test, seed=seed)
+    # Erst prüfen, was scheitern könnte, dann schreiben.
+    read_figures()
+    parallel(profile.devices)
+    find_weights(weights)
+    dataset = subset(load_source(where), profile.n_train, profile.n_test, seed)
+    validation_split(dataset.train_labels, seed=seed)
+    folder = write_tree(dataset, output_dir() / "daten", {"seed": seed})
     print(f"Daten: {dataset.source}, {german(len(dataset.train_labels))} Bilder zum Training in {display_path(folder)}")
     note = {"daten": dataset.source}
     run = train(dataset.train_images, dataset.train_labels, profile, seed, weights=weights, note=note)
@@ -53,6 +59,7 @@ def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: 
         print("Grad-CAM und LRP brauchen TensorFlow: Die Bilder dieses Modells macht 04_GradCAM.")
     record(
         profil=profile.name,
+        seed=seed,
         n_train=len(dataset.train_labels),
         n_test=len(dataset.test_labels),
         test_accuracy=round(result.accuracy, 4),

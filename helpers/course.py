@@ -1,11 +1,9 @@
 """Den ganzen Kurs ohne Oberfläche ausführen (``python -m helpers kurs``): Notebooks, Kennzahlen, Bericht."""
 
-import platform
 import re
 import sys
 import threading
 import time
-from importlib import metadata
 from pathlib import Path
 
 from helpers.basics import (
@@ -13,13 +11,16 @@ from helpers.basics import (
     CourseError,
     display_path,
     german,
+    one_line,
     output_dir,
     progress,
-    read_json,
+    read_figures,
     record,
+    update_figures,
 )
-from helpers.doctor import MAIN_PACKAGES
 from helpers.notebooks import CELL_TIMEOUT_S, choose, code_cells, declared_parameters, execute, read_notebook
+from helpers.parameters import check_parameters
+from helpers.provenance import package_versions
 from helpers.report import as_dict, build_report, is_number, write_page
 
 # Die Zeitgrenze je Zelle in Sekunden; „voll“ trainiert ohne GPU auch einmal einen halben Tag.
@@ -45,6 +46,7 @@ def run_course(profile: str = "schnell", only=None, parameters: dict | None = No
     paths = choose(only, notebooks_dir or NOTEBOOKS)
     notebooks = {path: read_notebook(path) for path in paths}
     values = parameters_per_notebook({"profil": profile, **(parameters or {})}, notebooks)
+    read_figures()  # sind die Kennzahlen beschädigt, dann lieber jetzt aufhören als nach dem letzten Notebook
     total = sum(len(code_cells(notebooks[path])) + bool(values[path]) for path in paths)
     try:
         with progress(total=total, text="Kurs", unit="Zellen") as bar:
@@ -87,19 +89,22 @@ def run_notebook(path: Path, values: dict, title: str, bar) -> None:
 
 def note(name: str, **values) -> None:
     """Merkt Kennzahlen eines Notebooks; die der anderen bleiben, auch wenn nur eines gelaufen ist."""
-    figures = as_dict(read_json(output_dir() / "kennzahlen.json", {}))
-    merged = {key: {**as_dict(figures.get(key)), name: value} for key, value in values.items() if value is not None}
-    record(**merged, max_rss_mb=max(merged["rss_mb"].values()))
+
+    def merge(figures):
+        merged = {key: {**as_dict(figures.get(key)), name: value} for key, value in values.items() if value is not None}
+        return {**figures, **merged, "max_rss_mb": max(filter(is_number, merged["rss_mb"].values()))}
+
+    update_figures(merge)
 
 
 def print_summary(report: Path) -> None:
     """Die letzten Zeilen eines Laufs: Trefferquote, Minuten, Bericht."""
-    figures = as_dict(read_json(output_dir() / "kennzahlen.json", {}))
+    figures = read_figures()
     accuracy, n_test = figures.get("test_accuracy"), figures.get("n_test")
     if is_number(accuracy):
         images = f" auf {german(n_test)} Testbildern" if is_number(n_test) else ""
         print(f"Trefferquote im Test: {german(float(accuracy))}{images}")
-    print(f"Laufzeit: {german(float(sum(figures['minuten'].values())), 1)} Minuten")
+    print(f"Laufzeit: {german(float(sum(filter(is_number, figures['minuten'].values()))), 1)} Minuten")
     print(f"Bericht: {display_path(report)}", flush=True)
 
 
@@ -115,9 +120,9 @@ def parse_value(text: str):
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
-    if re.fullmatch(r"[+-]?\d+,\d+", text):
+    if re.fullmatch(r"[+-]?\d+,\d+", text, re.ASCII):
         raise CourseError(f"„{text}“ ist keine Zahl: Schreiben Sie das Komma als Punkt ({text.replace(',', '.')}).")
-    for kind in (int, float):
+    for kind in (int, float) if text.isascii() and "_" not in text else ():
         try:
             return kind(text)
         except ValueError:
@@ -136,14 +141,18 @@ def parameters_per_notebook(values: dict, notebooks: dict) -> dict:
     for name, value in values.items():
         if name not in known and name != "profil":
             raise CourseError(
-                f"Den Parameter „{name}“ kennt keines dieser Notebooks: Es gibt {', '.join(sorted(known)) or 'keine'}."
+                f"Den Parameter „{one_line(name)}“ kennt keines dieser Notebooks: Wählen Sie aus "
+                f"{', '.join(sorted(known)) or 'keinem, es gibt keine'}."
             )
         if is_number(known.get(name)) and isinstance(value, str):
-            raise CourseError(f"Der Parameter „{name}“ braucht eine Zahl (Vorgabe {known[name]}), nicht „{value}“.")
-    return {
-        path: {k: as_list(v) if isinstance(names[k], list) else v for k, v in values.items() if k in names}
-        for path, names in declared.items()
-    }
+            raise CourseError(
+                f"Der Parameter „{name}“ braucht eine Zahl (Vorgabe {known[name]}), nicht „{one_line(value[:40])}“: "
+                f"Setzen Sie sie hinter -p {name}."
+            )
+    lists = {name for name in values if isinstance(known.get(name), list) or name == "verfahren"}
+    values = {name: as_list(value) if name in lists and value is not None else value for name, value in values.items()}
+    check_parameters(values, known)
+    return {path: {name: value for name, value in values.items() if name in names} for path, names in declared.items()}
 
 
 def as_list(value) -> list:
@@ -194,14 +203,3 @@ def memory_mb() -> int:
         except psutil.Error:  # inzwischen beendet
             continue
     return round(total / 1e6)
-
-
-def package_versions() -> dict[str, str]:
-    """Versionen von Python und den Paketen des Kurses; nicht installierte fehlen."""
-    versions = {"python": platform.python_version()}
-    for name in MAIN_PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

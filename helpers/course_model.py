@@ -1,9 +1,13 @@
 """Das Kursmodell: ein auf allen Trainingsbildern feinabgestimmtes VGG16, so klein gepackt, dass man es mitgeben kann.
 
 ``input/kursmodell.h5`` hält die Gewichte als float16, gespeichert als Abstand zu den ImageNet-Gewichten daneben: Die
-Feinabstimmung ändert nur die letzten Stellen, und so passen 14,7 Millionen Zahlen in weniger als 20 MB.
+Feinabstimmung ändert nur die letzten Stellen, und so passen 14,7 Millionen Zahlen in weniger als 20 MB. Gerundet wird
+auf acht gültige Binärstellen: Genauer kennt bfloat16, in dem gerechnet wurde, die Gewichte auch nicht.
 ``input/kursmodell.json`` ist der Steckbrief: Daten, Einstellungen, Startwert, Verlauf, Trefferquote, Prüfsumme, Befehl.
 """
+
+import io
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,11 +22,13 @@ from helpers.basics import (
     sha256,
     write_json,
 )
-from helpers.model import Run, build_vgg16, load_run, run_folder
+from helpers.data import Dataset, training_checksum
+from helpers.model import Run, Unusable, build_vgg16, load_run, run_folder, stored_size
 
+FULL_COUNT = 60_000
 COMMAND = "python -m helpers cnn --profil voll && python -m helpers kursmodell"
-# Ab hier rechnet der Kurs Merkmale nur einmal je Bild, auch wenn das ganze Netz gelernt hat.
-_CACHED_UNTIL = "block4_pool"
+# float16 hat elf gültige Binärstellen; um so viele Schritte auf einmal ändert sich die achte.
+STEP = 8
 
 
 def _ordered(values) -> np.ndarray:
@@ -35,6 +41,16 @@ def _unordered(numbers) -> np.ndarray:
     """Umkehrung von ``_ordered``; −0 wird zu 0."""
     bits = np.where(numbers < 0, -32768 - numbers, numbers)
     return bits.astype(np.int16).view(np.float16)
+
+
+def _zigzag(numbers) -> np.ndarray:
+    """0, −1, 1, −2, 2, … → 0, 1, 2, 3, 4, …: Kleine Abstände beider Vorzeichen füllen nur das untere Byte."""
+    return np.where(numbers >= 0, 2 * numbers, -2 * numbers - 1)
+
+
+def _unzigzag(numbers) -> np.ndarray:
+    """Umkehrung von ``_zigzag``."""
+    return np.where(numbers % 2, -(numbers // 2) - 1, numbers // 2)
 
 
 def pack(run: Run, card: dict, target=COURSE_MODEL, card_target=COURSE_MODEL_CARD) -> dict:
@@ -50,17 +66,20 @@ def pack(run: Run, card: dict, target=COURSE_MODEL, card_target=COURSE_MODEL_CAR
     import h5py
 
     weights = run.model.get_weights()
-    if any(np.abs(weight).max() > np.finfo(np.float16).max for weight in weights):
+    if any(np.abs(weight).max() > 0.99 * np.finfo(np.float16).max for weight in weights):
         raise CourseError("Ein Gewicht ist für float16 zu groß: Trainieren Sie mit kleinerer Schrittweite neu.")
     base = build_vgg16(run.settings["image_size"]).get_weights()
-    with atomic_file(target) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    # Erst im Arbeitsspeicher: Wird beim Schreiben der Datenträger voll, stürzt HDF5 ab, statt es zu sagen.
+    content = io.BytesIO()
+    with h5py.File(content, "w", track_order=True) as file:
         for index, (weight, start) in enumerate(zip(weights, base, strict=True)):
             # Der Kopf ist bei ImageNet nicht dabei; sein Start bei build_vgg16 ist zufällig.
             known = index < len(weights) - 2
             numbers = _ordered(weight) - (_ordered(start) if known else 0)
-            # Abstände bis ±65.535 passen modulo 2¹⁶ in zwei Byte.
-            stored = numbers.astype(np.uint16)
+            stored = _zigzag(np.round(numbers / STEP).astype(np.int32)).astype(np.uint16)
             file.create_dataset(f"{index:02d}", data=stored, compression="gzip", compression_opts=9, shuffle=True)
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(content.getvalue())
     content = {**card, "sha256": sha256(target), "einstellungen": run.settings, "verlauf": run.history}
     write_json(card_target, content)
     return content
@@ -74,31 +93,39 @@ def load_course_model(path=COURSE_MODEL, card=COURSE_MODEL_CARD) -> Run:
     """
     import h5py
 
-    content = read_json(card)
+    remedy = f"Holen Sie es mit „git checkout {display_path(path.parent)}“ zurück oder bauen Sie es mit „{COMMAND}“ neu"
+    content = read_json(card, remedy=remedy)
     if content is None or not path.is_file():
-        raise CourseError(
-            f"Das Kursmodell {display_path(path)} oder sein Steckbrief fehlt: Es entsteht mit „{COMMAND}“."
-        )
+        raise CourseError(f"Das Kursmodell {display_path(path)} oder sein Steckbrief fehlt: {remedy}.")
+    settings, history = content.get("einstellungen"), content.get("verlauf")
+    if not isinstance(settings, dict) or not isinstance(history, list) or not isinstance(content.get("sha256"), str):
+        raise CourseError(f"Im Steckbrief {display_path(card)} fehlen Angaben: {remedy}.")
+    try:
+        size = stored_size(settings)
+    except Unusable as error:
+        raise CourseError(f"Im Steckbrief {display_path(card)} stimmt etwas nicht ({error}): {remedy}.") from None
     if sha256(path) != content["sha256"]:
-        raise CourseError(
-            f"Das Kursmodell {display_path(path)} ist beschädigt (Prüfsumme falsch): Es entsteht neu mit „{COMMAND}“."
-        )
-    model = build_vgg16(content["einstellungen"]["image_size"])
+        raise CourseError(f"Das Kursmodell {display_path(path)} ist beschädigt (Prüfsumme falsch): {remedy}.")
+    model = build_vgg16(size)
     start = model.get_weights()
     weights = []
-    with h5py.File(path, "r") as file:
-        for index, base in enumerate(start):
-            origin = _ordered(base) if index < len(start) - 2 else 0
-            # Auf den Zahlenkreis von 16 Bit zurück, dann wieder mit Vorzeichen.
-            numbers = (file[f"{index:02d}"][()].astype(np.int32) + origin).astype(np.uint16).astype(np.int16)
-            weights.append(_unordered(numbers.astype(np.int32)).astype(np.float32))
-    model.set_weights(weights)
-    settings = {**content["einstellungen"], "frozen_until": _CACHED_UNTIL, "gewichte": "kursmodell"}
-    return Run(model, content["verlauf"], settings)
+    try:
+        with h5py.File(path, "r") as file:
+            for index, base in enumerate(start):
+                origin = _ordered(base) if index < len(start) - 2 else 0
+                numbers = STEP * _unzigzag(file[f"{index:02d}"][()].astype(np.int32)) + origin
+                weights.append(_unordered(numbers).astype(np.float32))
+        model.set_weights(weights)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise CourseError(f"Das Kursmodell {display_path(path)} passt nicht zu seinem Steckbrief: {remedy}.") from None
+    return Run(model, history, {**settings, "gewichte": "kursmodell"})
 
 
-def publish(where="auto") -> None:
+def publish(dataset: Dataset) -> None:
     """Legt das Training „sauber“ aus ``ausgabe/`` als Kursmodell ab und misst es, wie es ausgeliefert wird.
+
+    Args:
+        dataset: die Bilder, mit denen trainiert wurde, und die Testbilder.
 
     Raises:
         CourseError: wenn es kein Training mit dem Profil „voll“ auf allen Bildern ist.
@@ -107,19 +134,29 @@ def publish(where="auto") -> None:
     from helpers.training import CLEAN
 
     run = load_run(CLEAN)
-    if run is None or run.settings["name"] != "voll" or run.settings["n_train"] != 60_000:
+    if run is None or run.settings.get("name") != "voll" or run.settings.get("n_train") != FULL_COUNT:
         raise CourseError(
             f"In {display_path(run_folder(CLEAN))} liegt kein Training mit dem Profil „voll“ auf allen 60.000 Bildern: "
             "Rufen Sie zuerst „python -m helpers cnn --profil voll“ auf."
         )
+    if len(dataset.train_labels) != FULL_COUNT:
+        raise CourseError(
+            f"Die Quelle „{dataset.source}“ hat nicht alle 60.000 Trainingsbilder: Nennen Sie mit --eingabe den "
+            "Ordner, mit dem trainiert wurde."
+        )
+    # Wo die Bilder auf dieser Maschine lagen, gehört nicht in den Steckbrief; welche es waren, sagt die Prüfsumme.
+    settings = {key: value for key, value in run.settings.items() if key != "daten"}
+    run = replace(run, settings=settings)
     card = {
         "modell": "VGG16 (13 Faltungsschichten, 10 Logits), feinabgestimmt auf Fashion-MNIST",
         "befehl": COMMAND,
-        "format": "float16, als Abstand zu vgg16_imagenet_notop_fp16.h5 in HDF5",
+        "daten": "alle 60.000 Trainingsbilder von Fashion-MNIST, davon 6.000 zur Validierung",
+        "trainingsbilder_sha256": training_checksum(dataset.train_images, dataset.train_labels),
+        "format": "float16 (acht gültige Binärstellen), als Abstand zu vgg16_imagenet_notop_fp16.h5 in HDF5",
         "auswahl": "Epoche mit der besten Trefferquote auf 6.000 geschichtet abgetrennten Trainingsbildern",
     }
     pack(run, card)
-    result = evaluate_course_model(where)
+    result = evaluate_course_model(dataset)
     card |= {"test_bilder": len(result.labels), "test_trefferquote": round(result.accuracy, 4)}
     card |= {"kalibrierungsfehler": round(result.calibration_error, 4)}
     pack(run, card)

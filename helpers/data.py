@@ -6,14 +6,12 @@ Bilder sind überall ``uint8``-Felder der Form (n, 28, 28) mit Werten von 0 (sch
 Quelle der Daten: Xiao, Rasul, Vollgraf (2017), Fashion-MNIST, arXiv 1708.07747 (MIT-Lizenz, Zalando SE).
 """
 
-import csv
 import gzip
 import hashlib
 import io
 import os
 import re
 import struct
-import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers import pixel_table
 from helpers.basics import (
     CLASS_NAMES,
     INPUT,
@@ -28,12 +27,18 @@ from helpers.basics import (
     atomic_folder,
     display_path,
     german,
+    is_whole,
+    locked,
+    one_line,
     output_dir,
     progress,
     read_json,
+    reason,
     sha256,
     write_json,
 )
+from helpers.download import fetch, keras_home
+from helpers.provenance import provenance
 
 SAMPLE = INPUT / "fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -47,10 +52,17 @@ IDX_MD5 = {
     "t10k-labels-idx1-ubyte": ("bb300cfdad3c16e7a12a480ee83cd310", "15d484375f8d13e6eb1aabb0c3f46965"),
 }
 IMAGE_SHAPE = (28, 28)
-COLUMNS = 1 + IMAGE_SHAPE[0] * IMAGE_SHAPE[1]
 PROVENANCE = "herkunft.json"
+REWRITE_DATA = "Schreiben Sie den Ordner mit 01_Daten oder „python -m helpers daten“ neu"
+# So groß darf eine Datei sein, auch entpackt: Die größte echte (CSV, 60.000 Bilder) hat 133 MB, mit Kommazahlen 300.
+MAX_BYTES = 500_000_000
+MAX_PNG_BYTES = 100_000
 OWN_FILES = re.compile(r"(TRAIN|TEST)(/[0-9](/[0-9]{5}\.png)?)?|maske\.png|herkunft\.json")
-DOWNLOAD_HOST = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+# In dieser Reihenfolge: woher Keras sie lädt, dann Zalandos eigenes Repository. Es sind dieselben Dateien.
+DOWNLOAD_SOURCES = (
+    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,23 @@ class Dataset:
     test_labels: np.ndarray
     source: str
     mask: np.ndarray | None = None
+
+
+def checksum(dataset: Dataset) -> str:
+    """SHA-256 der Bilder und Klassen, Training und Test: Gleich heißt derselbe Datensatz in derselben Reihenfolge."""
+    return _digest(dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
+
+
+def training_checksum(images, labels) -> str:
+    """SHA-256 der Bilder und Klassen, mit denen ein Modell trainiert wurde."""
+    return _digest(images, labels)
+
+
+def _digest(*fields) -> str:
+    digest = hashlib.sha256()
+    for values in fields:
+        digest.update(np.ascontiguousarray(values, dtype=np.uint8))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -92,6 +121,13 @@ class Watermark:
     share: float = 1.0
 
     def __post_init__(self):
+        whole = {"Klasse": self.label, "Größe": self.size, "Zeile": self.top, "Spalte": self.left}
+        for name, value in whole.items():
+            if not (is_whole(value) or isinstance(value, np.integer)):
+                raise CourseError(f"{name} des Wasserzeichens braucht eine ganze Zahl, nicht {value!r}.")
+        for name, value in {"Stärke": self.strength, "Anteil": self.share}.items():
+            if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+                raise CourseError(f"{name} des Wasserzeichens braucht eine Zahl von 0 bis 1, nicht {value!r}.")
         if not 0 <= self.label <= 9:
             raise CourseError(f"Die Klasse {self.label} des Wasserzeichens gibt es nicht: Wählen Sie 0 bis 9.")
         fits = 0 <= self.top <= 28 - self.size and 0 <= self.left <= 28 - self.size
@@ -129,30 +165,46 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         CourseError: Datei fehlt, ist leer, nicht lesbar oder als gzip beschädigt.
     """
+    path = Path(path)
     try:
-        content = Path(path).read_bytes()
+        if path.exists() and not path.is_file():  # eine Röhre oder ein Gerät gäbe nie ein Ende
+            raise OSError(0, "keine gewöhnliche Datei")
+        if path.stat().st_size > MAX_BYTES:
+            raise too_large(path)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise CourseError(
             f"Die Datei {display_path(path)} fehlt: Legen Sie sie dorthin oder nennen Sie mit --eingabe ihren Ordner."
         ) from None
     except OSError as error:
         raise CourseError(
-            f"Die Datei {display_path(path)} lässt sich nicht lesen ({error.strerror}): Prüfen Sie ihre Rechte."
+            f"Die Datei {display_path(path)} lässt sich nicht lesen ({reason(error)}): Prüfen Sie ihre Rechte."
         ) from None
     if path.suffix == ".gz" and content:
         try:
-            content = gzip.decompress(content)
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+                content = file.read(MAX_BYTES + 1)
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise CourseError(
                 f"Die Datei {display_path(path)} ist als gzip beschädigt oder abgeschnitten: Laden Sie sie noch einmal."
             ) from None
+        if len(content) > MAX_BYTES:
+            raise too_large(path)
     if not content:
         raise CourseError(f"Die Datei {display_path(path)} ist leer: Laden Sie sie noch einmal.")
     return content
 
 
+def too_large(path: Path) -> CourseError:
+    """Der Satz zu einer Datei, die kein Fashion-MNIST sein kann (oder eine gzip-Bombe)."""
+    return CourseError(
+        f"Die Datei {display_path(path)} hat, auch entpackt, mehr als {german(MAX_BYTES // 1_000_000)} MB und ist kein "
+        "Fashion-MNIST: Laden Sie sie noch einmal."
+    )
+
+
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Liest eine CSV-Datei im Kaggle-Format ``label,pixel1,…,pixel784`` (auch ``.csv.gz``).
+    """Liest eine CSV-Datei im Kaggle-Format ``label,pixel1,…,pixel784`` (auch ``.csv.gz``; Spielarten: pixel_table).
 
     Returns:
         Bilder (uint8, (n, 28, 28)) und Klassen (uint8, (n,)).
@@ -160,75 +212,11 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         CourseError: mit Datei, Zeile und Abhilfe, sobald etwas nicht stimmt.
     """
-    import pandas as pd
-
-    content = read_bytes(path)
-    try:
-        first_line = content[:20_000].decode("utf-8-sig", errors="replace").lstrip().partition("\n")[0]
-        # Ohne Kopfzeile wäre das erste Bild sonst verloren.
-        header = 0 if _is_header(first_line.split(",")) else None
-        options = {"header": header, "dtype": np.int16, "encoding": "utf-8-sig", "index_col": False}
-        with warnings.catch_warnings():
-            # Sind alle Zeilen länger als die Kopfzeile, ließe pandas den Rest mit einer bloßen Warnung fallen.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            # int16 ist schnell und lehnt alles ab, was keine ganze Zahl ist.
-            values = pd.read_csv(io.BytesIO(content), **options).to_numpy()
-    except Exception:
-        values = np.empty((0, 0), dtype=np.int16)
-    labels, pixels = values[:, :1], values[:, 1:]
-    if values.shape[1:] != (COLUMNS,) or not len(values) or _outside(labels, 9) or _outside(pixels, 255):
-        raise _csv_problem(path, content)
-    return pixels.astype(np.uint8).reshape(-1, *IMAGE_SHAPE), labels.astype(np.uint8).ravel()
-
-
-def _is_header(cells: list[str]) -> bool:
-    """Eine Kopfzeile beginnt mit „label“ oder enthält keine einzige Zahl; ein Bild mit falscher Klasse ist keine."""
-    cells = [cell.strip().strip('"') for cell in cells]
-    return cells[0].lower() == "label" or not any(cell.lstrip("-").isdigit() for cell in cells)
+    return pixel_table.parse(read_bytes(path), display_path(path))
 
 
 def _outside(values: np.ndarray, highest: int) -> bool:
     return bool(values.size) and (values.min() < 0 or values.max() > highest)
-
-
-def _csv_problem(path: Path, content: bytes) -> CourseError:
-    """Sucht die erste falsche Zeile; erst hier, damit richtige Dateien schnell bleiben."""
-    name = display_path(path)
-    text = content.decode("utf-8-sig", errors="replace")
-    found = line = 0
-    rows = csv.reader(text.splitlines())
-    while True:
-        line += 1
-        try:
-            row = next(rows)
-        except StopIteration:
-            break
-        except csv.Error:
-            return CourseError(f"{name}, Zeile {line}: Das ist keine CSV-Tabelle: Laden Sie die Datei noch einmal.")
-        if not row:
-            continue
-        if len(row) != COLUMNS:
-            hint = "trennen Sie die Spalten mit Komma statt Semikolon" if ";" in row[0] else "prüfen Sie diese Zeile"
-            return CourseError(
-                f"{name}, Zeile {line}: {german(len(row))} Spalten statt {COLUMNS} (label und 784 Pixel): Bitte {hint}."
-            )
-        if not found and _is_header(row):
-            continue
-        for column, cell in enumerate(row):
-            what = "Klasse" if column == 0 else f"Pixel {column}"
-            highest = 9 if column == 0 else 255
-            if not re.fullmatch(r"\s*[+-]?[0-9]+(\.0*)?\s*", cell):
-                return CourseError(
-                    f"{name}, Zeile {line}: {what} ist „{cell[:20]}“ und keine ganze Zahl: "
-                    f"Erlaubt sind 0 bis {highest}."
-                )
-            value = int(float(cell))
-            if not 0 <= value <= highest:
-                return CourseError(f"{name}, Zeile {line}: {what} hat den Wert {value}: Erlaubt sind 0 bis {highest}.")
-        found += 1
-    if not found:
-        return CourseError(f"{name} enthält keine Bildzeilen: Laden Sie die Datei noch einmal.")
-    return CourseError(f"{name} lässt sich nicht als CSV-Tabelle lesen: Laden Sie die Datei noch einmal.")
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
@@ -312,7 +300,7 @@ def load_source(where: str | os.PathLike = "auto") -> Dataset:
 
     Args:
         where: "auto" (CSV in input/, idx in input/ oder aus Debians Paket, mitgelieferte Stichprobe), "beispiel" (nur
-            die Stichprobe), "voll" (alle 70.000 Bilder, mit Keras geladen) oder ein Ordner mit CSV- oder idx-Dateien.
+            die Stichprobe), "voll" (alle 70.000 Bilder aus dem Netz) oder ein Ordner mit CSV- oder idx-Dateien.
 
     Raises:
         CourseError: wenn nichts gefunden wird oder eine Datei fehlerhaft ist.
@@ -321,9 +309,13 @@ def load_source(where: str | os.PathLike = "auto") -> Dataset:
         return download_full()
     if where == "beispiel":
         return _read_idx_folder(SAMPLE, "mitgelieferte Stichprobe in input/fashion-mnist")
+    if not isinstance(where, str | os.PathLike) or not str(where):
+        raise CourseError(
+            f"Als Quelle der Bilder geht {where!r} nicht: Nennen Sie „beispiel“, „voll“ oder einen Ordner."
+        )
     folders = [INPUT, DEBIAN_FOLDER] if where == "auto" else [Path(where)]
     if where != "auto" and not folders[0].is_dir():
-        raise CourseError(f"Den Ordner {where} gibt es nicht: Prüfen Sie die Angabe hinter --eingabe.")
+        raise CourseError(f"Den Ordner {one_line(str(where))} gibt es nicht: Prüfen Sie die Angabe hinter --eingabe.")
     for folder in folders:
         if any(_find(folder, name, ("", ".gz")) for name in CSV_NAMES):
             return _read_csv_folder(folder)
@@ -338,25 +330,16 @@ def load_source(where: str | os.PathLike = "auto") -> Dataset:
 
 
 def download_full() -> Dataset:
-    """Lädt alle 70.000 Bilder mit Keras in dessen Zwischenspeicher (~/.keras) und prüft die MD5-Summen.
+    """Lädt alle 70.000 Bilder in den Zwischenspeicher von Keras (``~/.keras/fashion-mnist``), MD5 geprüft.
 
     Raises:
-        CourseError: ohne Netz oder bei falscher Prüfsumme.
+        CourseError: ohne Netz oder bei falscher Prüfsumme; der Satz nennt die Datei zum Selbstholen.
     """
-    from helpers.model import keras
-
-    files = {f"{name}.gz": md5 for name, (md5, _) in IDX_MD5.items()}
-    try:
-        paths = [
-            Path(keras.utils.get_file(name, DOWNLOAD_HOST + name, file_hash=md5, cache_subdir="fashion-mnist"))
-            for name, md5 in files.items()
-        ]
-    except Exception as error:
-        raise CourseError(
-            f"Fashion-MNIST ließ sich nicht laden ({str(error)[:120]}): Prüfen Sie die Netzverbindung oder arbeiten "
-            "Sie ohne --voll mit der mitgelieferten Stichprobe."
-        ) from None
-    return _read_idx_folder(paths[0].parent, "vollständiges Fashion-MNIST, mit Keras geladen")
+    folder = keras_home() / "fashion-mnist"
+    offline = "arbeiten Sie ohne --voll mit der mitgelieferten Stichprobe"
+    for name, (md5, _) in IDX_MD5.items():
+        fetch(folder / f"{name}.gz", DOWNLOAD_SOURCES, md5, offline)
+    return _read_idx_folder(folder, "vollständiges Fashion-MNIST, geladen und geprüft")
 
 
 # --- Teilen ---------------------------------------------------------------------------------------------------------
@@ -509,7 +492,7 @@ def write_tree(dataset: Dataset, target: str | os.PathLike, note: dict | None = 
         foreign = _foreign_file(target)
     except OSError as error:
         raise CourseError(
-            f"Der Ordner {display_path(target)} lässt sich nicht lesen ({error.strerror}): Prüfen Sie seine Rechte."
+            f"Der Ordner {display_path(target)} lässt sich nicht lesen ({reason(error)}): Prüfen Sie seine Rechte."
         ) from None
     if foreign:
         raise CourseError(
@@ -520,7 +503,7 @@ def write_tree(dataset: Dataset, target: str | os.PathLike, note: dict | None = 
         _write_parts(dataset, target, note)
     except OSError as error:
         raise CourseError(
-            f"Nach {display_path(target)} ließ sich nicht schreiben ({error.strerror}): Prüfen Sie den freien Platz "
+            f"Nach {display_path(target)} ließ sich nicht schreiben ({reason(error)}): Prüfen Sie den freien Platz "
             "und die Rechte; es wurde nichts verändert."
         ) from None
     return target
@@ -560,6 +543,7 @@ def _write_parts(dataset: Dataset, target: Path, note: dict | None) -> None:
                 "quelle": dataset.source,
                 "n_train": len(dataset.train_labels),
                 "n_test": len(dataset.test_labels),
+                "herkunft": provenance((note or {}).get("seed"), None, checksum(dataset)),
                 **(note or {}),
             },
         )
@@ -589,12 +573,20 @@ def read_tree(target: str | os.PathLike) -> Dataset:
         CourseError: wenn der Ordner fehlt, Bilder fehlen oder eines nicht lesbar ist.
     """
     target = Path(target)
-    note = read_json(target / PROVENANCE)
-    if not isinstance(note, dict) or not {"quelle", "n_train", "n_test"} <= note.keys():
+    with locked(target.absolute().parent):
+        return _read_tree(target)
+
+
+def _read_tree(target: Path) -> Dataset:
+    note = read_json(target / PROVENANCE, {}, remedy=REWRITE_DATA)
+    if not {"quelle", "n_train", "n_test"} <= note.keys():
         raise CourseError(
             f"In {display_path(target)} liegen keine Bilder dieses Kurses: Führen Sie zuerst 01_Daten oder "
             "„python -m helpers daten“ aus."
         )
+    counts = [note["n_train"], note["n_test"]]
+    if not all(isinstance(count, int) and count >= 1 for count in counts) or not isinstance(note["quelle"], str):
+        raise CourseError(f"In {display_path(target / PROVENANCE)} stehen falsche Angaben: {REWRITE_DATA}.")
     parts = []
     for part, expected in (("TRAIN", note["n_train"]), ("TEST", note["n_test"])):
         files = sorted((target / part).glob("[0-9]/*.png"), key=lambda path: path.stem)
@@ -614,13 +606,19 @@ def _load_png(path: Path) -> np.ndarray:
     from PIL import Image
 
     try:
+        if path.stat().st_size > MAX_PNG_BYTES:
+            raise OSError("zu groß")
         content = io.BytesIO(path.read_bytes())
         # verify vergleicht die Prüfsummen; ohne sie gäbe ein gekipptes Bit still andere Pixel.
-        with Image.open(content) as image:
+        with Image.open(content, formats=["PNG"]) as image:
+            size, mode = image.size, image.mode
             image.verify()
-        with Image.open(content) as image:
-            values = np.array(image)
-    except (OSError, SyntaxError):
+        if size != IMAGE_SHAPE or mode != "L":
+            values = np.empty((0, 0))
+        else:
+            with Image.open(content, formats=["PNG"]) as image:
+                values = np.array(image)
+    except Exception:  # Pillow wirft bei kaputten Dateien auch IndexError, SyntaxError und anderes
         raise CourseError(
             f"Das Bild {display_path(path)} lässt sich nicht lesen: Schreiben Sie den Ordner mit "
             "„python -m helpers daten“ neu."
@@ -654,7 +652,10 @@ def make_sample(source: Path = DEBIAN_FOLDER, target: Path = SAMPLE, n_train: in
     """
     for name, (_, md5) in IDX_MD5.items():
         if hashlib.md5(read_bytes(source / f"{name}.gz")).hexdigest() != md5:
-            raise CourseError(f"{name}.gz in {source} ist nicht das Original von Zalando: Die MD5-Summe stimmt nicht.")
+            raise CourseError(
+                f"{name}.gz in {display_path(source)} ist nicht das Original von Zalando (die MD5-Summe stimmt nicht): "
+                "Nennen Sie mit --eingabe den Ordner der vier Originale."
+            )
     original = _read_idx_folder(source, "Original")
     sample = subset(original, n_train, None, seed)
     parts = (sample.train_images, sample.train_labels, sample.test_images, sample.test_labels)

@@ -18,6 +18,8 @@ from importlib import metadata
 from pathlib import Path
 
 from helpers.basics import (
+    COURSE_MODEL,
+    COURSE_MODEL_CARD,
     INPUT,
     KERNEL_NAME,
     ROOT,
@@ -26,6 +28,7 @@ from helpers.basics import (
     display_path,
     german,
     output_dir,
+    try_read_json,
 )
 
 LOCKFILE = ROOT / "requirements.txt"
@@ -54,6 +57,8 @@ PACKAGES = MAIN_PACKAGES + (
     "nbclient",
     "nbconvert",
     "nbformat",
+    "nbgrader",
+    "jupyterlab-language-pack-de-de",
     "jinja2",
     "beautifulsoup4",
     "latex2mathml",
@@ -162,7 +167,7 @@ def check_onednn() -> Check:
     return Check("oneDNN", on, "an" if on else "aus", "Löschen Sie die Umgebungsvariable TF_ENABLE_ONEDNN_OPTS.")
 
 
-def check_weights(path=VGG16_WEIGHTS, expected=VGG16_SHA256) -> Check:
+def check_weights(path=VGG16_WEIGHTS, expected=VGG16_SHA256, name="Gewichte VGG16") -> Check:
     """Sind die Gewichte von VGG16 da und unversehrt?"""
     path = Path(path)
     if not path.is_file():
@@ -170,8 +175,16 @@ def check_weights(path=VGG16_WEIGHTS, expected=VGG16_SHA256) -> Check:
     elif checksum(path) != expected:
         detail = f"{display_path(path)} ist beschädigt (Prüfsumme)"
     else:
-        return Check("Gewichte VGG16", True, "Prüfsumme stimmt")
-    return Check("Gewichte VGG16", False, detail, DOWNLOAD_AGAIN)
+        return Check(name, True, "Prüfsumme stimmt")
+    return Check(name, False, detail, DOWNLOAD_AGAIN)
+
+
+def check_course_model(path=COURSE_MODEL, card=COURSE_MODEL_CARD) -> Check:
+    """Ist das Kursmodell da, mit lesbarem Steckbrief und dessen Prüfsumme?"""
+    content = try_read_json(card)
+    if not isinstance(content, dict) or "sha256" not in content:
+        return Check("Kursmodell", False, f"{display_path(card)} fehlt oder ist unlesbar", DOWNLOAD_AGAIN)
+    return check_weights(path, content["sha256"], "Kursmodell")
 
 
 def check_data(folder=SAMPLE) -> Check:
@@ -222,6 +235,7 @@ def checks() -> list:
         check_gpu(),
         check_onednn(),
         check_weights(),
+        check_course_model(),
         check_data(),
         check_disk(),
         check_writable(),

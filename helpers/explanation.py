@@ -19,7 +19,7 @@ from helpers.model import LAST_CONV, keras
 with quiet_stderr():
     import tensorflow as tf
 
-    from helpers.lrp_graph import simplified
+    from helpers.lrp_graph import simplified, with_weights
 
 # Regel von iNNvestigate → Name, wie er in Bildern steht. α2β1 nur ohne Bias (IB): Mit Bias rechnet iNNvestigate falsch,
 # weil es Bias⁺ und Bias⁻ jeder Hälfte zuschlägt; aus demselben Grund preset_a und nicht preset_b.
@@ -98,9 +98,10 @@ def grad_cam(
     return maps
 
 
-@functools.lru_cache(maxsize=4)
+# Der Explorer wechselt zwischen zwei Modellen mit je vier Schichten.
+@functools.lru_cache(maxsize=8)
 def _grad_cam_step(model: keras.Model, layer: str):
-    """Übersetzte Funktion (Bilder, Klassen) → Karten in Bildgröße; die letzten vier Modelle bleiben übersetzt."""
+    """Übersetzte Funktion (Bilder, Klassen) → Karten in Bildgröße; die letzten acht bleiben übersetzt."""
     inner = keras.Model(model.inputs, [model.get_layer(layer).output, model.outputs[0]])
     image_shape = tuple(model.inputs[0].shape[1:])
     rows, columns = (
@@ -116,6 +117,67 @@ def _grad_cam_step(model: keras.Model, layer: str):
         weights = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2), keepdims=True)
         coarse = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
         return tf.einsum("yi,nij,xj->nyx", rows, coarse, columns)
+
+    return step
+
+
+def grad_cam_plus_plus(model: keras.Model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 64) -> np.ndarray:
+    """Grad-CAM++ mit tf-keras-vis, stapelweise: gewichtet jede *Stelle* einer Merkmalskarte, nicht nur jede Karte.
+
+    Args, Returns: wie ``grad_cam`` mit ``normalize=True``.
+
+    Quelle: Chattopadhay et al. (2018), Grad-CAM++, arXiv 1710.11063.
+    """
+    from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+    from tf_keras_vis.utils.scores import CategoricalScore
+
+    inputs = _checked_inputs(inputs, tuple(model.inputs[0].shape[1:]), "Grad-CAM++")
+    classes = _checked_classes(classes, len(inputs), model.outputs[0].shape[-1])
+    explainer = GradcamPlusPlus(model, clone=False)
+    maps = np.empty(inputs.shape[:3], dtype=np.float32)
+    for start in progress(range(0, len(inputs), batch_size), text="Grad-CAM++", unit="Stapel"):
+        part = slice(start, start + batch_size)
+        score = CategoricalScore(classes[part].tolist())
+        maps[part] = explainer(score, inputs[part], penultimate_layer=layer)
+    return maps
+
+
+def input_times_gradient(model: keras.Model, inputs, classes, batch_size: int = 64) -> np.ndarray:
+    """Eingabe mal Ableitung: Jeder Pixel mal der Steigung des Logits an dieser Stelle, über die Kanäle summiert.
+
+    In einem Netz aus ReLU-Schichten und Max-Pooling kommt genau LRP-0 heraus (Ancona et al. 2018, arXiv 1711.06104).
+    In vorverarbeiteten Bildern ist 0 der Mittelwert von ImageNet.
+
+    Args:
+        model: Keras-3-Modell mit Logits als Ausgang.
+        inputs: vorverarbeitete Bilder, float32, (n, h, b, c).
+        classes: gefragte Klasse je Bild (n,) oder eine Zahl für alle.
+        batch_size: Bilder je Rechenschritt.
+
+    Returns:
+        float32, (n, h, b); positiv spricht für, negativ gegen die Klasse.
+    """
+    inputs = _checked_inputs(inputs, tuple(model.inputs[0].shape[1:]), "Eingabe mal Ableitung")
+    classes = _checked_classes(classes, len(inputs), model.outputs[0].shape[-1])
+    step = _gradient_step(model)
+    maps = np.empty(inputs.shape[:3], dtype=np.float32)
+    for start in progress(range(0, len(inputs), batch_size), text="Eingabe × Ableitung", unit="Stapel"):
+        part = slice(start, start + batch_size)
+        maps[part] = step(inputs[part], classes[part].astype(np.int32))
+    return maps
+
+
+@functools.lru_cache(maxsize=4)
+def _gradient_step(model: keras.Model):
+    """Übersetzte Funktion (Bilder, Klassen) → Eingabe mal Ableitung, (n, h, b)."""
+    shape = tuple(model.inputs[0].shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape)), tf.TensorSpec((None,), tf.int32)])
+    def step(images, classes):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            score = tf.gather(model(images, training=False), classes, batch_dims=1)
+        return tf.reduce_sum(images * tape.gradient(score, images), axis=-1)
 
     return step
 
@@ -161,8 +223,8 @@ def _import_innvestigate():
     return innvestigate, tf_keras
 
 
-def _legacy_twin(model: keras.Model, tf_keras):
-    """Dasselbe Netz in tf_keras; Gewichte kommen danach mit ``set_weights``.
+def _architecture(model: keras.Model) -> tuple:
+    """Was iNNvestigate vom Netz wissen muss, ohne Gewichte: je Schicht (Art, Name, Angaben); vergleichbar und hashbar.
 
     Raises:
         CourseError: bei Schichten, die iNNvestigate im Kurs nicht braucht.
@@ -175,7 +237,7 @@ def _legacy_twin(model: keras.Model, tf_keras):
         "GlobalAveragePooling2D": (),
         "Flatten": (),
     }
-    x = inputs = tf_keras.Input(model.inputs[0].shape[1:])
+    found = []
     for layer in model.layers:
         kind, config = type(layer).__name__, layer.get_config()
         if kind in ("InputLayer", "Dropout"):
@@ -190,16 +252,55 @@ def _legacy_twin(model: keras.Model, tf_keras):
                     "Ende Logits, also kein Softmax."
                 )
             options["activation"] = config["activation"]
-        x = getattr(tf_keras.layers, kind)(name=layer.name, **options)(x)
+        found.append((kind, layer.name, tuple((key, _hashable(value)) for key, value in options.items())))
+    return tuple(found)
+
+
+def _hashable(value):
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _legacy_twin(shape: tuple, architecture: tuple, tf_keras):
+    """Dasselbe Netz in tf_keras, mit Gewichten aus Nullen."""
+    x = inputs = tf_keras.Input(shape)
+    for kind, name, options in architecture:
+        options = dict(options)
+        if kind in ("Conv2D", "Dense"):
+            options["kernel_initializer"] = "zeros"
+        x = getattr(tf_keras.layers, kind)(name=name, **options)(x)
     return tf_keras.Model(inputs, x)
+
+
+@functools.lru_cache(maxsize=32)
+def _template(shape: tuple, architecture: tuple, rule: str, options: tuple):
+    """Rechengraph einer Regel für jedes Netz dieser Bauart: (GraphDef ohne Gewichte, deren Namen, Namen der Tensoren).
+
+    Den Graphen zu bauen, kostet mehr als alles Rechnen danach. Er hängt nicht von den Gewichten ab, also reicht einer
+    für sauberes Modell, Zwilling und Zufallsgewichte.
+    """
+    innvestigate, tf_keras = _import_innvestigate()
+    if rule not in innvestigate.analyzer.analyzers:
+        raise CourseError(f"Die LRP-Regel „{rule}“ gibt es nicht: Wählen Sie eine aus {', '.join(LRP_RULES)}.")
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        twin = _legacy_twin(shape, architecture, tf_keras)
+        analyzer = innvestigate.create_analyzer(rule, twin, neuron_selection_mode="index", **dict(options))
+        analyzer.create_analyzer_model()
+        session.run(tf.compat.v1.global_variables_initializer())
+        inputs, outputs = analyzer._analyzer_model.inputs, analyzer._analyzer_model.outputs
+        tensors = {"images": inputs[0], "selection": inputs[1], "relevance": outputs[0]}
+        tensors |= {"twin_input": twin.input, "twin_logits": twin.output}
+        names = {key: tensor.name for key, tensor in tensors.items()}
+        weights = [variable.op.name for variable in twin.weights]
+        graph = simplified(session, [names["relevance"].split(":")[0], names["twin_logits"].split(":")[0]], weights)
+    return graph, weights, names
 
 
 class LRP:
     """Layer-wise Relevance Propagation mit iNNvestigate für ein Modell und eine Regel.
 
-    Der Analyzer entsteht einmal, wird von doppelter Arbeit befreit (``helpers.lrp_graph``) und lebt in einem eigenen
-    Graphen mit eigener Session: So bleibt TensorFlow sonst unverändert, und beliebig viele Aufrufe brauchen nicht mehr
-    Speicher.
+    Der Analyzer entsteht für jede Bauart und Regel einmal, wird von doppelter Arbeit befreit (``helpers.lrp_graph``)
+    und lebt mit den Gewichten des Modells in einem eigenen Graphen mit eigener Session: So bleibt TensorFlow sonst
+    unverändert, und beliebig viele Aufrufe brauchen nicht mehr Speicher.
 
     Args:
         model: flaches Keras-3-Modell mit Logits als Ausgang.
@@ -211,26 +312,13 @@ class LRP:
     """
 
     def __init__(self, model: keras.Model, rule: str = "lrp.epsilon", **options):
-        innvestigate, tf_keras = _import_innvestigate()
-        if rule not in innvestigate.analyzer.analyzers:
-            raise CourseError(f"Die LRP-Regel „{rule}“ gibt es nicht: Wählen Sie eine aus {', '.join(LRP_RULES)}.")
         self.rule = rule
         self._outputs = model.outputs[0].shape[-1]
         self._shape = tuple(model.inputs[0].shape[1:])
-        weights = model.get_weights()
-        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-            twin = _legacy_twin(model, tf_keras)
-            analyzer = innvestigate.create_analyzer(rule, twin, neuron_selection_mode="index", **options)
-            analyzer.create_analyzer_model()
-            # Erst Variablen anlegen, dann die gelernten Werte hineinschreiben: Andersherum wären sie überschrieben.
-            # Die Regeln lesen die Variablen erst beim Rechnen.
-            session.run(tf.compat.v1.global_variables_initializer())
-            twin.set_weights(weights)
-            inputs, outputs = analyzer._analyzer_model.inputs, analyzer._analyzer_model.outputs
-            tensors = {"images": inputs[0], "selection": inputs[1], "relevance": outputs[0]}
-            tensors |= {"twin_input": twin.input, "twin_logits": twin.output}
-            names = {key: tensor.name for key, tensor in tensors.items()}
-            fast = simplified(session, [names["relevance"].split(":")[0], names["twin_logits"].split(":")[0]])
+        template, weights, names = _template(
+            self._shape, _architecture(model), rule, tuple((key, _hashable(value)) for key, value in options.items())
+        )
+        fast = with_weights(template, dict(zip(weights, model.get_weights(), strict=True)))
         graph = tf.Graph()
         with graph.as_default():
             tf.import_graph_def(fast, name="")

@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-from helpers.basics import atomic_file, output_dir, progress, read_json, write_json
+from helpers.basics import atomic_file, output_dir, progress, try_read_json, write_json
 from helpers.model import keras, preprocess
 
 
@@ -32,7 +32,7 @@ def extract_features(stem: keras.Model, images, weights_key: str = "", batch_siz
         key.update(np.ascontiguousarray(weight))
     folder = output_dir() / "merkmale" / key.hexdigest()[:12]
     names = [hashlib.sha256(image.tobytes()).hexdigest()[:32] for image in images]
-    known = _cached_features(folder, set(names))
+    known = _cached_features(folder, set(names), tuple(stem.output.shape[1:]))
     rows = {name: row for row, name in enumerate(names) if name not in known}
     missing = list(rows.values())
     features = np.empty((len(images), *stem.output.shape[1:]), dtype=np.float32)
@@ -51,16 +51,18 @@ def extract_features(stem: keras.Model, images, weights_key: str = "", batch_siz
     return features
 
 
-def _cached_features(folder, wanted: set[str]) -> dict:
+def _cached_features(folder, wanted: set[str], shape: tuple) -> dict:
     """Bildprüfsumme → (Feld auf der Platte, Zeile) für alle gewünschten Bilder, die schon gerechnet sind."""
     known = {}
     for path in sorted(folder.glob("*.npy")):
-        names = read_json(path.with_suffix(".json"), [])
+        names = try_read_json(path.with_suffix(".json"), {}).get("bilder")
         try:
-            chunk = np.load(path, mmap_mode="r")
+            chunk = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             continue
-        if len(chunk) == len(names):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            continue
+        if chunk.dtype == np.float32 and chunk.shape == (len(names), *shape):
             known |= {name: (chunk, row) for row, name in enumerate(names) if name in wanted}
     return known
 
@@ -69,4 +71,4 @@ def _store_features(folder, names: list[str], features: np.ndarray) -> None:
     path = folder / f"{hashlib.sha256(''.join(names).encode()).hexdigest()[:12]}.npy"
     with atomic_file(path) as temporary, open(temporary, "wb") as file:
         np.save(file, features)
-    write_json(path.with_suffix(".json"), names)
+    write_json(path.with_suffix(".json"), {"bilder": names})

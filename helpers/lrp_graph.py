@@ -17,11 +17,43 @@ _LINEAR = ("Conv2D", "MatMul", "Identity", "Reshape")
 _SIGN_KEEPING = ("MaxPool", "AvgPool", "Mean", "Reshape", "Identity")
 
 
-def simplified(session, outputs: list[str]):
-    """GraphDef einer Session bis zu den Operationen ``outputs``, mit Gewichten als Konstanten und ohne Nullen."""
+def simplified(session, outputs: list[str], weights=()):
+    """GraphDef einer Session bis zu den Operationen ``outputs``, mit Variablen als Konstanten und ohne Nullen.
+
+    Die Konstanten ``weights`` bleiben leer: Was hier gestrichen wird, gilt so für beliebige Werte; ``with_weights``
+    setzt sie ein.
+
+    Raises:
+        ValueError: wenn das Ergebnis noch von anderen Variablen abhängt, falls ``weights`` angegeben ist.
+    """
     graph = session.graph.as_graph_def()
     frozen = tf.compat.v1.graph_util.convert_variables_to_constants(session, graph, outputs)
+    constants = {node.name for node in graph.node if node.op == "Const"}
+    variables = {node.name for node in frozen.node if node.op == "Const"} - constants
+    if weights and variables - set(weights):
+        raise ValueError(f"Der Graph hängt auch von {', '.join(sorted(variables - set(weights)))} ab.")
+    for node in frozen.node:
+        if node.name in weights:
+            node.attr["value"].tensor.ClearField("tensor_content")
+            node.attr["value"].tensor.ClearField("float_val")
     return Simplifier(frozen).run(outputs)
+
+
+def with_weights(graph, values: dict[str, np.ndarray]):
+    """Kopie eines GraphDef aus ``simplified``, in der die Konstanten ``values`` (Name → Werte, float32) stehen.
+
+    Raises:
+        ValueError: wenn ein Wert nicht die Form seiner Konstanten hat.
+    """
+    filled = type(graph)()
+    filled.CopyFrom(graph)
+    for node in filled.node:
+        if node.op == "Const" and node.name in values:
+            tensor, value = node.attr["value"].tensor, np.asarray(values[node.name], np.float32)
+            if value.shape != tuple(size.size for size in tensor.tensor_shape.dim):
+                raise ValueError(f"Die Gewichte {node.name} haben die Form {value.shape}.")
+            tensor.tensor_content = value.tobytes()
+    return filled
 
 
 class Simplifier:

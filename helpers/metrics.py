@@ -30,6 +30,17 @@ def _checked_mask(maps, mask) -> np.ndarray:
     return mask
 
 
+def _by_relevance(maps: np.ndarray, seed: int) -> np.ndarray:
+    """Pixelnummern jeder Karte, die wichtigsten zuerst; gleich wichtige in zufälliger Reihenfolge: (n, h·b).
+
+    Ohne den Zufall stünden Gleichstände von oben nach unten: Eine Karte mit vielen Nullen löschte dann zuerst den
+    oberen Bildrand, und ihre Kurve hinge davon ab, wo im Bild das Motiv liegt.
+    """
+    flat = maps.reshape(len(maps), -1)
+    lots = np.random.default_rng(seed).random(flat.shape)
+    return np.lexsort((lots, -flat), axis=1)
+
+
 def relevance_mass(maps, mask) -> np.ndarray:
     """Anteil der positiven Relevanz innerhalb der Maske (Relevance Mass Accuracy).
 
@@ -41,6 +52,9 @@ def relevance_mass(maps, mask) -> np.ndarray:
         (n,), Werte 0–1; eine Karte ohne positive Relevanz ergibt 0. Zum Vergleich: Eine gleichmäßige Karte bekommt
         den Flächenanteil der Maske.
 
+    Quantus teilt durch die Summe *aller* Werte: Bei Karten ohne negative Werte ist das dasselbe, sonst kann dort auch
+    etwas unter 0 oder über 1 herauskommen; eine leere Karte ergibt dort NaN.
+
     Quelle: Arras, Osman, Samek (2022), CLEVR-XAI, Information Fusion 81.
     """
     positive = np.maximum(_checked_maps(maps), 0)
@@ -49,19 +63,20 @@ def relevance_mass(maps, mask) -> np.ndarray:
     return np.divide(inside, total, out=np.zeros_like(inside), where=total > 0)
 
 
-def relevance_rank(maps, mask) -> np.ndarray:
+def relevance_rank(maps, mask, seed: int = 0) -> np.ndarray:
     """Anteil der K wichtigsten Pixel, die in der Maske liegen (Relevance Rank Accuracy), K = Fläche der Maske.
 
     Returns:
         (n,), Werte 0–1; der Zufall erreicht im Mittel den Flächenanteil der Maske. Nur positive Relevanz zählt: Eine
-        leere Karte ergibt 0, wo immer die Maske liegt.
+        leere Karte ergibt 0, wo immer die Maske liegt. Gleich wichtige Pixel werden zufällig gereiht. Quantus zählt
+        auch Pixel ohne positive Relevanz und überlässt Gleichstände der Sortierung.
 
     Quelle: Arras, Osman, Samek (2022), CLEVR-XAI, Information Fusion 81.
     """
     maps = _checked_maps(maps)
     mask = _checked_mask(maps, mask).ravel()
     flat = maps.reshape(len(maps), -1)
-    top = np.argsort(-flat, axis=1, kind="stable")[:, : mask.sum()]
+    top = _by_relevance(maps, seed)[:, : mask.sum()]
     return (mask[top] & (np.take_along_axis(flat, top, axis=1) > 0)).mean(axis=1)
 
 
@@ -69,7 +84,8 @@ def pointing_game(maps, mask) -> np.ndarray:
     """Zeigespiel: Liegt der wichtigste Pixel in der Maske? bool, (n,); ohne positive Relevanz zeigt er nirgendhin.
 
     Quelle: Zhang et al. (2018), Top-down Neural Attention by Excitation Backprop, arXiv 1608.00507. Dort gilt ein Rand
-    von 15 Pixeln um das Ziel als Treffer; hier nicht, weil die Bilder klein sind.
+    von 15 Pixeln um das Ziel als Treffer; hier nicht, weil die Bilder klein sind. Teilen sich mehrere Pixel den
+    höchsten Wert, zählt der erste; Quantus zählt einen Treffer, wenn irgendeiner davon in der Maske liegt.
     """
     maps = _checked_maps(maps)
     mask = _checked_mask(maps, mask).ravel()
@@ -77,7 +93,9 @@ def pointing_game(maps, mask) -> np.ndarray:
     return mask[flat.argmax(axis=1)] & (flat.max(axis=1) > 0)
 
 
-def perturbation_curve(predict, inputs, maps, classes, steps: int = 10, baseline: float = 0.0, insertion: bool = False):
+def perturbation_curve(
+    predict, inputs, maps, classes, steps: int = 10, baseline: float = 0.0, insertion: bool = False, seed: int = 0
+) -> np.ndarray:
     """Löschkurve (oder Einfügekurve): Wie ändert sich die Antwort, wenn die wichtigsten Pixel verschwinden?
 
     Gelöschte Pixel bekommen in allen Kanälen den Wert ``baseline``. In vorverarbeiteten Bildern ist 0 der Mittelwert
@@ -91,16 +109,20 @@ def perturbation_curve(predict, inputs, maps, classes, steps: int = 10, baseline
         steps: Zahl der Schritte; die Kurve hat ``steps + 1`` Punkte von 0 bis 100 % der Pixel.
         baseline: Wert gelöschter Pixel.
         insertion: statt zu löschen vom leeren Bild aus einfügen.
+        seed: Startwert für die Reihenfolge gleich wichtiger Pixel: So ist eine leere Karte genau so gut wie der Zufall.
 
     Returns:
         (n, steps + 1): Ausgabe der beobachteten Klasse.
+
+    Pixel Flipping in Quantus ist dieselbe Kurve ohne ihren ersten Punkt (das unversehrte Bild). Bei mehreren Kanälen
+    löscht Quantus jeden Kanal eines Pixels einzeln, hier verschwindet der ganze Pixel.
 
     Quellen: Samek et al. (2017), Evaluating the Visualization of What a Deep Neural Network Has Learned; Petsiuk et al.
     (2018), RISE, arXiv 1806.07421.
     """
     maps = _checked_maps(maps)
     count, pixels = len(maps), maps[0].size if len(maps) else 0
-    order = np.argsort(-maps.reshape(count, -1), axis=1, kind="stable")
+    order = _by_relevance(maps, seed)
     rows = np.arange(count)[:, None]
     full = np.asarray(inputs, dtype=np.float32).reshape(count, pixels, -1)
     empty = np.full_like(full, baseline)
@@ -130,6 +152,29 @@ def rank_correlation(first, second) -> np.ndarray:
     return np.array([0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else spearmanr(a, b, axis=None)[0] for a, b in pairs])
 
 
+def cascading_randomization(explain, randomize, layers, original=None) -> np.ndarray:
+    """Vernunftprüfung: Wie ähnlich bleibt die Erklärung, wenn von oben her immer mehr Schichten neu gewürfelt sind?
+
+    Args:
+        explain: Funktion Modell → Karten (n, h, b).
+        randomize: Funktion Schichtname → Modell, dessen Gewichte vom Ausgang bis zu dieser Schicht neu sind, zum
+            Beispiel aus ``training.randomize_down_to``; mit None das gelernte Modell.
+        layers: Schichtnamen von oben nach unten.
+        original: Karten des gelernten Modells, wenn sie schon da sind.
+
+    Returns:
+        (len(layers), n): Rangkorrelation mit der Karte des gelernten Modells, −1 bis 1; nahe 0 ist gut.
+
+    Wie MPRT mit ``layer_order="top_down"`` in Quantus. Quantus würfelt mit der Startverteilung der Schicht und
+    vergleicht mit Vorzeichen; der Kurs würfelt mit der Streuung der gelernten Gewichte und nimmt für die Wertungstafel
+    den Betrag, denn eine umgekehrte Karte ist dem Original auch ähnlich.
+
+    Quelle: Adebayo et al. (2018), Sanity Checks for Saliency Maps, arXiv 1810.03292.
+    """
+    original = explain(randomize(None)) if original is None else original
+    return np.array([rank_correlation(original, explain(randomize(layer))) for layer in layers])
+
+
 def sobel_maps(images) -> np.ndarray:
     """Kantenstärke (n, h, b) nach Sobel: eine „Erklärung“, die das Modell gar nicht kennt."""
     from scipy.ndimage import sobel
@@ -142,6 +187,16 @@ def sobel_maps(images) -> np.ndarray:
 def random_maps(count: int, size: int, seed: int = 0) -> np.ndarray:
     """Zufallskarten (count, size, size), Werte 0–1."""
     return np.random.default_rng(seed).random((count, size, size))
+
+
+def relative_interval(values, reference, level: float = 0.95, draws: int = 1000, seed: int = 0) -> list[float]:
+    """[Verhältnis der Mittelwerte, untere, obere Grenze]; gezogen werden Bilder, also Wert und Vergleich gemeinsam."""
+    values, reference = np.asarray(values, dtype=float), np.asarray(reference, dtype=float)
+    rows = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    ratios = values[rows].mean(axis=1) / reference[rows].mean(axis=1)
+    tail = (1 - level) / 2
+    low, high = np.quantile(ratios, [tail, 1 - tail])
+    return [float(values.mean() / reference.mean()), float(low), float(high)]
 
 
 def bootstrap_interval(values, level: float = 0.95, draws: int = 1000, seed: int = 0) -> tuple[float, float]:

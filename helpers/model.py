@@ -5,7 +5,12 @@ VGG16: Simonyan und Zisserman (2015), Very Deep Convolutional Networks for Large
 arXiv 1409.1556.
 """
 
+import collections
+import hashlib
+import io
 import logging
+import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +21,11 @@ from helpers.basics import (
     VGG16_SHA256,
     VGG16_WEIGHTS,
     CourseError,
-    atomic_file,
+    atomic_folder,
     display_path,
+    is_whole,
+    locked,
+    one_line,
     output_dir,
     progress,
     quiet_stderr,
@@ -25,15 +33,32 @@ from helpers.basics import (
     sha256,
     write_json,
 )
+from helpers.download import fetch, keras_home
+from helpers.settings import MAX_SIZE, MIN_SIZE
 
-with quiet_stderr():
-    import keras
+try:
+    with quiet_stderr():
+        import keras
+except (ImportError, ValueError) as error:
+    if "KERAS_BACKEND" not in os.environ:
+        raise
+    raise CourseError(
+        f"Keras startet nicht mit KERAS_BACKEND={one_line(os.environ['KERAS_BACKEND'][:40])}: Löschen Sie diese "
+        "Umgebungsvariable oder setzen Sie tensorflow, jax oder torch ein, wenn das Paket dazu da ist."
+    ) from error
 
 # TensorFlow warnt, wenn oft neue kleine Modelle rechnen; für Lernende ist das kein Hinweis, sondern Lärm.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 IMAGE_SIZE = 64
 LAST_CONV = "block5_conv3"
+# Woher --gewichte keras sie nimmt, in dieser Reihenfolge; beide haben dieselbe Datei.
+KERAS_WEIGHTS = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+KERAS_WEIGHTS_MD5 = "6d6bbae143d832006294945121d1f1fc"
+KERAS_SOURCES = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/",
+    "https://github.com/fchollet/deep-learning-models/releases/download/v0.1/",
+)
 # Mittelwerte der ImageNet-Bilder in der Reihenfolge Blau, Grün, Rot (Keras-Modus „caffe“).
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 
@@ -110,6 +135,28 @@ def check_weights(path=VGG16_WEIGHTS) -> Path:
     return path
 
 
+def download_weights() -> Path:
+    """Die ImageNet-Gewichte, wie Keras sie lädt (58 MB), in dessen Zwischenspeicher.
+
+    Raises:
+        CourseError: ohne Netz oder bei falscher Prüfsumme; der Satz nennt die Datei zum Selbstholen.
+    """
+    offline = "nehmen Sie „--gewichte beiliegend“"
+    return fetch(keras_home() / "models" / KERAS_WEIGHTS, KERAS_SOURCES, KERAS_WEIGHTS_MD5, offline)
+
+
+def find_weights(weights: str | None) -> Path | None:
+    """Die Datei der Startgewichte „beiliegend“ oder „keras“ (wird nötigenfalls geladen); None bei None.
+
+    Raises:
+        CourseError: bei unbekanntem Namen, oder wenn die Datei fehlt, beschädigt ist oder sich nicht laden lässt.
+    """
+    sources = {"beiliegend": check_weights, "keras": download_weights, None: lambda: None}
+    if weights not in sources:
+        raise CourseError(f"Die Gewichte „{weights}“ gibt es nicht: Wählen Sie „beiliegend“ oder „keras“.")
+    return sources[weights]()
+
+
 def build_vgg16(image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend", seed: int = 0) -> keras.Model:
     """VGG16 bis ``block5_pool``, darauf ``flatten`` und zehn lineare Ausgänge ``logits``.
 
@@ -117,31 +164,27 @@ def build_vgg16(image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend"
 
     Args:
         image_size: Kantenlänge der Eingabe in Pixeln, mindestens 32.
-        weights: "beiliegend" (input/, mit Prüfsumme), "keras" (Keras lädt sie aus dem Netz) oder None (zufällig).
+        weights: "beiliegend" (input/, mit Prüfsumme), "keras" (aus dem Netz, wie Keras) oder None (zufällig).
         seed: Startwert für die neuen Gewichte.
 
     Raises:
         CourseError: bei beschädigten Gewichten oder ohne Netz.
     """
-    if weights not in ("beiliegend", "keras", None):
-        raise CourseError(f"Die Gewichte „{weights}“ gibt es nicht: Wählen Sie „beiliegend“ oder „keras“.")
+    source = find_weights(weights)
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((image_size, image_size, 3), name="bild")
-    source = {"beiliegend": str(VGG16_WEIGHTS), "keras": "imagenet", None: None}[weights]
-    if weights == "beiliegend":
-        check_weights()
-    try:
-        base = keras.applications.VGG16(include_top=False, weights=source, input_tensor=inputs)
-    except Exception as error:
-        if weights != "keras":
-            raise
-        raise CourseError(
-            f"Keras konnte die VGG16-Gewichte nicht laden ({str(error)[:120]}): Prüfen Sie die Netzverbindung oder "
-            "nehmen Sie „--gewichte beiliegend“."
-        ) from None
+    base = keras.applications.VGG16(include_top=False, weights=source and str(source), input_tensor=inputs)
     x = keras.layers.Flatten(name="flatten")(base.output)
     logits = keras.layers.Dense(len(CLASS_NAMES), name="logits")(x)
     return keras.Model(inputs, logits, name="vgg16_mode")
+
+
+def weights_checksum(model: keras.Model) -> str:
+    """SHA-256 aller Gewichte (float32, in der Reihenfolge von ``get_weights``): Woran man ein Modell wiedererkennt."""
+    digest = hashlib.sha256()
+    for value in model.get_weights():
+        digest.update(np.ascontiguousarray(value, dtype="<f4"))
+    return digest.hexdigest()
 
 
 def split_model(model: keras.Model, at: str | None = "block4_pool") -> tuple[keras.Model | None, keras.Model]:
@@ -222,15 +265,14 @@ def run_folder(name: str) -> Path:
 
 
 def save_run(name: str, run: Run) -> Path:
-    """Speichert Modell, Verlauf und Einstellungen; ein älteres Training desselben Namens wird ersetzt."""
+    """Speichert Modell, Verlauf und Einstellungen, alle drei oder keines; ersetzt ein älteres Training des Namens."""
     import pandas as pd
 
     folder = run_folder(name)
-    with atomic_file(folder / "modell.keras") as temporary:
-        run.model.save(temporary)
-    with atomic_file(folder / "verlauf.csv") as temporary:
-        pd.DataFrame(run.history).to_csv(temporary, index=False)
-    write_json(folder / "einstellungen.json", run.settings)
+    with atomic_folder(folder) as temporary:
+        run.model.save(temporary / "modell.keras")
+        pd.DataFrame(run.history).to_csv(temporary / "verlauf.csv", index=False)
+        write_json(temporary / "einstellungen.json", run.settings)
     return folder
 
 
@@ -238,20 +280,81 @@ def load_run(name: str) -> Run | None:
     """Lädt ein gespeichertes Training; None, wenn es keines gibt.
 
     Raises:
-        CourseError: wenn das Modell da, aber nicht lesbar ist.
+        CourseError: wenn das Modell da, aber nicht lesbar ist oder eine andere Form hat.
     """
     import pandas as pd
 
     folder = run_folder(name)
-    settings = read_json(folder / "einstellungen.json")
-    if settings is None or not (folder / "modell.keras").is_file():
-        return None
-    try:
-        model = keras.saving.load_model(folder / "modell.keras", compile=False)
-        history = pd.read_csv(folder / "verlauf.csv").to_dict("records")
-    except Exception as error:
-        raise CourseError(
-            f"Das gespeicherte Modell in {display_path(folder)} ist nicht lesbar ({str(error)[:100]}): Löschen Sie "
-            "diesen Ordner und führen Sie 03_Training noch einmal aus."
-        ) from None
+    with locked(folder.parent):
+        settings = read_json(folder / "einstellungen.json")
+        if settings is None or not (folder / "modell.keras").is_file():
+            return None
+        try:
+            history = pd.read_csv(folder / "verlauf.csv").to_dict("records")
+            if not history or not {"epoche", "treffer", "val_treffer"} <= history[0].keys():
+                raise Unusable("verlauf.csv hat andere Spalten")
+            model = build_vgg16(stored_size(settings), None)
+            load_stored_weights(model, folder / "modell.keras")
+        except Exception as error:  # zipfile, h5py, numpy und pandas haben keine gemeinsame Fehlerklasse
+            why = str(error) if isinstance(error, Unusable) else "eine Datei fehlt oder ist beschädigt"
+            raise CourseError(
+                f"Das gespeicherte Modell in {display_path(folder)} ist nicht lesbar ({why}): Löschen Sie "
+                "diesen Ordner und führen Sie 03_Training noch einmal aus."
+            ) from None
     return Run(model, history, settings)
+
+
+class Unusable(Exception):
+    """Warum sich Gespeichertes nicht verwenden lässt: ein deutscher Halbsatz."""
+
+
+def stored_size(settings: dict) -> int:
+    """Die Kantenlänge der Netzeingabe aus gespeicherten Einstellungen.
+
+    Raises:
+        Unusable: wenn dort keine brauchbare Zahl steht.
+    """
+    size = settings.get("image_size")
+    if not is_whole(size) or not MIN_SIZE <= size <= MAX_SIZE:
+        raise Unusable(f"die Bildgröße „{one_line(str(size)[:20])}“ geht nicht")
+    return size
+
+
+def load_stored_weights(model: keras.Model, path: Path) -> None:
+    """Übernimmt aus einer ``.keras``-Datei nur die Zahlen; ihr Bauplan bleibt ungelesen, er könnte Code nennen.
+
+    Raises:
+        Unusable: wenn die Gewichte eine andere Form haben oder nicht endlich sind; sonst, was zipfile und h5py werfen.
+    """
+    import h5py
+
+    wanted = sum(weight.nbytes for weight in model.get_weights())
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("model.weights.h5")
+        if member.file_size > 2 * wanted + 10_000_000:  # so entpackt sich auch keine Bombe
+            raise Unusable("die Datei ist zu groß für dieses Netz")
+        content = archive.read(member)
+    with h5py.File(io.BytesIO(content), "r") as file:
+        counted = collections.Counter()
+        for layer in model.layers:
+            known = layer.get_weights()
+            if not known:
+                continue
+            # Keras zählt die Schichten einer Art: conv2d, conv2d_1, …
+            kind = type(layer).__name__.lower()
+            place = f"layers/{kind}{f'_{counted[kind]}' if counted[kind] else ''}/vars"
+            counted[kind] += 1
+            if place not in file or len(file[place]) != len(known):
+                raise Unusable(f"die Schicht {layer.name} fehlt")
+            values = []
+            for number, old in enumerate(known):
+                link = file[place].get(str(number), getlink=True)
+                stored = file[place].get(str(number)) if isinstance(link, h5py.HardLink) else None
+                if not isinstance(stored, h5py.Dataset) or stored.external or stored.is_virtual:
+                    raise Unusable(f"die Gewichte von {layer.name} liegen nicht in der Datei")
+                if stored.shape != old.shape:
+                    raise Unusable(f"{layer.name} hat die Form {stored.shape} statt {old.shape}")
+                values.append(stored[()].astype(np.float32))
+                if not np.isfinite(values[-1]).all():
+                    raise Unusable(f"die Gewichte von {layer.name} sind keine endlichen Zahlen")
+            layer.set_weights(values)

@@ -5,7 +5,9 @@ Ausgaben auf. Was bei jedem Lauf anders wäre (Zeitstempel, Versionen, Widget-Zu
 """
 
 import ast
+import base64
 import contextlib
+import io
 import json
 import logging
 import os
@@ -24,6 +26,7 @@ from helpers.basics import (
     display_path,
     output_dir,
     progress,
+    quiet_stderr,
 )
 from helpers.report import WIDGET_VIEW, mathml
 
@@ -131,16 +134,36 @@ def cell_label(number: int, source: str) -> str:
 # --- Die Fassung der Lernenden ---------------------------------------------------------------------------------------
 
 
-def without_outputs(notebook):
-    """Entfernt Ausgaben und Zellnummern."""
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+# Das tritt an die Stelle einer Lösung. Die drei Punkte sind gültiges Python: Eine ungelöste Aufgabe stört nichts.
+CODE_STUB = "# Ersetzen Sie die drei Punkte durch Ihre Lösung.\n..."
+TEXT_STUB = "*Schreiben Sie hier Ihre Antwort.*"
+# nbgraders eigene Schritte und ihre Reihenfolge; „nbgrader generate_assignment“ geht dieselben.
+NBGRADER_STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "ClearHiddenTests", "ComputeChecksums")
+
+
+def derived(notebook, source):
+    """Die Fassung der Lernenden: ohne Lösungen, verborgene Tests und Ausgaben, mit gesperrten Prüfzellen.
+
+    Raises:
+        CourseError: wenn eine Markierung fehlt oder die Angaben für nbgrader nicht stimmen.
+    """
+    with quiet_stderr():
+        from nbgrader import preprocessors
+        from nbgrader.nbgraderformat import ValidationError
+
+    notebook, resources = clean(notebook), {}
+    options = {"ClearSolutions": {"code_stub": {"python": CODE_STUB}, "text_stub": TEXT_STUB}}
+    try:
+        for name in ("CheckCellMetadata", *NBGRADER_STEPS):
+            step = getattr(preprocessors, name)(**options.get(name, {}))
+            step.log.setLevel(logging.CRITICAL)
+            notebook, resources = step.preprocess(notebook, resources)
+    except (RuntimeError, ValidationError, KeyError) as error:
+        raise CourseError(
+            f"{display_path(source)}: nbgrader lehnt das Notebook ab ({error_text('', error)}) Prüfen Sie die Zeilen "
+            "„### BEGIN …“ und „### END …“ und die Angaben unter „nbgrader“ in den Metadaten der Aufgabenzellen."
+        ) from None
     return notebook
-
-
-# Was aus einer Lösung die Fassung der Lernenden macht, in dieser Reihenfolge: Notebook → Notebook.
-DERIVATION_STEPS = (clean, without_outputs)
 
 
 def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS) -> list[str]:
@@ -159,10 +182,7 @@ def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS
     sentences = []
     for source in sources:
         target = notebooks_dir / source.name
-        notebook = read_notebook(source)
-        for step in DERIVATION_STEPS:
-            notebook = step(notebook)
-        text = as_text(notebook)
+        text = as_text(derived(read_notebook(source), source))
         if target.is_file() and target.read_bytes() == text.encode("utf-8"):
             continue
         if check:
@@ -252,6 +272,7 @@ def kernel_environment():
     changes = {
         "KURS_AUSGABE": str(output_dir()),  # absolut, denn der Kernel arbeitet in einem anderen Ordner
         "MPLBACKEND": None,  # mit „agg“ aus der Shell blieben die Bilder in den Notebooks aus
+        "KURS_OBERFLAECHE": "nein",  # auch wer aus JupyterLab startet, bedient diese Notebooks nicht
     }
     before = {name: os.environ.get(name) for name in changes}
     try:
@@ -402,10 +423,30 @@ def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> list[str]:
             notebook = execute(path, trial, on_cell=on_cell)
             if warnings := stderr_outputs(notebook):
                 raise CourseError(f"{path.stem}: {warnings[0]} Das ausgeführte Notebook: {display_path(trial)}")
-            write_notebook(path, notebook)
+            write_notebook(path, with_small_pictures(notebook))
             trial.unlink()
             sentences.append(f"{display_path(path)} ist neu ausgeführt.")
     return sentences
+
+
+def with_small_pictures(notebook):
+    """Das Notebook, jedes Bild darin mit 256 Farben: halb so groß, mit bloßem Auge nicht zu unterscheiden."""
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if "image/png" in data:
+                data["image/png"] = base64.b64encode(few_colors(base64.b64decode(data["image/png"]))).decode() + "\n"
+    return notebook
+
+
+def few_colors(png: bytes) -> bytes:
+    """Dasselbe PNG mit 256 Farben; ein schon kleineres bleibt, wie es ist."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(small, "PNG", optimize=True)
+    return min(png, small.getvalue(), key=len)
 
 
 def stderr_outputs(notebook) -> list[str]:

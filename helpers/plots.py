@@ -5,12 +5,16 @@ Jede Funktion ergibt eine ``matplotlib``-Figur; sie importiert nichts Schweres. 
 """
 
 import io
+import itertools
 import textwrap
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from helpers.basics import CLASS_NAMES, atomic_file, german, output_dir, write_json
 
@@ -183,8 +187,8 @@ def learning_curves(histories: dict, title: str = "Lernkurven"):
     left.set(title="Verlust (kleiner ist besser)", xlabel="Epoche", ylabel="Kreuzentropie")
     right.set(title="Trefferquote (größer ist besser)", xlabel="Epoche", ylabel="Anteil richtiger Bilder")
     for ax in (left, right):
-        ax.set_xticks(epochs)
-        german_axis(ax.yaxis, 1)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        german_axis(ax.yaxis, 2)
     right.legend(fontsize=8)
     figure.suptitle(title)
     return figure
@@ -324,29 +328,103 @@ def with_mask(ax, mask, size: int) -> None:
     ax.add_patch(frame)
 
 
-def table_picture(rows: list[str], columns: list[str], values, title: str, digits: int = 2, better=None):
-    """Eine Zahlentabelle als Bild; jede Spalte für sich von schlecht (hell) bis gut (dunkel) gefärbt.
+def scorecard(card: dict, measures: dict, title: str = "Wertungstafel"):
+    """Die Wertungstafel als Bild: je Zelle Wert und 95-%-Intervall, darunter zu jedem Maß, wie es täuschen kann.
 
     Args:
-        rows, columns: Beschriftungen.
-        values: (Zeilen, Spalten), NaN erscheint als „–“.
+        card: Verfahren → Maß → (Wert, untere, obere Grenze).
+        measures: Maß → Beschreibung mit ``title``, ``better`` (+1, −1, 0), ``digits`` und ``misleads``.
         title: Überschrift.
-        digits: Nachkommastellen.
-        better: je Spalte +1 (groß ist gut), −1 (klein ist gut) oder 0 (keine Färbung).
     """
-    values = np.asarray(values, dtype=float)
-    better = np.ones(len(columns)) if better is None else np.asarray(better)
-    low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    rows, columns = list(card), [name for name in measures if all(name in row for row in card.values())]
+    values = np.array([[card[row][name][0] for name in columns] for row in rows])
+    low, high = values.min(axis=0), values.max(axis=0)
+    better = np.array([measures[name].better for name in columns])
     shade = (values - low) / np.where(high > low, high - low, 1)
-    shade = np.where(better > 0, shade, np.where(better < 0, 1 - shade, 0.0))
-    figure, ax = plt.subplots(figsize=(2.6 + 1.35 * len(columns), 0.8 + 0.36 * len(rows)), layout="constrained")
-    ax.imshow(np.nan_to_num(shade) * 0.7, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        text = "–" if np.isnan(value) else german(value, digits)
-        color = "white" if np.nan_to_num(shade)[row, column] > 0.75 else "black"
-        ax.text(column, row, text, ha="center", va="center", fontsize=9, color=color)
-    ax.set_xticks(range(len(columns)), columns, fontsize=9)
+    shade = np.where(better > 0, shade, np.where(better < 0, 1 - shade, 0))
+    notes = [f"{number}  {measures[name].misleads}" for number, name in enumerate(columns, start=1)]
+    width = max(8.0, 2.4 + 1.3 * len(columns))  # darunter stehen ganze Sätze
+    figure, (ax, below) = plt.subplots(
+        2,
+        1,
+        figsize=(width, 1.3 + 0.42 * len(rows) + 0.24 * len(notes)),
+        height_ratios=(1.0 + 0.42 * len(rows), 0.24 * len(notes)),
+        layout="constrained",
+    )
+    ax.imshow(shade * 0.7, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (y, row), (x, name) in itertools.product(enumerate(rows), enumerate(columns)):
+        value, lower, upper = (german(float(number), measures[name].digits) for number in card[row][name])
+        color = "white" if shade[y, x] > 0.75 else "black"
+        single = lower == upper
+        ax.text(x, y if single else y - 0.17, value, ha="center", va="center", fontsize=9, color=color)
+        if not single:
+            ax.text(x, y + 0.22, f"{lower} bis {upper}", ha="center", va="center", fontsize=6.5, color=color)
+    hints = {1: "groß ist gut", -1: "klein ist gut", 0: "Kontrolle"}
+    heads = [f"{i}  {measures[n].title}\n({hints[measures[n].better]})" for i, n in enumerate(columns, start=1)]
+    ax.set_xticks(range(len(columns)), heads, fontsize=8.5)
     ax.set_yticks(range(len(rows)), rows, fontsize=9)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    _bare(below)
+    below.set(xlim=(0, 1), ylim=(len(notes), 0))
+    for line, note in enumerate(notes):
+        below.text(0, line + 0.5, note, va="center", fontsize=8)
+    ax.grid(False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    ax.set_title(title)
+    return figure
+
+
+def groups(images, means, group_of, spot, title: str = "Zwei Gruppen von Erklärungen"):
+    """Je Gruppe eine Zeile: die mittlere Karte und fünf Bilder; ein Kreis zeigt, wo sich Gruppe 2 abhebt.
+
+    Args:
+        images: uint8, (n, 28, 28).
+        means: mittlere Karte je Gruppe, (2, g, g).
+        group_of: Gruppe je Bild (n,), 0 oder 1.
+        spot: (Zeile, Spalte) im Raster g × g.
+        title: Überschrift.
+    """
+    figure, axes = _grid(2, 6, width=1.5, height=1.75)
+    group_of, limit = np.asarray(group_of), float(np.max(means))
+    for group, row in enumerate(axes):
+        row[0].imshow(means[group], cmap=CAM_COLORS, vmin=0, vmax=limit)
+        ring = {"markersize": 16, "markerfacecolor": "none", "markeredgecolor": "#D55E00", "markeredgewidth": 2}
+        row[0].plot(spot[1], spot[0], "o", clip_on=False, **ring)
+        row[0].set_title("mittlere Karte", fontsize=9)
+        row[0].set_ylabel(f"Gruppe {group + 1}\n({german(int((group_of == group).sum()))} Bilder)", fontsize=9)
+        _bare(row[0])
+        members = np.flatnonzero(group_of == group)[:5]
+        for ax in row[1:]:
+            _bare(ax)
+        for ax, member in zip(row[1:], members, strict=False):
+            draw_image(ax, images[member])
+    figure.suptitle(title)
+    return figure
+
+
+def trust_answers(models: dict, title: str = "Vertrauensbericht"):
+    """Die Antworten des Vertrauensberichts: eine Zeile je Frage, eine Spalte je Modell, darunter das Urteil.
+
+    Args:
+        models: Modellname → dict mit ``urteil`` und ``pruefungen`` (Frage → ``frage``, ``antwort``, ``wert``, ``tief``,
+            ``hoch``), wie in ``kennzahlen.json`` unter ``vertrauen``.
+        title: Überschrift.
+    """
+    colors = {"ja": "#56B4E9", "nein": "#D55E00", "offen": "#DDDDDD"}
+    names, checks = list(models), list(next(iter(models.values()))["pruefungen"].values())
+    figure, ax = plt.subplots(figsize=(4.6 + 2.2 * len(names), 0.9 + 0.5 * (len(checks) + 1)), layout="constrained")
+    for x, model in enumerate(models.values()):
+        for y, check in enumerate(model["pruefungen"].values()):
+            ax.add_patch(plt.Rectangle((x - 0.48, y - 0.45), 0.96, 0.9, color=colors[check["antwort"]]))
+            value, low, high = (german(float(check[name]), 2) for name in ("wert", "tief", "hoch"))
+            ax.text(x, y - 0.17, check["antwort"], ha="center", va="center", fontsize=9, weight="bold")
+            ax.text(x, y + 0.21, f"{value} ({low} bis {high})", ha="center", va="center", fontsize=7.5)
+        ax.text(x, len(checks), model["urteil"], ha="center", va="center", fontsize=10, weight="bold")
+    ax.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(checks) + 0.5, -0.5))
+    ax.set_xticks(range(len(names)), names, fontsize=9)
+    ax.set_yticks(range(len(checks) + 1), [*(check["frage"] for check in checks), "Urteil"], fontsize=9)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     ax.grid(False)
@@ -538,5 +616,107 @@ def twin_page(images, relevances: dict, mask, title: str = "Sauberes Modell und 
     for ax, name in zip(axes[:, 0], ["Rohbild", *relevances], strict=True):
         ax.set_ylabel(name, fontsize=9)
     _color_scales(figure, axes, None, picture)
+    figure.suptitle(title)
+    return figure
+
+
+# --- Erkunden ---------------------------------------------------------------------------------------------------------
+
+
+def explorer(image, heatmap, probabilities, asked: int, title: str, signed=False, brush=None, before=None):
+    """Das Bild des Explorers: links das Bild zum Malen, in der Mitte die Heatmap, rechts die Antwort des Netzes.
+
+    Die Figur entsteht ohne pyplot: So darf sie auch in einem anderen Thread gezeichnet werden.
+
+    Args:
+        image: uint8, (28, 28).
+        heatmap: (h, b); Grad-CAM von 0 bis 1 oder, mit ``signed``, Relevanz.
+        probabilities: (10,), Summe 1.
+        asked: Klasse, nach der gefragt ist.
+        title: Überschrift.
+        signed: Relevanz statt Grad-CAM.
+        brush: (Zeile, Spalte, Größe) des Pinsels, als Rahmen gezeichnet.
+        before: Wahrscheinlichkeiten vor dem Malen, (10,).
+    """
+    figure = Figure(figsize=(10.4, 3.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
+    left.imshow(image, cmap="gray", vmin=0, vmax=255)
+    left.set(title="Bild", xlabel="Spalte (Pixel)", ylabel="Zeile (Pixel)", xticks=range(0, 28, 9))
+    left.set_yticks(range(0, 28, 9))
+    left.grid(False)
+    if brush is not None:
+        row, column, size = brush
+        frame = {"fill": False, "linewidth": 2, "clip_on": False}
+        left.add_patch(Rectangle((column - 0.5, row - 0.5), size, size, color="black", **frame | {"linewidth": 4}))
+        left.add_patch(Rectangle((column - 0.5, row - 0.5), size, size, color="#E69F00", **frame))
+    name = f"„{CLASS_NAMES[asked]}“"
+    if signed:
+        picture = draw_relevance(middle, heatmap, f"Was spricht für {name}?")
+    else:
+        picture = draw_cam(middle, image, heatmap, f"Was spricht für {name}?")
+    middle.title.set_fontsize(left.title.get_fontsize())
+    ends = picture.get_clim()
+    bar = figure.colorbar(picture, ax=middle, location="bottom", shrink=0.9, aspect=22, pad=0.02, ticks=ends)
+    bar.set_label("Relevanz: blau dagegen, rot dafür" if signed else "Grad-CAM: 0 unwichtig, 1 wichtig")
+    bar.ax.set_xticklabels([german(float(end), 0) for end in ends])
+    _answer_bars(right, probabilities, asked, before)
+    figure.suptitle(title)
+    return figure
+
+
+def _answer_bars(ax, probabilities, asked: int, before=None) -> None:
+    """Waagrechte Balken: Wahrscheinlichkeit je Klasse in Prozent; schraffiert ist die gefragte Klasse."""
+    places = np.arange(len(CLASS_NAMES))
+    percent = 100 * np.asarray(probabilities)
+    drawn = ax.barh(places, percent, 0.72, color="#56B4E9", label="jetzt")
+    drawn[asked].set(hatch="///", edgecolor="black")
+    if before is not None:
+        ax.plot(100 * np.asarray(before), places, "D", color="#D55E00", markersize=6, label="vor dem Malen")
+        ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2)
+    for place, value in zip(places, percent, strict=True):
+        ax.text(118, place, german(float(value), 0), ha="right", va="center", fontsize=9)
+    ax.set_yticks(places, CLASS_NAMES)
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 119), xlabel="Wahrscheinlichkeit (%)", title="Antwort des Netzes", xticks=range(0, 101, 25))
+    ax.grid(axis="y", visible=False)
+
+
+def explorer_grid(images, marked, panels: dict, signed=False, title: str = "Ohne und mit Zeichen"):
+    """Das feste Raster, wo es keine Bedienelemente gibt: je Bild eine Zeile, ohne und mit Zeichen, eine Karte je Netz.
+
+    Args:
+        images, marked: uint8, (n, 28, 28), ohne und mit Zeichen.
+        panels: Modellname → (Karten, Antworten) mit Karten (n, 2, h, b) und Texten (n, 2), je ohne und mit Zeichen.
+        signed: Relevanz statt Grad-CAM.
+        title: Überschrift.
+    """
+    names = list(panels)
+    figure, axes = _grid(len(images), 2 * (1 + len(names)), width=1.6, height=1.85)
+    for row, pair in enumerate(zip(images, marked, strict=True)):
+        for half, image in enumerate(pair):
+            start = half * (1 + len(names))
+            draw_image(axes[row, start], image, ("ohne Zeichen", "mit Zeichen")[half] if row == 0 else "")
+            for column, name in enumerate(names, start=start + 1):
+                maps, texts = panels[name]
+                text = f"{name}\n{texts[row][half]}" if row == 0 else texts[row][half]
+                if signed:
+                    picture = draw_relevance(axes[row, column], maps[row][half], text)
+                else:
+                    picture = draw_cam(axes[row, column], image, maps[row][half], text)
+    _color_scales(figure, axes, None if signed else picture, picture if signed else None)
+    figure.suptitle(title)
+    return figure
+
+
+def picture_strip(pictures, captions, title: str):
+    """Fertige Bilder (h, b, 3) untereinander, über jedem ein Satz."""
+    height, width = pictures[0].shape[:2]
+    rows = len(pictures)
+    figure, axes = plt.subplots(rows, 1, figsize=(9, rows * (9 * height / width + 0.55)), layout="constrained")
+    for ax, picture, caption in zip(np.atleast_1d(axes), pictures, captions, strict=True):
+        ax.imshow(picture, interpolation="antialiased")
+        ax.set_title(textwrap.fill(caption, 105), fontsize=10, loc="left")
+        _bare(ax)
     figure.suptitle(title)
     return figure

@@ -22,7 +22,7 @@ from helpers.basics import (
     atomic_file,
     german,
     output_dir,
-    read_json,
+    try_read_json,
 )
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -42,7 +42,7 @@ FULL_WIDTH = ("ergebnis", "wertungstafel")
 FIRST = ("ergebnis", "lernkurven", "klassen")  # vor der Konfusionsmatrix
 # Kennzahlen, die der Bericht an eigener Stelle zeigt.
 SHOWN = {"profil", "test_accuracy", "n_train", "n_test", "confusion", "history", "minuten", "max_rss_mb", "rss_mb"}
-SHOWN |= {"versionen", "profil_je_notebook"}
+SHOWN |= {"versionen", "profil_je_notebook", "vertrauen"}
 
 
 # --- bericht.html ----------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def build_report(out_dir=None) -> Path:
     import jinja2
 
     folder = Path(out_dir or output_dir())
-    figures = as_dict(read_json(folder / "kennzahlen.json", {}))
+    figures = try_read_json(folder / "kennzahlen.json", {})
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
@@ -69,6 +69,9 @@ def build_report(out_dir=None) -> Path:
     pictures = collect_pictures(folder)
     if confusion:  # die Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen
         pictures = [picture for picture in pictures if picture["name"] != "konfusion"]
+    trust = trust_section(figures.get("vertrauen"))
+    if trust:
+        pictures = [picture for picture in pictures if picture["name"] != "vertrauen"]
     html = environment.from_string(template).render(
         created=datetime.datetime.now().strftime("%d.%m.%Y, %H:%M Uhr"),
         headlines=headlines(figures),
@@ -79,8 +82,10 @@ def build_report(out_dir=None) -> Path:
         confusion_link=cell_link(folder, "03_Training", "konfusion"),
         class_names=CLASS_NAMES,
         runs=runs(folder, figures),
+        trust=trust,
         versions=sorted(as_dict(figures.get("versionen")).items(), key=lambda item: item[0].lower()),
-        others=leaves({name: value for name, value in figures.items() if name not in SHOWN}),
+        # Auch die Herkunft nennt Versionen; sie haben schon ihre eigene Tabelle.
+        others=[leaf for leaf in leaves(figures) if leaf[0][0] not in SHOWN and "versionen" not in leaf[0]],
     )
     target = folder / "bericht.html"
     with atomic_file(target) as temporary:
@@ -99,7 +104,7 @@ def collect_pictures(folder: Path) -> list[dict]:
     for name, title, notebook in entries:
         entry = {"name": name, "title": title, "notebook": notebook, "src": None}
         if name in files:
-            caption = as_dict(read_json(files[name].with_suffix(".json"), {}))
+            caption = try_read_json(files[name].with_suffix(".json"), {})
             width, height = png_size(files[name])
             entry |= {
                 "title": caption.get("titel") or title,
@@ -126,7 +131,7 @@ def cell_link(folder: Path, notebook: str, picture: str) -> dict | None:
     if not name or not (folder / "notebooks" / f"{name}.html").is_file():
         return None
     href = f"notebooks/{quote(name)}.html"
-    executed = as_dict(read_json(folder / "notebooks" / f"{name}.ipynb", {}))
+    executed = try_read_json(folder / "notebooks" / f"{name}.ipynb", {})
     for cell in executed.get("cells", []):
         source = "".join(cell.get("source", []))
         if cell.get("cell_type") == "code" and re.search(
@@ -193,6 +198,37 @@ def confusion_table(matrix) -> list[list[dict]] | None:
             [{"count": n, "shade": min(9, math.ceil(9 * n / total)), "right": i == j} for j, n in enumerate(row)]
         )
     return table
+
+
+def trust_section(record) -> dict | None:
+    """Der Vertrauensbericht zum Einsetzen: Regel, Verdacht, Modelle und je Frage eine Zeile; None, wenn er fehlt."""
+    record = as_dict(record)
+    models = {name: as_dict(model) for name, model in as_dict(record.get("modelle")).items()}
+    checks = {name: as_dict(model.get("pruefungen")) for name, model in models.items()}
+    if not models or not all(checks.values()):
+        return None
+    first = next(iter(checks.values()))
+    if any(set(each) != set(first) for each in checks.values()):
+        return None
+    no_answer = dict.fromkeys(("antwort", "wert", "tief", "hoch"), "–")
+    rows = [
+        {
+            "question": as_dict(check).get("frage", name),
+            "measured": as_dict(check).get("gemessen", ""),
+            "limit": f"{as_dict(check).get('ja_wenn', '')} als {german_value(as_dict(check).get('schwelle', '–'))}",
+            "cells": [no_answer | as_dict(each[name]) for each in checks.values()],
+        }
+        for name, check in first.items()
+    ]
+    return {
+        "rule": record.get("regel", ""),
+        "suspicion": record.get("verdacht", ""),
+        "models": [
+            {"name": name, "judgement": model.get("urteil", "–"), "reason": model.get("grund", "")}
+            for name, model in models.items()
+        ],
+        "rows": rows,
+    }
 
 
 def runs(folder: Path, figures: dict) -> list[dict]:
@@ -344,14 +380,16 @@ def mathml(tex: str, display: bool = False) -> str:
 
 
 def static_outputs(notebook):
-    """Eine Kopie von ``notebook``, in der Formeln als MathML und Bedienelemente als Hinweis stehen."""
+    """Eine Kopie von ``notebook``: Formeln als MathML, Bedienelemente als ihr Bild oder, ohne Bild, als Hinweis."""
     import nbformat
 
     copy = nbformat.from_dict(json.loads(json.dumps(notebook)))
     for cell in copy.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            if WIDGET_VIEW in data:
+            if WIDGET_VIEW in data and "image/png" in data:
+                del data[WIDGET_VIEW]
+            elif WIDGET_VIEW in data:
                 output["data"] = {"text/plain": "Dieses Bedienelement gibt es nur in JupyterLab."}
             elif "text/latex" in data and "text/html" not in data:
                 data["text/html"] = mathml(data["text/latex"].strip().strip("$"), display=True)

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from helpers.basics import CourseError
+from helpers.basics import CourseError, is_whole
 
 # VGG16 halbiert die Bilder fünfmal: 32 × 32 ist die kleinste Größe.
-SMALL_SIZE = 32
+MIN_SIZE = 32
+# Größer wird das Netz nicht besser, nur der Arbeitsspeicher voll: Die Bilder haben 28 × 28 Pixel.
+MAX_SIZE = 512
+MAX_EPOCHS = 1000
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Profile:
         image_size: Kantenlänge der Netzeingabe in Pixeln.
         frozen_until: letzte Schicht des festen Stamms; None trainiert das ganze Netz.
         epochs, twin_epochs: Epochen für das saubere Modell und den vergifteten Zwilling.
-        small_epochs: Epochen vorweg mit kleinen Bildern (``SMALL_SIZE``), nur ohne festen Stamm.
+        augment: Bilder in jeder Epoche anders spiegeln und verschieben; der feste Stamm rechnet dann jedes Mal neu.
         batch_size: Bilder je Trainingsschritt.
         learning_rate: höchste Schrittweite von AdamW.
         weight_decay: Gewichtsabnahme von AdamW.
@@ -34,7 +37,7 @@ class Profile:
     frozen_until: str | None = "block4_pool"
     epochs: int = 6
     twin_epochs: int = 4
-    small_epochs: int = 0
+    augment: bool = False
     batch_size: int = 32
     learning_rate: float = 2e-4
     weight_decay: float = 0.0
@@ -49,14 +52,25 @@ PROFILES = {
         "voll",
         n_train=None,
         n_test=None,
-        frozen_until=None,
-        epochs=3,
+        frozen_until="block2_pool",
+        augment=True,
+        epochs=10,
         twin_epochs=3,
-        small_epochs=6,
         batch_size=64,
         weight_decay=1e-4,
         patience=3,
     ),
+}
+
+# So heißen die ganzen Zahlen in Fehlermeldungen.
+WHOLE = {
+    "n_train": "Die Zahl der Trainingsbilder",
+    "n_test": "Die Zahl der Testbilder",
+    "image_size": "Die Bildgröße",
+    "epochs": "Die Zahl der Epochen",
+    "twin_epochs": "Die Zahl der Epochen",
+    "batch_size": "Die Stapelgröße",
+    "devices": "Die Zahl der Geräte",
 }
 
 
@@ -66,11 +80,24 @@ def get_profile(name: str, **changes) -> Profile:
     Raises:
         CourseError: bei unbekanntem Namen oder unsinnigen Werten.
     """
-    if name not in PROFILES:
+    if not isinstance(name, str) or name not in PROFILES:
         raise CourseError(f"Das Profil „{name}“ gibt es nicht: Wählen Sie {' oder '.join(PROFILES)}.")
-    profile = replace(PROFILES[name], **{key: value for key, value in changes.items() if value is not None})
-    if profile.epochs < 1 or profile.batch_size < 1 or profile.devices < 1:
-        raise CourseError("Epochen, Stapelgröße und Geräte müssen mindestens 1 sein.")
-    if profile.image_size < SMALL_SIZE:
-        raise CourseError(f"VGG16 braucht Bilder ab 32 × 32 Pixel, nicht {profile.image_size}.")
+    changes = {key: value for key, value in changes.items() if value is not None}
+    for key, value in changes.items():
+        if key in WHOLE and not is_whole(value):
+            raise CourseError(f"{WHOLE[key]} braucht eine ganze Zahl, nicht {value!r}.")
+    profile = replace(PROFILES[name], **changes)
+    if min(profile.epochs, profile.twin_epochs, profile.batch_size, profile.devices) < 1:
+        raise CourseError("Epochen, Stapelgröße und Geräte müssen mindestens 1 sein: Nehmen Sie größere Zahlen.")
+    if max(profile.epochs, profile.twin_epochs) > MAX_EPOCHS:
+        raise CourseError(f"{profile.epochs} Epochen sind zu viele: Nehmen Sie höchstens {MAX_EPOCHS}.")
+    if not MIN_SIZE <= profile.image_size <= MAX_SIZE:
+        raise CourseError(
+            f"VGG16 braucht Bilder ab 32 × 32 Pixel, nicht {profile.image_size}: Nehmen Sie 32 bis {MAX_SIZE}."
+        )
+    if profile.devices > profile.batch_size:
+        raise CourseError(
+            f"Für {profile.devices} Geräte reichen {profile.batch_size} Bilder je Stapel nicht: Nehmen Sie höchstens "
+            "so viele Geräte, wie ein Stapel Bilder hat."
+        )
     return profile

@@ -18,13 +18,14 @@ STAMP = "kurs-stempel"
 def start(notebook: str) -> None:
     """Prüft Kernel und Pakete, lädt TensorFlow und Keras und sagt, dass es losgehen kann.
 
-    ``notebook`` ist der Name ohne Endung, z. B. ``"03_Training"``. ``01_Daten`` braucht TensorFlow nicht.
+    ``notebook`` ist der Name ohne Endung, z. B. ``"03_Training"``. ``00_Start`` und ``01_Daten`` brauchen TensorFlow
+    nicht.
 
     Raises:
         CourseError: im falschen Kernel oder wenn Pakete fehlen, mit dem Weg zum richtigen Kernel.
     """
     check_interpreter()
-    if notebook != COURSE_NOTEBOOKS[0]:
+    if notebook in COURSE_NOTEBOOKS[1:]:
         with quiet_stderr():
             importlib.import_module("tensorflow")
             importlib.import_module("keras")
@@ -46,10 +47,11 @@ def check_interpreter(prefix=None) -> None:
     if (prefix / STAMP).is_file():
         raise CourseError(
             f"Die Umgebung des Kurses ist nicht auf dem neuesten Stand ({found}): "
-            f"Rufen Sie im Kursordner „{INSTALL}“ auf und starten Sie dann den Kernel neu (Kernel → Restart Kernel…)."
+            f"Rufen Sie im Kursordner „{INSTALL}“ auf und starten Sie dann den Kernel neu "
+            "(Kernel → Kernel neu starten…, englisch Restart Kernel…)."
         )
     raise CourseError(
         f"Dieses Notebook läuft im falschen Kernel: Python {platform.python_version()} aus „{prefix.name}“ ({found}). "
-        f"Wählen Sie im Menü Kernel → Change Kernel… → {KERNEL_TITLE}; "
+        f"Wählen Sie im Menü Kernel → Kernel wechseln… (englisch Change Kernel…) → {KERNEL_TITLE}; "
         f"steht er dort nicht, rufen Sie im Kursordner „{INSTALL}“ auf."
     )

@@ -3,11 +3,11 @@
 Wie ``helpers.model`` spricht das Modul nur Keras 3 und läuft mit TensorFlow, JAX und PyTorch.
 """
 
+import functools
 import hashlib
 import json
 import time
-import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -24,11 +24,13 @@ from helpers.basics import (
 from helpers.course_model import load_course_model
 from helpers.data import (
     PROVENANCE,
+    REWRITE_DATA,
     Dataset,
     Watermark,
     generate,
     poison,
     read_tree,
+    training_checksum,
     validation_split,
 )
 from helpers.devices import fast_bfloat16, has_gpu, own_share, parallel
@@ -40,15 +42,17 @@ from helpers.model import (
     keras,
     load_run,
     predict_logits,
-    resize_head,
     save_run,
     softmax,
     split_model,
 )
-from helpers.settings import PROFILES, SMALL_SIZE, Profile, get_profile  # noqa: F401 (Notebooks lesen sie hier)
+from helpers.provenance import provenance
+from helpers.report import is_number
+from helpers.settings import PROFILES, Profile, get_profile  # noqa: F401 (Notebooks lesen sie hier)
 
 COURSE, CLEAN, POISONED = "kurs", "sauber", "vergiftet"
-MAX_SHIFT = 2
+MAX_SHIFT = 1
+MAX_WARMUP = 500
 
 
 # --- Stapel ---------------------------------------------------------------------------------------------------------
@@ -91,7 +95,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def mirror_and_shift(images, rng: np.random.Generator) -> np.ndarray:
-    """Spiegelt jedes zweite Bild (n, h, b) an der Senkrechten und verschiebt jedes um bis zu zwei Pixel auf Schwarz."""
+    """Spiegelt jedes zweite Bild (n, h, b) und verschiebt jedes um bis zu ``MAX_SHIFT`` Pixel auf Schwarz."""
     count, height, width = images.shape
     mirrored = rng.random(count) < 0.5
     images = np.where(mirrored[:, None, None], images[:, :, ::-1], images)
@@ -109,13 +113,12 @@ class EpochReport(keras.callbacks.Callback):
 
     Args:
         history: Verlauf, an den jede Epoche eine Zeile anhängt.
-        total: Zahl der Epochen in allen Abschnitten.
-        pixels: Kantenlänge der Netzeingabe in diesem Abschnitt.
+        total: Zahl der Epochen.
     """
 
-    def __init__(self, history: list[dict], total: int, pixels: int):
+    def __init__(self, history: list[dict], total: int):
         super().__init__()
-        self._history, self._total, self._pixels = history, total, pixels
+        self._history, self._total = history, total
 
     def on_epoch_begin(self, epoch, logs=None):
         self._start = time.perf_counter()
@@ -134,7 +137,6 @@ class EpochReport(keras.callbacks.Callback):
             "val_verlust": float(logs["val_loss"]),
             "val_treffer": float(logs["val_accuracy"]),
             "sekunden": round(time.perf_counter() - self._start, 1),
-            "pixel": self._pixels,
         }
         self._history.append(row)
         print(
@@ -152,52 +154,80 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         key: woran man dasselbe Training wiedererkennt (Daten, Einstellungen, Startwert).
-        patience: so viele Epochen ohne bessere Validierung, dann endet der Abschnitt; None: nie.
+        history: Verlauf; ``resume`` füllt ihn, ``EpochReport`` schreibt ihn weiter.
+        total: Zahl der Epochen.
+        patience: so viele Epochen ohne bessere Validierung, dann ist Schluss; None: nie.
+
+    Attributes:
+        best: Nummer und Gewichte der Epoche mit der besten Validierung; None ohne ``patience``.
     """
 
-    def __init__(self, key: str, history: list[dict], patience: int | None = None):
+    def __init__(self, key: str, history: list[dict], total: int, patience: int | None = None):
         super().__init__()
         self.path = output_dir() / "modelle" / "zwischenstand" / f"{key}.npz"
-        self.phase = 0
         self.best: tuple[int, list] | None = None
-        self.history, self._patience = history, patience
+        self._history, self._total, self._patience = history, total, patience
 
-    def load(self) -> dict | None:
-        """Der gesicherte Stand, None ohne (lesbaren) Zwischenstand; füllt Verlauf und bestes Modell."""
+    def resume(self, learner: keras.Model) -> int:
+        """Setzt Netz, Optimierer und Verlauf auf den gesicherten Stand; ergibt die Zahl der fertigen Epochen."""
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 state = json.loads(str(file["stand"]))
-                lists = {
-                    name: [file[f"{name}{i}"] for i in range(count)] for name, count in state.pop("anzahl").items()
-                }
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None
-        self.history[:] = state["verlauf"]
-        self.phase = state["abschnitt"]
-        self.best = (state["beste_epoche"], lists["beste"]) if lists["beste"] else None
-        return {**state, **lists}
+                weights, optimizer, best = (
+                    [file[f"{name}{i}"] for i in range(count)] for name, count in state["anzahl"].items()
+                )
+                self._check(learner, weights, optimizer, best, state)
+        except FileNotFoundError:
+            return 0
+        except Exception:  # was auch immer in der Datei steht: Sie hilft nicht, und sie schadet nicht
+            print(f"Der Zwischenstand {display_path(self.path)} ist nicht brauchbar: Das Training beginnt von vorn.")
+            return 0
+        print(f"Unterbrochenes Training gefunden: Es geht nach Epoche {len(state['verlauf'])} weiter.")
+        learner.set_weights(weights)
+        for variable, value in zip(learner.optimizer.variables, optimizer, strict=True):
+            variable.assign(value)
+        self._history[:] = state["verlauf"]
+        self.best = (state["beste_epoche"], best) if best else None
+        return state["epochen"]
+
+    def _check(self, learner: keras.Model, weights, optimizer, best, state: dict) -> None:
+        """Wirft, wenn der gesicherte Stand nicht zu diesem Netz passt; erst danach wird etwas übernommen."""
+        known = learner.get_weights()
+        for new, old in ((weights, known), (optimizer, learner.optimizer.variables), (best or known, known)):
+            if [tuple(value.shape) for value in new] != [tuple(value.shape) for value in old]:
+                raise ValueError("andere Form")
+        if not all(np.isfinite(value).all() for value in (*weights, *best)):
+            raise ValueError("keine endlichen Zahlen")
+        keys = {"epoche", "verlust", "treffer", "val_verlust", "val_treffer", "sekunden"}
+        history = state["verlauf"]
+        if not all(set(row) == keys and all(map(is_number, row.values())) for row in history):
+            raise ValueError("fremder Verlauf")
+        if (
+            not 1 <= len(history) <= state["epochen"] <= self._total
+            or best
+            and state["beste_epoche"] not in range(1, len(history) + 1)
+        ):
+            raise ValueError("fremde Epochen")
 
     def on_epoch_end(self, epoch, logs=None):
-        rows = [row for row in self.history if row["pixel"] == self.history[-1]["pixel"]]
-        best_row = max(rows, key=lambda row: row["val_treffer"])
         if self._patience is not None:
-            if best_row is self.history[-1]:
+            best_row = max(self._history, key=lambda row: row["val_treffer"])
+            if best_row is self._history[-1]:
                 self.best = (best_row["epoche"], self.model.get_weights())
-            if self.history[-1]["epoche"] - best_row["epoche"] >= self._patience:
+            if self._history[-1]["epoche"] - best_row["epoche"] >= self._patience:
                 self.model.stop_training = True
-        self._save(epoch + 1, bool(self.model.stop_training))
+        self._save()
 
-    def _save(self, epoch: int, finished: bool) -> None:
+    def _save(self) -> None:
         lists = {
             "gewichte": self.model.get_weights(),
             "optimierer": [keras.ops.convert_to_numpy(value) for value in self.model.optimizer.variables],
             "beste": self.best[1] if self.best else [],
         }
         state = {
-            "abschnitt": self.phase,
-            "epoche": epoch,
-            "fertig": finished,
-            "verlauf": self.history,
+            # Ein vorzeitiges Ende bleibt auch nach einer Unterbrechung eines.
+            "epochen": self._total if self.model.stop_training else len(self._history),
+            "verlauf": self._history,
             "beste_epoche": self.best[0] if self.best else None,
             "anzahl": {name: len(values) for name, values in lists.items()},
         }
@@ -207,26 +237,25 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Schrittweite: aufwärmen, dann ein Kosinusbogen über alle Abschnitte auf null.
+    """Schrittweite: aufwärmen, dabei und danach ein Kosinusbogen auf null.
 
     Das Aufwärmen hält die ImageNet-Gewichte anfangs heil, während der Kopf noch nichts weiß.
 
     Args:
         peak: höchste Schrittweite.
-        warmup: Schritte, in denen sie zu Beginn des Abschnitts steigt.
-        offset: Schritte früherer Abschnitte.
-        total: Schritte aller Abschnitte.
+        warmup: Schritte, in denen sie anfangs steigt.
+        total: Schritte im ganzen Training.
     """
 
-    def __init__(self, peak: float, warmup: int, offset: int, total: int):
+    def __init__(self, peak: float, warmup: int, total: int):
         super().__init__()
-        self._config = {"peak": peak, "warmup": warmup, "offset": offset, "total": total}
+        self._config = {"peak": peak, "warmup": warmup, "total": total}
 
     def __call__(self, step):
-        peak, warmup, offset, total = self._config.values()
+        peak, warmup, total = self._config.values()
         step = keras.ops.cast(step, "float32")
         rise = keras.ops.minimum(1.0, (step + 1.0) / warmup)
-        return peak * rise * 0.5 * (1.0 + keras.ops.cos(np.pi * keras.ops.minimum(1.0, (step + offset) / total)))
+        return peak * rise * 0.5 * (1.0 + keras.ops.cos(np.pi * keras.ops.minimum(1.0, step / total)))
 
     def get_config(self):
         return self._config
@@ -240,10 +269,10 @@ def train(
 ) -> Run:
     """Feinabstimmung von VGG16 auf Bildern und Klassen.
 
-    Ein Zehntel der Bilder wird geschichtet zur Validierung abgetrennt. Testbilder kommen hier nicht vor. Mit festem
-    Stamm (``profile.frozen_until``) lernt der Rest auf gemerkten Merkmalen; ohne lernt das ganze Netz, zuerst
-    ``profile.small_epochs`` Epochen lang auf kleinen Bildern: Die kosten ein Viertel der Zeit. Ein unterbrochenes
-    Training setzt beim nächsten Aufruf nach der letzten vollen Epoche fort.
+    Ein Zehntel der Bilder wird geschichtet zur Validierung abgetrennt. Testbilder kommen hier nicht vor. Der Stamm bis
+    ``profile.frozen_until`` lernt nicht mit: Er rechnet jedes Bild nur einmal, und der Rest lernt auf den gemerkten
+    Merkmalen. Mit ``profile.augment`` sieht das Netz in jeder Epoche andere Bilder, und der Stamm rechnet mit. Ein
+    unterbrochenes Training setzt beim nächsten Aufruf nach der letzten vollen Epoche fort.
 
     Args:
         images: uint8, (n, 28, 28).
@@ -258,30 +287,48 @@ def train(
         Modell, Verlauf und Einstellungen. Mit ``profile.patience`` hat das Modell die Gewichte der Epoche, die auf den
         Validierungsbildern am besten war, sonst die der letzten.
     """
-    epochs = epochs or profile.epochs
+    profile = replace(profile, epochs=epochs or profile.epochs)
     scope = parallel(profile.devices)
     model = build_vgg16(profile.image_size, weights, seed)
     # Der Kopf beginnt bei null, also mit gleicher Wahrscheinlichkeit für alle Klassen: Zufällige Anfangsfehler würden
     # die ImageNet-Gewichte darunter beschädigen (gemessen: 1 Prozentpunkt weniger im Test).
     head = model.get_layer("logits")
     head.set_weights([np.zeros_like(weight) for weight in head.get_weights()])
-    settings = {**asdict(profile), "epochs": epochs, "seed": seed, "gewichte": weights, **(note or {})}
-    settings["n_train"] = len(labels)
+    settings = {**asdict(profile), "seed": seed, "gewichte": weights, **(note or {}), "n_train": len(labels)}
+    train_rows, validation_rows = validation_split(labels, seed=seed)
+    labels = np.asarray(labels, dtype=np.int32)
     history: list[dict] = []
-    checkpoint = Checkpoint(_training_key(images, labels, settings), history, profile.patience)
-    state = checkpoint.load()
-    if state:
-        print(f"Unterbrochenes Training gefunden: Es geht nach Epoche {len(history)} weiter.")
-    phases = [(profile.image_size, epochs)]
-    if profile.small_epochs and profile.frozen_until is None:
-        phases.insert(0, (SMALL_SIZE, profile.small_epochs))
-    for phase in range(checkpoint.phase, len(phases)):
-        _train_phase(model, images, labels, profile, settings, phases, phase, checkpoint, state, scope)
-        state = None
-    if checkpoint.best:
-        settings["beste_epoche"], best = checkpoint.best
-        model.set_weights(best)
+    checkpoint = Checkpoint(_training_key(images, labels, settings), history, profile.epochs, profile.patience)
+    stem, rest = (None, None) if profile.augment else split_model(model, profile.frozen_until)
+    inputs = images if stem is None else extract_features(stem, images, weights)
+    with scope():
+        learner = _learner(model, rest, profile)
+        batches = functools.partial(
+            Batches, inputs[train_rows], labels[train_rows], profile.batch_size, seed, profile.augment
+        )
+        _compile(learner, profile, len(batches()))
+        begun = checkpoint.resume(learner)
+        callbacks = [EpochReport(history, profile.epochs), checkpoint]
+        # Ein Aufruf von fit je Epoche: Keras holt sonst die ersten Stapel der nächsten Epoche vor deren Beginn.
+        for epoch in range(begun, profile.epochs):
+            learner.fit(
+                batches(epoch=epoch),
+                epochs=epoch + 1,
+                initial_epoch=epoch,
+                validation_data=(inputs[validation_rows], labels[validation_rows]),
+                validation_batch_size=256,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+            if learner.stop_training:
+                break
+        if checkpoint.best:
+            settings["beste_epoche"], best = checkpoint.best
+            learner.set_weights(best)
+    (rest or model).set_weights(learner.get_weights())
     checkpoint.path.unlink(missing_ok=True)
+    settings["herkunft"] = provenance(seed, profile.name, training_checksum(images, labels))
     return Run(model, history, settings)
 
 
@@ -293,80 +340,52 @@ def _training_key(images, labels, settings: dict) -> str:
     return key.hexdigest()[:16]
 
 
-def _train_phase(model, images, labels, profile, settings, phases, phase, checkpoint, state, scope) -> None:
-    """Ein Abschnitt mit einer Bildgröße; am Ende stehen die gelernten Gewichte in ``model``."""
-    size, epochs = phases[phase]
-    seed = settings["seed"]
-    train_rows, validation_rows = validation_split(labels, seed=seed)
-    stem, head = split_model(model, profile.frozen_until)
-    inputs = images if stem is None else extract_features(stem, images, settings["gewichte"])
-    with scope():
-        if stem is None:
-            learner = full_learner(model, size, profile.precision)
-        elif profile.devices > 1:
-            learner = keras.models.clone_model(head)  # seine Variablen müssen auf allen Geräten entstehen
-            learner.set_weights(head.get_weights())
-        else:
-            learner = head
-        steps = len(Batches(inputs[train_rows], labels[train_rows], profile.batch_size))
-        lengths = [count * steps for _, count in phases]
-        total, offset = sum(lengths), sum(lengths[:phase])
-        schedule = WarmupCosine(profile.learning_rate, max(1, lengths[phase] // 6), offset, total)
-        learner.compile(
-            optimizer=keras.optimizers.AdamW(schedule, weight_decay=profile.weight_decay),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-            # XLA übersetzt Faltungen für CPUs schlechter als oneDNN; auf GPUs und mit JAX lohnt es sich.
-            jit_compile="auto" if has_gpu() or keras.backend.backend() == "jax" else False,
-        )
-        learner.optimizer.build(learner.trainable_variables)
-        begun = 0
-        if state:
-            begun = epochs if state["fertig"] else state["epoche"]
-            learner.set_weights(state["gewichte"])
-            for variable, value in zip(learner.optimizer.variables, state["optimierer"], strict=True):
-                variable.assign(value)
-        checkpoint.phase, checkpoint.best = phase, checkpoint.best if state else None
-        callbacks = [EpochReport(checkpoint.history, sum(count for _, count in phases), size), checkpoint]
-        # Ein Aufruf von fit je Epoche: Keras holt sonst die ersten Stapel der nächsten Epoche vor deren Beginn.
-        for epoch in range(begun, epochs):
-            learner.fit(
-                Batches(inputs[train_rows], labels[train_rows], profile.batch_size, seed, stem is None, epoch),
-                epochs=epoch + 1,
-                initial_epoch=epoch,
-                validation_data=(inputs[validation_rows], labels[validation_rows].astype(np.int32)),
-                validation_batch_size=256,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            )
-            if learner.stop_training:
-                break
-        learned = learner.get_weights()
-    if stem is None:
-        model.set_weights(resize_head(learned, model))
-    elif learner is not head:
-        head.set_weights(learned)
+def _learner(model: keras.Model, rest: keras.Model | None, profile: Profile) -> keras.Model:
+    """Was lernt: der Rest hinter dem gemerkten Stamm oder, ohne ``rest``, das Netz von der Graustufe an."""
+    if rest is None:
+        return full_learner(model, profile)
+    if profile.devices == 1:
+        return rest
+    learner = keras.models.clone_model(rest)  # seine Variablen müssen auf allen Geräten entstehen
+    learner.set_weights(rest.get_weights())
+    return learner
 
 
-def full_learner(model: keras.Model, size: int, precision: str) -> keras.Model:
-    """Das ganze Netz für Bilder der Kantenlänge ``size``, mit den Gewichten von ``model`` und roher Eingabe (uint8).
+def full_learner(model: keras.Model, profile: Profile) -> keras.Model:
+    """Das ganze Netz mit den Gewichten von ``model`` und roher Eingabe (uint8); der Stamm darin lernt nicht mit.
 
-    Vergrößert und vorverarbeitet wird im Netz, also auf der Rechenkarte. Gerechnet wird mit ``precision`` „auto“ in
+    Vergrößert und vorverarbeitet wird im Netz, also auf der Rechenkarte. Gerechnet wird mit der Genauigkeit „auto“ in
     bfloat16, wo die Maschine das schneller kann; die Gewichte selbst bleiben float32.
     """
     policy = keras.config.dtype_policy()
-    mixed = precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
+    mixed = profile.precision == "bfloat16" or (profile.precision == "auto" and fast_bfloat16())
     keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
     try:
-        net = build_vgg16(size, None)
+        net = build_vgg16(profile.image_size, None)
         inputs = keras.Input((28, 28), dtype="uint8", name="graustufen")
-        x = net(Preprocess(size, dtype="float32")(inputs))
+        x = net(Preprocess(profile.image_size, dtype="float32")(inputs))
         outputs = keras.layers.Activation("linear", dtype="float32")(x)
     finally:
         keras.config.set_dtype_policy(policy)
-    net.set_weights(resize_head(model.get_weights(), net))
+    net.set_weights(model.get_weights())
+    names = [layer.name for layer in net.layers]
+    for layer in net.layers[: names.index(profile.frozen_until) + 1 if profile.frozen_until else 0]:
+        layer.trainable = False
     return keras.Model(inputs, outputs, name="lernendes_netz")
+
+
+def _compile(learner: keras.Model, profile: Profile, steps: int) -> None:
+    """Verlust, Optimierer und Schrittweiten für ``profile.epochs`` Epochen zu ``steps`` Schritten."""
+    total = profile.epochs * steps
+    schedule = WarmupCosine(profile.learning_rate, warmup=min(MAX_WARMUP, max(1, total // 6)), total=total)
+    learner.compile(
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=profile.weight_decay),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        # XLA übersetzt Faltungen für CPUs schlechter als oneDNN; auf GPUs und mit JAX lohnt es sich.
+        jit_compile="auto" if has_gpu() or keras.backend.backend() == "jax" else False,
+    )
+    learner.optimizer.build(learner.trainable_variables)
 
 
 # --- Auswerten ------------------------------------------------------------------------------------------------------
@@ -415,14 +434,12 @@ class Evaluation:
 
 
 def logits_of(run: Run, images) -> np.ndarray:
-    """Logits (n, 10) eines gespeicherten Trainings; der feste Stamm kommt aus dem Zwischenspeicher der Merkmale.
+    """Logits (n, 10) eines gespeicherten Trainings; die Merkmale kommen aus dem Zwischenspeicher.
 
-    Sauberes Modell und Zwilling teilen sich den Stamm, also auch die Merkmale gleicher Bilder.
+    Haben sauberes Modell und Zwilling denselben Stamm, teilen sie sich auch die Merkmale gleicher Bilder.
     """
-    stem, head = split_model(run.model, run.settings["frozen_until"])
-    if stem is None:
-        return predict_logits(run.model, images)
-    features = extract_features(stem, images, run.settings["gewichte"])
+    stem, head = split_model(run.model)
+    features = extract_features(stem, images, run.settings.get("gewichte", ""))
     return head.predict(features, batch_size=256, verbose=0)
 
 
@@ -477,7 +494,7 @@ def randomize_down_to(model: keras.Model, layer: str, seed: int = 0) -> keras.Mo
 def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
     """Die Bilder aus ``ausgabe/daten``; fehlen sie, werden sie erzeugt, und das steht in der Ausgabe."""
     folder = output_dir() / "daten"
-    if read_json(folder / PROVENANCE) is None:
+    if read_json(folder / PROVENANCE, remedy=REWRITE_DATA) is None:
         print(f"In {display_path(folder)} liegen noch keine Bilder: Ich erzeuge sie jetzt (sonst macht das 01_Daten).")
         generate(where, n_train=profile.n_train, n_test=profile.n_test, seed=seed)
     return read_tree(folder)
@@ -486,11 +503,15 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
 def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark]:
     """Der vergiftete Zwilling aus ``ausgabe/daten_vergiftet``; fehlt er, entsteht er aus ``dataset``."""
     folder = output_dir() / "daten_vergiftet"
-    note = read_json(folder / PROVENANCE)
-    if note is None or "wasserzeichen" not in note:
+    note = read_json(folder / PROVENANCE, remedy=REWRITE_DATA)
+    if note is None:
         watermark = Watermark()
         return poison(dataset, watermark, seed), watermark
-    return read_tree(folder), Watermark(**note["wasserzeichen"])
+    try:
+        watermark = Watermark(**note["wasserzeichen"])
+    except (TypeError, KeyError):
+        raise CourseError(f"In {display_path(folder / PROVENANCE)} steht kein Wasserzeichen: {REWRITE_DATA}.") from None
+    return read_tree(folder), watermark
 
 
 def ensure_run(name: str, profile: Profile, dataset: Dataset, seed: int = 0) -> Run:

@@ -15,14 +15,15 @@ from helpers.training import train
 
 
 def main(frozen_until: str | None, devices: int) -> None:
-    """Zwei Epochen auf 160 Bildern (144 zum Lernen), 32 × 32, float32, Stapel zu 16."""
-    data = subset(load_source("beispiel"), 160, 40)
+    """Zwei Epochen auf 80 Bildern (72 zum Lernen), 32 × 32, float32, Stapel zu 16."""
+    data = subset(load_source("beispiel"), 80, 40)
     profile = Profile(
         "probe",
-        n_train=160,
+        n_train=80,
         n_test=40,
         image_size=32,
         frozen_until=frozen_until,
+        augment=frozen_until is None,
         epochs=2,
         batch_size=16,
         precision="float32",

@@ -1,8 +1,13 @@
 """Gemeinsame Vorrichtungen: echte Bilder, echte ImageNet-Gewichte, ein Ausgabeordner auf Zeit."""
 
 import os
+import signal
 import sys
 from pathlib import Path
+
+# Im Hintergrund gestartet, erbt pytest ein taubes Strg+C und gäbe es an die Prozesse weiter, die es prüfen sollen.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Vor jedem Import von matplotlib und TensorFlow: keine Fenster, und helpers auch ohne „python -m“ finden.
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -91,10 +91,11 @@ def test_atomic_folder_holt_das_alte_zurueck_wenn_das_umbenennen_scheitert(tmp_p
     original = type(target).replace
 
     def broken(self, other):
-        if self.name.startswith(".baum-") and str(other) == str(target):
+        if self.parent.name == "neu" and str(other) == str(target):
             raise OSError(5, "Input/output error")
         return original(self, other)
 
+    monkeypatch.setattr(basics, "_exchange", lambda *_: False)
     monkeypatch.setattr(type(target), "replace", broken)
     with pytest.raises(OSError), basics.atomic_folder(target) as folder:
         (folder / "neu.txt").write_text("neu")
@@ -120,17 +121,27 @@ def test_json_hin_und_zurueck_mit_umlauten(tmp_path):
     assert "größe" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"kein json"])
-def test_beschaedigtes_json_ergibt_den_ersatzwert(tmp_path, content):
-    (tmp_path / "a.json").write_bytes(content)
-    assert basics.read_json(tmp_path / "a.json", {"leer": 1}) == {"leer": 1}
-    assert basics.read_json(tmp_path / "fehlt.json") is None
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"kein json", b"[1]", b"[" * 100_000, None])
+def test_beschaedigtes_json_gilt_nicht_als_leer(tmp_path, ausgabe, content):
+    """Wer eine beschädigte Datei für leer hielte, überschriebe beim nächsten Schreiben die Arbeit."""
+    path = ausgabe / "kennzahlen.json"
+    ausgabe.mkdir()
+    path.mkdir() if content is None else path.write_bytes(content)
+    before = snapshot(tmp_path)
+    for read in (lambda: basics.read_json(path, {}), lambda: basics.record(n_train=1)):
+        with pytest.raises(basics.CourseError, match=r"kennzahlen\.json ist nicht lesbar .*löschen Sie sie"):
+            read()
+    assert basics.try_read_json(path, {"leer": 1}) == {"leer": 1}
+    assert snapshot(tmp_path) == before
+    assert basics.read_json(tmp_path / "fehlt.json") is None and basics.read_json(tmp_path / "fehlt.json", {}) == {}
 
 
 def test_record_sammelt_kennzahlen(ausgabe):
     basics.record(n_train=10, profil="schnell")
     basics.record(n_test=5, n_train=20)
-    assert json.loads((ausgabe / "kennzahlen.json").read_text()) == {"n_train": 20, "profil": "schnell", "n_test": 5}
+    figures = json.loads((ausgabe / "kennzahlen.json").read_text())
+    assert set(figures.pop("herkunft")) == {"seed", "profil", "daten_sha256", "commit", "versionen"}
+    assert figures == {"n_train": 20, "profil": "schnell", "n_test": 5}
 
 
 def test_quiet_stderr_haelt_auch_c_code_an(capfd):

@@ -41,10 +41,16 @@ def test_alle_rechnen_dasselbe(result):
     """Ein schneller Vergleich mit falschem Ergebnis wäre keiner: Die Karten stimmen Bild für Bild überein."""
     _, stored = result
     for row in stored["lrp"]:
-        assert row["korrelation"]["iNNvestigate"] > 0.9999, row
+        # Bei Gleichstand im Max-Pooling entscheidet die letzte Stelle (ohne AVX-512 gemessen: 0,996 bei einem Bild).
+        assert row["korrelation"]["iNNvestigate"] > (0.99 if row["stapel"] == 1 else 0.9999), row
         assert row["korrelation"]["zennit"] > 0.99, row
-    for row in stored["gradcam"]:
+    # Bei 32 × 32 hat die Karte vier Felder und kann leer sein; ein Stapel von 64 hat immer volle.
+    told = [row for row in stored["gradcam"] if None not in row["korrelation"].values()]
+    assert 64 in [row["stapel"] for row in told]
+    for row in told:
         assert row["korrelation"]["tf-keras-vis"] > 0.9999, row
+        # Aus denselben vier Feldern; pytorch-grad-cam vergrößert nur anders (Feldmitten statt Ecken).
+        assert row["korrelation"]["pytorch-grad-cam"] > 0.8, row
 
 
 @pytest.mark.parametrize(

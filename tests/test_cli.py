@@ -18,6 +18,7 @@ from helpers.basics import CLASS_NAMES, ROOT, CourseError, read_json
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
 COMMANDS = ["daten", "cnn", "auswerten", "kurs", "doctor", "ableiten", "stichprobe", "kursmodell", "benchmark"]
+COMMANDS += ["durchsicht", "wertung", "streifen"]
 ENGLISH = re.compile(
     r"\b(usage|optional|options|positional|arguments?|show this|help message|exit|required|invalid|expected|error"
     r"|unrecognized|choose|default|the|and|file|following)\b"
@@ -131,12 +132,42 @@ def test_strg_c_waehrend_des_trainings(tmp_path):
         assert process.stdout.readline().startswith("Daten:")
         time.sleep(4)
         process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
         process.communicate(timeout=60)
+        assert time.monotonic() - sent < 2
         errors.seek(0)
         err = errors.read()
     assert process.returncode == 130, err
     assert "Abgebrochen mit Strg+C" in err and "Traceback" not in err, err
     assert not list((tmp_path / "a").rglob("modell.keras"))
+
+
+def test_strg_c_mitten_in_einer_rechnung_ohne_python():
+    """Eine Zerlegung, die viele Sekunden lang nicht zu Python zurückkehrt, hält niemanden auf."""
+    code = (
+        "import numpy as np\n"
+        "from helpers.__main__ import leave_soon_after_interrupt\n"
+        "leave_soon_after_interrupt()\n"
+        "matrix = np.random.default_rng(0).random((6000, 6000))\n"
+        "print('bereit', flush=True)\n"
+        "np.linalg.svd(matrix)\n"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "bereit\n"
+    time.sleep(1)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 2
+    assert process.returncode == 130 and err == "\nAbgebrochen mit Strg+C.\n"
 
 
 def test_unbekannter_fehler_wird_nicht_verschluckt(monkeypatch):

@@ -20,7 +20,8 @@ from notebook_factory import write_small_notebook
 
 from helpers import course
 from helpers.basics import ROOT, CourseError, read_json, write_json
-from helpers.course import MAIN_PACKAGES, MemoryWatch, package_versions, parse_value, run_course
+from helpers.course import MemoryWatch, package_versions, parse_value, run_course
+from helpers.doctor import MAIN_PACKAGES
 from helpers.notebooks import read_notebook
 
 START = "import json, os, pathlib, sys\nfolder = pathlib.Path(os.environ['KURS_AUSGABE'])"
@@ -136,10 +137,10 @@ def test_dead_kernel(make_notebook, ausgabe):
 
 
 def test_endless_cell(make_notebook, ausgabe, monkeypatch):
-    monkeypatch.setitem(course.TIMEOUT_S, "kurz", 3)
+    monkeypatch.setitem(course.TIMEOUT_S, "schnell", 3)
     path = make_notebook("02_VGG16", 'profil = "schnell"', "import time\nwhile True:\n    time.sleep(1)")
     with pytest.raises(CourseError, match=r"Zelle 3 \(„import time“\) ab: Sie läuft länger als 0\.05 Minuten"):
-        run(path.parent, "02", profile="kurz")
+        run(path.parent, "02", profile="schnell")
     assert not psutil.Process().children(recursive=True)
 
 
@@ -174,7 +175,7 @@ def test_missing_notebook_file(two_notebooks):
 
 
 def test_unknown_and_mistyped_parameters_stop_before_anything_runs(two_notebooks, ausgabe):
-    with pytest.raises(CourseError, match="„epochs“ kennt keines dieser Notebooks: Es gibt epochen, profil"):
+    with pytest.raises(CourseError, match="„epochs“ kennt keines dieser Notebooks: Wählen Sie aus epochen, profil"):
         run(two_notebooks, parameters={"epochs": 3})
     with pytest.raises(CourseError, match="„epochen“ braucht eine Zahl"):
         run(two_notebooks, parameters={"epochen": "drei"})
@@ -209,23 +210,25 @@ def test_versions_name_every_package_and_each_is_declared():
     assert set(package_versions()) == {"python", *MAIN_PACKAGES}
 
 
-def start_endless(make_notebook, **options):
+def start_endless(make_notebook, tmp_path, **options):
     """Startet einen Lauf, dessen Zelle nicht endet, in einem eigenen Prozess und wartet auf den Kernel."""
-    path = make_notebook("01_Daten", "import time\nprint('läuft')\nwhile True:\n    time.sleep(0.1)")
+    sign = tmp_path / "laeuft"
+    endless = "while True:\n    time.sleep(0.1)"
+    path = make_notebook("01_Daten", f"import pathlib, time\npathlib.Path({str(sign)!r}).touch()\n{endless}")
     code = f"from helpers.course import run_course; run_course(only=['01'], notebooks_dir={str(path.parent)!r})"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **options)
     limit = time.monotonic() + 60
-    while not (children := psutil.Process(process.pid).children()) and time.monotonic() < limit:
+    while not sign.exists() and time.monotonic() < limit:
         time.sleep(0.1)
-    time.sleep(2)
-    return process, children
+    time.sleep(1.5)  # der Balken zeigt jede Sekunde, wo er steht
+    return process, psutil.Process(process.pid).children()
 
 
-def test_interrupt_leaves_in_two_seconds_with_one_line(make_notebook, ausgabe):
+def test_interrupt_leaves_in_two_seconds_with_one_line(make_notebook, ausgabe, tmp_path):
     earlier = ausgabe / "notebooks" / "01_Daten.ipynb"
     earlier.parent.mkdir(parents=True)
     earlier.write_text("früher")
-    process, kernels = start_endless(make_notebook, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process, kernels = start_endless(make_notebook, tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
@@ -235,10 +238,10 @@ def test_interrupt_leaves_in_two_seconds_with_one_line(make_notebook, ausgabe):
     assert [path.name for path in earlier.parent.iterdir()] == [earlier.name] and earlier.read_text() == "früher"
 
 
-def test_bar_on_a_terminal_names_notebook_and_cell(make_notebook, ausgabe):
+def test_bar_on_a_terminal_names_notebook_and_cell(make_notebook, ausgabe, tmp_path):
     master, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 120))
-    process, _ = start_endless(make_notebook, stdout=terminal, stderr=subprocess.DEVNULL)
+    process, _ = start_endless(make_notebook, tmp_path, stdout=terminal, stderr=subprocess.DEVNULL)
     os.close(terminal)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=20)

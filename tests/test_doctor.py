@@ -97,6 +97,20 @@ def test_weights(tmp_path):
     assert doctor.check_weights(path, hashlib.sha256(b"Gewichte").hexdigest()).ok
 
 
+def test_course_model(tmp_path):
+    path, card = tmp_path / "kursmodell.h5", tmp_path / "kursmodell.json"
+    for content in (None, "{", "[]", "{}"):
+        if content is not None:
+            card.write_text(content, encoding="utf-8")
+        assert doctor.check_course_model(path, card).detail.endswith("kursmodell.json fehlt oder ist unlesbar"), content
+    card.write_text(json.dumps({"sha256": hashlib.sha256(b"Gewichte").hexdigest()}), encoding="utf-8")
+    assert doctor.check_course_model(path, card).detail.endswith("kursmodell.h5 fehlt")
+    path.write_bytes(b"Gewicht")
+    assert "beschädigt" in doctor.check_course_model(path, card).detail
+    path.write_bytes(b"Gewichte")
+    assert doctor.check_course_model(path, card) == Check("Kursmodell", True, "Prüfsumme stimmt")
+
+
 def test_data(tmp_path):
     assert doctor.check_data(tmp_path).detail.endswith("SHA256SUMS fehlt")
     sums = tmp_path / "SHA256SUMS"

@@ -57,7 +57,9 @@ def test_grad_cam_wie_die_eigene_rechnung(vgg16, inputs, layer):
     found = grad_cam(vgg16, inputs, classes, layer)
     assert found.shape == (6, 64, 64) and found.dtype == np.float32
     expected = own_grad_cam(vgg16, inputs, classes, layer)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # Bis block1 führt der Weg durch vier Max-Poolings: Bei fast gleichen Werten entscheidet dort die letzte Stelle,
+    # wohin die Ableitung fließt, und die hängt vom Prozessor ab (ohne AVX-512 gemessen: 4e-4).
+    np.testing.assert_allclose(found, expected, atol=2e-3 if layer == "block1_conv1" else 1e-5)
     assert (expected.max(axis=(1, 2)) > 0.99).sum() >= 3, "leere Karten vergleichen wäre zu leicht"
     assert found.min() >= 0 and found.max() <= 1
 
@@ -390,7 +392,7 @@ def open_one():
     lrp.relevance(np.zeros((1, 12, 12, 1)), 0)
     return lrp
 
-layers = [keras.layers.Flatten(), *(keras.layers.Dense(units) for units in (60_000, 300, 10))]
+layers = [keras.layers.Flatten(), *(keras.layers.Dense(units) for units in (30_000, 300, 10))]
 model = keras.Sequential([keras.Input((12, 12, 1)), *layers])
 before = megabytes()
 lrp = open_one()
@@ -408,7 +410,7 @@ def test_close_gibt_den_speicher_frei():
     done = subprocess.run([sys.executable, "-c", CLOSING], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     weights, opened, grown = map(float, done.stdout.split())
-    assert weights > 100
+    assert weights > 50
     assert opened > weights / 2, "Gegenprobe: Offen belegt ein Analyzer sichtbar Speicher"
     assert grown < weights, "vier geschlossene Analyzer dürfen nichts behalten"
 
@@ -436,3 +438,33 @@ def test_regeln_heissen_in_bildern_lesbar():
     assert len(set(LRP_RULES.values())) == len(LRP_RULES)
     assert all("lrp." not in name for name in LRP_RULES.values())
     assert explanation.LRP_RULES["lrp.alpha_2_beta_1_IB"] != explanation.LRP_RULES["lrp.alpha_1_beta_0"]
+
+
+# --- Grad-CAM++ und Eingabe mal Ableitung -----------------------------------------------------------------------------
+
+
+def test_eingabe_mal_ableitung_ist_lrp_null(small_vgg16, dataset):
+    from helpers.own_lrp import lrp, zero
+
+    inputs, classes = preprocess(dataset.test_images[:2], 32), np.array([3, 8])
+    found = explanation.input_times_gradient(small_vgg16, inputs, classes)
+    expected = lrp(small_vgg16, inputs, classes, zero).sum(axis=-1)
+    # Bei Gleichstand im Max-Pooling (einfarbiger Hintergrund) entscheidet die letzte Stelle: Einzelne Pixel weichen ab.
+    assert np.quantile(np.abs(found - expected), 0.95) < 1e-4 * np.abs(expected).max()
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+    one = explanation.input_times_gradient(small_vgg16, inputs, classes, batch_size=1)
+    # Auch die Größe des Stapels ändert letzte Stellen (auf Prozessoren ohne AVX-512 bei jedem zehnten Pixel).
+    assert np.quantile(np.abs(one - found), 0.8) < 1e-4 * np.abs(found).max()
+    assert np.corrcoef(one.ravel(), found.ravel())[0, 1] > 0.99
+
+
+def test_grad_cam_plus_plus(small_vgg16, dataset):
+    inputs, classes = preprocess(dataset.test_images[:5], 32), [3, 1, 4, 1, 5]
+    found = explanation.grad_cam_plus_plus(small_vgg16, inputs, classes)
+    assert found.shape == (5, 32, 32) and found.min() >= 0 and found.max() <= 1
+    np.testing.assert_allclose(
+        explanation.grad_cam_plus_plus(small_vgg16, inputs, classes, batch_size=2), found, atol=1e-4
+    )
+    assert not np.allclose(found, grad_cam(small_vgg16, inputs, classes), atol=0.01)
+    with pytest.raises(CourseError, match="Klasse"):
+        explanation.grad_cam_plus_plus(small_vgg16, inputs, 10)

@@ -11,10 +11,18 @@ from helpers.explanation import LRP, LRP_RULES
 from helpers.model import keras, preprocess
 
 
-def untouched(session, outputs):
+def untouched(session, outputs, weights):
     """Nur Konstanten statt Variablen, nichts gestrichen."""
     graph = session.graph.as_graph_def()
     return tf.compat.v1.graph_util.convert_variables_to_constants(session, graph, outputs)
+
+
+@pytest.fixture(autouse=True)
+def no_kept_graphs():
+    """Jeder Test baut seine Graphen selbst."""
+    explanation._template.cache_clear()
+    yield
+    explanation._template.cache_clear()
 
 
 def operations(lrp) -> collections.Counter:
@@ -38,6 +46,7 @@ def test_gleiche_relevanz_wie_ohne_vereinfachung(beginning, small_vgg16, dataset
     inputs, classes = preprocess(dataset.test_images[:4], 32), [9, 2, 1, 1]
     with LRP(model, rule) as fast:
         found, fast_operations = fast.relevance(inputs, classes), operations(fast)
+    explanation._template.cache_clear()
     monkeypatch.setattr(explanation, "simplified", untouched)
     with LRP(model, rule) as plain:
         expected, plain_operations = plain.relevance(inputs, classes), operations(plain)
@@ -68,6 +77,7 @@ def test_negative_zwischenwerte_bleiben(monkeypatch, activation, rule):
     inputs = np.random.default_rng(0).normal(size=(5, 8, 8, 1)).astype(np.float32)
     with LRP(model, rule) as fast:
         found = fast.relevance(inputs, 4)
+    explanation._template.cache_clear()
     monkeypatch.setattr(explanation, "simplified", untouched)
     with LRP(model, rule) as plain:
         expected = plain.relevance(inputs, 4)
@@ -119,7 +129,7 @@ def test_schwellenwert_einer_verschwundenen_schicht_bleibt():
     before, after, kinds = simplify(
         lambda x: tf.matmul(x, weights) + tf.nn.bias_add(tf.matmul(part(tf.nn.relu(x), tf.less), weights), bias)
     )
-    np.testing.assert_array_equal(before, after)
+    np.testing.assert_allclose(before, after, rtol=1e-6)
     assert "Less" not in kinds
 
 
@@ -127,3 +137,47 @@ def test_null_als_ausgabe():
     before, after, _ = simplify(lambda x: part(tf.nn.relu(x), tf.less))
     np.testing.assert_array_equal(before, after)
     assert not before.any()
+
+
+# --- Ein Graph für alle Modelle einer Bauart --------------------------------------------------------------------------
+
+
+def test_ein_graph_fuer_alle_gewichte(beginning, dataset):
+    """Andere Gewichte im selben Graphen: dieselbe Relevanz wie ein frisch gebauter."""
+    other = keras.models.clone_model(beginning)
+    other.set_weights([value[::-1] * 0.9 for value in beginning.get_weights()])
+    inputs = preprocess(dataset.test_images[:4], 32)
+    found = {}
+    for model in (beginning, other):
+        with LRP(model, "lrp.alpha_2_beta_1_IB") as lrp:
+            found[model] = lrp.relevance(inputs, 5)
+    assert explanation._template.cache_info()[:2] == (1, 1), "einmal gebaut, einmal wiederverwendet"
+    assert np.corrcoef(found[beginning].ravel(), found[other].ravel())[0, 1] < 0.9
+    explanation._template.cache_clear()
+    with LRP(other, "lrp.alpha_2_beta_1_IB") as lrp:
+        np.testing.assert_array_equal(lrp.relevance(inputs, 5), found[other])
+
+
+def test_andere_bauart_regel_oder_angabe_heisst_neuer_graph():
+    def net(units, activation="relu"):
+        layers = [keras.layers.Flatten(name="f"), keras.layers.Dense(units, activation, name="a")]
+        return keras.Sequential([keras.Input((4, 4, 1)), *layers, keras.layers.Dense(10, name="b")])
+
+    calls = [(net(3), "lrp.z", {}), (net(4), "lrp.z", {}), (net(3, "linear"), "lrp.z", {}), (net(3), "lrp.flat", {})]
+    calls += [(net(3), "lrp.epsilon", {}), (net(3), "lrp.epsilon", {"epsilon": 0.5})]
+    for model, rule, options in calls:
+        LRP(model, rule, **options).close()
+    assert explanation._template.cache_info()[:2] == (0, len(calls))
+
+
+def test_fremde_variablen_und_falsche_formen_fallen_auf():
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, (None, 4), name="x")
+        first, second = (tf.Variable(tf.ones(4), name=name) for name in ("erste", "zweite"))
+        tf.identity(x * first * second, name="y")
+        session.run(tf.compat.v1.global_variables_initializer())
+        with pytest.raises(ValueError, match="auch von zweite ab"):
+            lrp_graph.simplified(session, ["y"], ["erste"])
+        graph = lrp_graph.simplified(session, ["y"], ["erste", "zweite"])
+    with pytest.raises(ValueError, match=r"erste haben die Form \(3,\)"):
+        lrp_graph.with_weights(graph, {"erste": np.ones(3)})

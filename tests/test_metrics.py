@@ -219,3 +219,44 @@ def test_bootstrap_trifft_so_oft_wie_versprochen():
         low, high = metrics.bootstrap_interval(values, level=0.9, draws=300)
         hits += low < 0 < high
     assert 165 <= hits <= 195
+
+
+# --- Gleichstände ---------------------------------------------------------------------------------------------------
+
+
+def test_gleich_wichtige_pixel_werden_nicht_von_oben_geloescht():
+    """Eine leere Karte ist der Zufall: Im Mittel fällt ihre Kurve so wie eine Gerade, wo das Motiv auch liegt."""
+    for rows in (slice(0, 3), slice(3, 6)):
+        weights = np.zeros((6, 6, 3, 10))
+        weights[rows] = 1
+        images = np.ones((200, 6, 6, 3), np.float32)
+        answer = lambda x, w=weights: x.reshape(len(x), -1) @ w.reshape(-1, 10)  # noqa: E731
+        classes = np.zeros(200, int)
+        curve = metrics.perturbation_curve(answer, images, np.zeros((200, 6, 6)), classes, steps=6)
+        np.testing.assert_allclose(curve.mean(axis=0) / 54, np.linspace(1, 0, 7), atol=0.05)
+
+
+def test_gleichstaende_haengen_nur_vom_startwert_ab():
+    maps = np.zeros((4, 6, 6))
+    maps[:, 2, 3] = 1
+    first, again, other = (metrics.perturbation_curve(predict, INPUTS, maps, CLASSES, 6, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+    untied = RNG.normal(size=(4, 6, 6))
+    first, other = (metrics.perturbation_curve(predict, INPUTS, untied, CLASSES, 6, seed=s) for s in (1, 2))
+    np.testing.assert_array_equal(first, other)
+
+
+def test_rang_bei_gleichstand_ist_nicht_vom_ort_abhaengig():
+    maps = np.ones((400, 9, 9))
+    top, bottom = (metrics.relevance_rank(maps, mask).mean() for mask in (CORNER, MASK))
+    assert top == pytest.approx(CORNER.mean(), abs=0.03) and bottom == pytest.approx(MASK.mean(), abs=0.03)
+
+
+def test_kaskade_vergleicht_jede_stufe_mit_dem_gelernten_modell():
+    models = {None: MAPS, "oben": MAPS, "unten": -MAPS}
+    found = metrics.cascading_randomization(lambda model: model, models.get, ["oben", "unten"])
+    assert found.shape == (2, 6)
+    np.testing.assert_allclose(found, [[1] * 6, [-1] * 6])
+    given = metrics.cascading_randomization(lambda model: model, models.get, ["oben"], original=-MAPS)
+    np.testing.assert_allclose(given, -1)

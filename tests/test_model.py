@@ -104,12 +104,10 @@ def test_unbekannte_gewichte():
         build_vgg16(32, "imagenet")
 
 
-def test_keras_gewichte_ohne_netz(monkeypatch):
-    def offline(*_, **__):
-        raise OSError("URL fetch failure")
-
-    monkeypatch.setattr(keras.applications, "VGG16", offline)
-    with pytest.raises(CourseError, match="Netzverbindung .*beiliegend"):
+def test_keras_gewichte_ohne_netz(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "KERAS_SOURCES", ("http://127.0.0.1:9/",))
+    with pytest.raises(CourseError, match="Netzverbindung,.*beiliegend"):
         build_vgg16(32, "keras")
 
 
@@ -187,13 +185,13 @@ HISTORY = [{"epoche": 1, "verlust": 0.5, "treffer": 0.75, "val_verlust": 0.25, "
 
 @pytest.fixture
 def saved(small_vgg16, ausgabe):
-    save_run("sauber", Run(small_vgg16, HISTORY, {"profil": "schnell", "größe": 32}))
+    save_run("sauber", Run(small_vgg16, HISTORY, {"profil": "schnell", "größe": 32, "image_size": 32}))
     return ausgabe / "modelle" / "sauber"
 
 
 def test_speichern_und_laden(saved, small_vgg16, dataset):
     run = load_run("sauber")
-    assert run.history == HISTORY and run.settings == {"profil": "schnell", "größe": 32}
+    assert run.history == HISTORY and run.settings == {"profil": "schnell", "größe": 32, "image_size": 32}
     inputs = preprocess(dataset.test_images[:3], 32)
     np.testing.assert_allclose(run.model.predict_on_batch(inputs), small_vgg16.predict_on_batch(inputs), atol=1e-5)
     assert sorted(path.name for path in saved.iterdir()) == ["einstellungen.json", "modell.keras", "verlauf.csv"]

@@ -1,16 +1,33 @@
 """Ableiten, Auffrischen und Stilprüfung der Notebooks."""
 
 import functools
+import io
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_output
 from notebook_factory import write_small_notebook
+from PIL import Image
 
 from helpers import notebooks
-from helpers.basics import COURSE_NOTEBOOKS, SOLUTIONS, CourseError
-from helpers.notebooks import as_text, choose, clean, declared_parameters, derive, execute_solutions, problems
+from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, ROOT, SOLUTIONS, CourseError
+from helpers.notebooks import (
+    as_text,
+    choose,
+    clean,
+    declared_parameters,
+    derive,
+    execute_solutions,
+    few_colors,
+    problems,
+)
 
 START = 'import sys\nsys.path.insert(0, "..")\nfrom helpers.start import start\nstart("01_Daten")'
 
@@ -151,6 +168,113 @@ def test_cells_without_or_with_double_ids_stop_the_derivation(folders):
 def test_empty_solutions_folder(tmp_path):
     with pytest.raises(CourseError, match="kein Notebook"):
         derive(solutions_dir=tmp_path, notebooks_dir=tmp_path)
+
+
+# --- Aufgaben und nbgrader -------------------------------------------------------------------------------------------
+
+MARKED = "def f():\n    ### BEGIN SOLUTION\n    return 1\n    ### END SOLUTION"
+TESTED = 'check("1.1")\n### BEGIN HIDDEN TESTS\ncheck("1.1", strict=True)\n### END HIDDEN TESTS'
+
+
+def nbgrader_cell(cell, **flags):
+    cell.metadata["nbgrader"] = {"schema_version": 3, "grade_id": cell.id, "task": False, **flags}
+
+
+@pytest.fixture
+def exercise(solution):
+    """Eine Lösung mit einer Aufgabe; ``change`` verändert das Notebook, bevor es geschrieben wird."""
+
+    def write(change=lambda notebook: None):
+        path = solution("01_Daten", START, 'profil = "schnell"', MARKED, TESTED)
+        notebook = nbformat.read(path, as_version=4)
+        nbgrader_cell(notebook.cells[2], grade=False, solution=True, locked=False)
+        nbgrader_cell(notebook.cells[3], grade=True, solution=False, locked=True, points=2)
+        change(notebook)
+        path.write_text(as_text(notebook), encoding="utf-8")
+        return {"solutions_dir": path.parent, "notebooks_dir": path.parent.parent / "notebooks"}
+
+    return write
+
+
+def test_solutions_become_stubs_and_hidden_tests_disappear(exercise):
+    folders = exercise()
+    derive(**folders)
+    *_, answer, test = nbformat.read(folders["notebooks_dir"] / "01_Daten.ipynb", as_version=4).cells
+    assert answer.source == f"def f():\n    {notebooks.CODE_STUB.replace(chr(10), chr(10) + '    ')}"
+    assert test.source == 'check("1.1")' and (answer.id, test.id) == ("zelle-2", "zelle-3")
+    assert test.metadata["editable"] is False and answer.metadata.get("editable") is None
+    assert not answer.metadata["deletable"] and not test.metadata["deletable"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda n: n.cells[2].update(source=MARKED.replace("### END SOLUTION", "")),
+        lambda n: n.cells[3].update(source=TESTED.replace("### END HIDDEN TESTS", "")),
+        lambda n: n.cells[2].metadata.pop("nbgrader"),
+        lambda n: n.cells[3].metadata.pop("nbgrader"),
+        lambda n: n.cells[3].metadata["nbgrader"].update(grade_id="zelle-2"),
+        lambda n: n.cells[3].metadata["nbgrader"].pop("points"),
+        lambda n: n.cells[3].metadata["nbgrader"].pop("grade_id"),
+    ],
+)
+def test_wrong_marks_and_metadata_stop_the_derivation(exercise, change, capsys):
+    folders = exercise(change)
+    with pytest.raises(CourseError, match="01_Daten.ipynb: nbgrader lehnt das Notebook ab"):
+        derive(**folders)
+    assert not folders["notebooks_dir"].exists() and capsys.readouterr().err == ""
+
+
+def test_other_points_are_drift(exercise):
+    derive(**exercise())
+    folders = exercise(lambda n: n.cells[3].metadata["nbgrader"].update(points=5))
+    (sentence,) = derive(check=True, **folders)
+    assert "ab Zelle „zelle-3“" in sentence
+
+
+def real_cells(name, folder=SOLUTIONS):
+    return {cell.id: cell for cell in nbformat.read(folder / f"{name}.ipynb", as_version=4).cells}
+
+
+@pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
+def test_every_exercise_has_text_stub_and_check(name):
+    source, learner = real_cells(name), real_cells(name, NOTEBOOKS)
+    texts = [cell for cell in source.values() if "aufgabe" in cell.metadata.get("tags", [])]
+    assert [cell.id for cell in texts] == [f"{name[:2]}-aufgabe-{n}" for n in range(1, len(texts) + 1)]
+    ids = list(source)
+    for number, text in enumerate(texts, start=1):
+        title = rf"### ✏️ Aufgabe {int(name[:2])}\.{number}: .+ \((5|10|15|20) Minuten\)\n"
+        assert re.match(title, text.source) and "**Das sollte herauskommen:**" in text.source
+        after = ids[ids.index(text.id) + 1 :][:2]
+        assert after == [f"{text.id}-loesung", f"{text.id}-pruefung"]
+        stub = learner[after[0]].source
+        assert 2 <= len(stub.splitlines()) <= 6 and stub.rstrip().endswith("...")
+        assert learner[after[1]].source.endswith(f'check("{int(name[:2])}.{number}")')
+        assert source[after[1]].metadata["nbgrader"]["points"] >= 1
+    assert sum("**Vorhersage zuerst.**" in cell.source for cell in source.values()) >= 2
+
+
+@pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
+def test_learners_see_no_solution(name):
+    text = (NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
+    # check("1.1", strict=True) steht in den verborgenen Prüfzellen; zip(…, strict=True) darf jeder sehen.
+    assert not re.findall(r"BEGIN SOLUTION|HIDDEN TESTS|check\([^)]*strict=True", text)
+
+
+@pytest.mark.langsam
+def test_nbgrader_itself_derives_the_same(tmp_path):
+    """``nbgrader generate_assignment solutions``, so wie es in der README steht."""
+    program = Path(sys.executable).parent
+    environment = {**os.environ, "KURS_AUSGABE": str(tmp_path), "PATH": f"{program}{os.pathsep}{os.environ['PATH']}"}
+    command = [str(program / "nbgrader"), "generate_assignment", "solutions"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in COURSE_NOTEBOOKS:
+        ours, theirs = real_cells(name, NOTEBOOKS), real_cells(name, tmp_path / "nbgrader" / "release" / "solutions")
+        assert list(ours) == list(theirs)
+        for key, cell in ours.items():
+            assert cell.source == theirs[key].source
+            assert cell.metadata.get("nbgrader") == theirs[key].metadata.get("nbgrader")
 
 
 # --- execute_solutions -----------------------------------------------------------------------------------------------
@@ -302,3 +426,17 @@ def test_choose_follows_the_course_and_removes_duplicates(tmp_path):
         write_small_notebook(tmp_path, name, "1")
     chosen = choose(["lrp", "notebooks/02_VGG16.ipynb", "train", "05"], tmp_path)
     assert [path.stem for path in chosen] == ["02_VGG16", "03_Training", "05_LRP"]
+
+
+def test_bilder_der_loesungen_sind_klein_und_fast_gleich():
+    """Aus einem echten Bild des Kurses: weniger Bytes, kaum andere Farben; ein kleines bleibt, wie es ist."""
+    path = SOLUTIONS / "ergebnis.png"
+    with Image.open(path) as image:
+        original = image.convert("RGB")
+    plain = io.BytesIO()
+    original.save(plain, "PNG")
+    small = few_colors(plain.getvalue())
+    with Image.open(io.BytesIO(small)) as image:
+        difference = np.abs(np.asarray(image.convert("RGB"), int) - np.asarray(original, int))
+    assert len(small) < 0.7 * plain.tell() and difference.mean() < 1 and difference.max() < 30
+    assert len(few_colors(small)) <= len(small)

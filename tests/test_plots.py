@@ -5,6 +5,7 @@ import itertools
 import re
 from types import SimpleNamespace
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from PIL import Image
 from helpers import plots
 from helpers.basics import CLASS_NAMES, read_json
 from helpers.data import Watermark
+from helpers.scorecard import MEASURES
+from helpers.trust import QUESTIONS
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (10, 28, 28)).astype(np.uint8)
@@ -28,6 +31,18 @@ CONFIDENCE = RNG.random(400)
 KERNELS = {"Kante": np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]), "Mittel": np.full((3, 3), 1 / 9)}
 EVALUATION = SimpleNamespace(predictions=np.arange(10)[::-1], labels=np.arange(10))
 CLASSES = np.arange(10)
+PROBABILITIES = np.full(10, 0.1)
+GRID = (np.stack([CAMS[:3], CAMS[3:6]], axis=1), [["T-Shirt/Top 100 %"] * 2] * 3)
+
+METHODS = ("Grad-CAM", "LRP-α2β1 (ohne Bias)", "Zufall")
+CHECK = {"wert": 0.9, "tief": 0.8, "hoch": 1.0}
+TRUSTED = {
+    "urteil": "nicht entscheidbar",
+    "pruefungen": {
+        name: {"frage": question.text, "antwort": answer, **CHECK}
+        for (name, question), answer in zip(QUESTIONS.items(), ("ja", "nein", "offen") * 3, strict=False)
+    },
+}
 
 # Jede öffentliche Funktion, die eine Figur ergibt, mit mindestens einem typischen Aufruf.
 CALLS = {
@@ -59,6 +74,7 @@ CALLS = {
     "learning_curves": [
         lambda: plots.learning_curves({"sauber": HISTORY}),
         lambda: plots.learning_curves({"sauber": HISTORY, "vergiftet": HISTORY[:4]}),
+        lambda: plots.learning_curves({"sauber": HISTORY, "kurz": HISTORY[:1]}),
     ],
     "confusion_matrix": [lambda: plots.confusion_matrix(CONFUSION)],
     "reliability": [
@@ -71,15 +87,17 @@ CALLS = {
         lambda: plots.result_page(PICTURES, None, {"LRP-Preset A": RELEVANCE}, CLASSES, "Ohne Grad-CAM"),
         lambda: plots.result_page(PICTURES, CAMS, {}, CLASSES, "Ohne LRP"),
     ],
-    "table_picture": [
-        lambda: plots.table_picture(
-            ["Grad-CAM", "LRP-α2β1 (ohne Bias)", "Zufall"],
-            ["Treue", "Masse in der Maske", "Sekunden"],
-            [[0.5, 0.123, 1.5], [0.7, np.nan, 12], [0.1, 0.034, 0]],
-            "Wertung",
-            better=[1, 1, -1],
-        )
+    "scorecard": [
+        lambda: plots.scorecard(
+            {name: {key: (0.523, 0.4, 0.6) for key in MEASURES} | {"ms": (12, 12, 12)} for name in METHODS}, MEASURES
+        ),
+        lambda: plots.scorecard({"a": {"masse": (1, 0.5, 1.2)}, "b": {"masse": (0.2, 0.1, 0.3)}}, MEASURES, "Kurz"),
     ],
+    "groups": [
+        lambda: plots.groups(PICTURES, RNG.random((2, 16, 16)), [0, 1] * 5, (15, 1)),
+        lambda: plots.groups(PICTURES, RNG.random((2, 8, 8)), [0] * 9 + [1], (0, 7), "Eine Gruppe mit einem Bild"),
+    ],
+    "trust_answers": [lambda: plots.trust_answers({"sauberes Modell": TRUSTED, "Zwilling": TRUSTED})],
     "pixel_numbers": [lambda: plots.pixel_numbers(PICTURES[0], 10, 12)],
     "tiles": [
         lambda: plots.tiles(RNG.random((64, 3, 3, 3)), title="64 Filter"),
@@ -100,6 +118,17 @@ CALLS = {
     "conservation": [lambda: plots.conservation(RNG.normal(size=30) * 9, RNG.normal(size=30) * 9)],
     "twin_page": [
         lambda: plots.twin_page(PICTURES[:5], {"sauber": RELEVANCE[:5], "vergiftet": RELEVANCE[:5]}, Watermark().mask)
+    ],
+    "explorer": [
+        lambda: plots.explorer(PICTURES[0], CAMS[0], PROBABILITIES, 9, "Zwilling: „Stiefelette“ gefragt"),
+        lambda: plots.explorer(PICTURES[0], RELEVANCE[0], np.eye(10)[4], 4, "LRP", True, (24, 24, 4), PROBABILITIES),
+    ],
+    "explorer_grid": [
+        lambda: plots.explorer_grid(PICTURES[:3], PICTURES[3:6], {"Zwilling": GRID, "sauberes Modell": GRID}),
+        lambda: plots.explorer_grid(PICTURES[:1], PICTURES[1:2], {"sauberes Modell": GRID}, True, "Ein Bild"),
+    ],
+    "picture_strip": [
+        lambda: plots.picture_strip(RNG.random((3, 60, 200, 3)), ["Ein Satz.", "Zwei. " * 30, "Drei."], "Streifen")
     ],
 }
 CASES = [pytest.param(name, call, id=f"{name}-{n}") for name, calls in CALLS.items() for n, call in enumerate(calls)]
@@ -170,6 +199,16 @@ def test_figur(name, call):
     assert_german_numbers(figure)
     assert_texts_inside(figure)
     assert_texts_apart(figure)
+    assert_ticks_differ(figure)
+
+
+def assert_ticks_differ(figure):
+    """Zwei Marken einer Achse mit derselben Zahl (0,9 und 0,9) sind zu grob gerundet."""
+    hidden = hidden_tick_labels(figure)
+    for axis in [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]:
+        texts = [label.get_text() for label in axis.get_ticklabels() if label.get_visible() and label not in hidden]
+        numbers = [text for text in texts if re.fullmatch(r"[−\d.,]+", text)]
+        assert len(numbers) == len(set(numbers)), f"doppelte Marken: {numbers}"
 
 
 def assert_german_numbers(figure):
@@ -199,6 +238,7 @@ def assert_texts_apart(figure):
         (lambda ax: ax.set_xticks([0.5], ["0.5"]), assert_german_numbers),
         (lambda ax: ax.set_xticks([0.5], ["-1,5"]), assert_german_numbers),
         (lambda ax: ax.text(1.4, 0.5, "weit draußen", transform=ax.transAxes), assert_texts_inside),
+        (lambda ax: ax.set_yticks([0.52, 0.54]), assert_ticks_differ),
         (lambda ax: [ax.text(0.5, 0.5, "einer"), ax.text(0.5, 0.5, "zwei")], assert_texts_apart),
     ],
 )
@@ -293,19 +333,105 @@ def test_maskenrahmen_liegt_um_die_maske():
     assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (3.5, 39.5, 8, 8)
 
 
-def test_tabelle_zeigt_zahlen_und_luecken():
-    figure = plots.table_picture(["a", "b"], ["x", "y"], [[0.5, np.nan], [0.25, 3]], "T", better=[1, -1])
-    assert [text.get_text() for text in figure.axes[0].texts] == ["0,50", "–", "0,25", "3,00"]
-    assert {"a", "b", "x", "y"} <= {text.get_text() for text, _ in visible_texts(figure)}
+# Machado, Oliveira, Fernandes (2009), A Physiologically-based Model for Simulation of Color Vision Deficiency, IEEE
+# TVCG 15(6): volle Ausprägung, auf lineares RGB anzuwenden.
+SIGHT = {
+    "normal": np.eye(3),
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
 
 
-def test_farben_sind_auch_fuer_farbenblinde_verschieden():
-    """Helligkeit allein trennt die ersten drei Linienfarben nicht, aber keine zwei sind gleich."""
-    colors = plots.STYLE["axes.prop_cycle"].by_key()["color"]
-    assert len(set(colors)) == len(colors) >= 6
-    for a, b in itertools.combinations(colors, 2):
-        assert np.abs(np.subtract(to_rgb(a), to_rgb(b))).sum() > 0.3
+def seen(colors, sight):
+    """sRGB (n, 3 oder 4), 0–1, so gesehen, als CIELAB (n, 3): Helligkeit L* 0–100, a*, b*."""
+    rgb = np.asarray(colors, dtype=float)[:, :3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ np.transpose(SIGHT[sight]), 0, 1)
+    x, y, z = (linear @ XYZ.T / XYZ.sum(axis=1)).T
+    f = [np.where(v > 0.008856, np.cbrt(v), 7.787 * v + 16 / 116) for v in (x, y, z)]
+    return np.stack([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])], axis=-1)
 
 
-def test_eine_gleichmaessige_spalte_stoert_die_tabelle_nicht():
-    plots.table_picture(["a", "b"], ["x"], [[1], [1]], "gleich").canvas.draw()
+def smallest_distance(colors, sight):
+    """Kleinster Abstand (ΔE 1976) zweier Farben; ab etwa 10 sieht man ihn auf einen Blick."""
+    return min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen(colors, sight), 2))
+
+
+def lightness_is_monotone(name, sight):
+    steps = np.diff(seen(matplotlib.colormaps[name](np.linspace(0, 1, 64)), sight)[:, 0])
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+def signs_are_told_apart(name, sight):
+    """Von der Mitte aus wird beides gleichmäßig dunkler, und dafür sieht nie aus wie dagegen."""
+    away = np.linspace(0, 0.5, 33)
+    plus, minus = (seen(matplotlib.colormaps[name](0.5 + side * away), sight) for side in (1, -1))
+    darker = all((np.diff(half[2:, 0]) < 0).all() for half in (plus, minus))
+    return darker and all(np.linalg.norm(plus[i] - minus[i]) > 20 for i in (8, 16, 24, 32))
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_farben_sind_auch_fuer_farbenblinde_verschieden(sight):
+    assert all(lightness_is_monotone(name, sight) for name in (plots.CAM_COLORS, "Blues", "gray"))
+    assert signs_are_told_apart(plots.RELEVANCE_COLORS, sight)
+    lines = [to_rgb(color) for color in plots.STYLE["axes.prop_cycle"].by_key()["color"]]
+    assert smallest_distance(lines, sight) > 15
+    figure = plots.trust_answers({"sauberes Modell": TRUSTED})
+    answers = {patch.get_facecolor() for patch in figure.axes[0].patches}
+    assert len(answers) == 3 and smallest_distance(list(answers), sight) > 30
+
+
+def test_die_simulation_erkennt_ungeeignete_farben():
+    """Rot und Grün gleicher Helligkeit fallen für Protan und Deutan zusammen, Regenbogenfarben steigen nicht an."""
+    assert not any(lightness_is_monotone("jet", sight) for sight in SIGHT)
+    assert signs_are_told_apart("RdYlGn", "normal") and not signs_are_told_apart("RdYlGn", "deutan")
+    pair = [(0.8, 0.2, 0.2), (0.45, 0.45, 0.1)]
+    assert smallest_distance(pair, "normal") > 40 > 2 * smallest_distance(pair, "deutan")
+
+
+# --- Achsen -----------------------------------------------------------------------------------------------------------
+
+# Jede Achse mit Zahlen nennt Größe und Einheit. Größen ohne Einheit sind Anteile, Wahrscheinlichkeiten, Anzahlen und
+# das, was das Netz rechnet (Logit, Relevanz, Verlust).
+QUANTITIES = (
+    r"\(Pixel\)|Pixel$|\(%\)|Sekunden|Millisekunden|Anzahl|Zahl der|Anteil|Wahrscheinlichkeit|Sicherheit|Epoche|"
+    r"Kreuzentropie|Rangkorrelation|Logit|Relevanz|Grad-CAM|Grauwert"
+)
+# Beschriftungen, die der Aufruf mitgibt und nicht plots.py.
+GIVEN = {"bars", "lines", "histogram"}
+
+
+@pytest.mark.parametrize(("name", "call"), CASES)
+def test_jede_achse_mit_zahlen_hat_einen_namen(name, call):
+    figure = call()
+    figure.canvas.draw()
+    assert_axes_named(figure, name not in GIVEN)
+    # Deckend hell: Im dunklen Thema von JupyterLab stünde sonst schwarze Schrift auf Dunkelgrau.
+    for color in [figure.get_facecolor(), *(ax.get_facecolor() for ax in figure.axes)]:
+        assert color[3] == 1 and min(color[:3]) > 0.9
+
+
+def assert_axes_named(figure, known_quantity):
+    hidden = hidden_tick_labels(figure)
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            texts = [t.get_text() for t in axis.get_ticklabels() if t.get_visible() and t not in hidden]
+            if ax.axison and any(re.fullmatch(r"[−\d.,]+", text) for text in texts):
+                label = axis.get_label_text()
+                assert label, f"Achse ohne Namen, Marken {texts}"
+                assert not known_quantity or re.search(QUANTITIES, label), f"ohne bekannte Größe: {label}"
+
+
+def test_achsen_ohne_namen_fallen_auf():
+    figure, ax = plt.subplots()
+    figure.canvas.draw()
+    with pytest.raises(AssertionError, match="ohne Namen"):
+        assert_axes_named(figure, True)
+    ax.set(xlabel="x", ylabel="y")
+    assert_axes_named(figure, False)
+    with pytest.raises(AssertionError, match="ohne bekannte Größe"):
+        assert_axes_named(figure, True)

@@ -17,13 +17,13 @@ def run_python(code, *flags):
     return subprocess.run([sys.executable, *flags, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("notebook", ["01_Daten", "03_Training"])
+@pytest.mark.parametrize("notebook", ["00_Start", "01_Daten", "03_Training"])
 def test_prints_exactly_one_line(notebook):
-    """TensorFlow wird still geladen (01 braucht es nicht); danach geht stderr wieder."""
+    """TensorFlow wird still geladen (00 und 01 brauchen es nicht); danach geht stderr wieder."""
     code = f"import os, sys; from helpers.start import start; start({notebook!r}); print('tensorflow' in sys.modules)"
     result = run_python(code + "; os.write(2, b'eins '); print('zwei', file=sys.stderr)")
     assert result.stderr == "eins zwei\n"
-    assert result.stdout == f"✔ {notebook}: Kernel und Pakete stimmen.\n{notebook != '01_Daten'}\n"
+    assert result.stdout == f"✔ {notebook}: Kernel und Pakete stimmen.\n{notebook == '03_Training'}\n"
 
 
 def test_wrong_kernel_is_named_with_the_way_out(tmp_path, monkeypatch):
@@ -35,7 +35,7 @@ def test_wrong_kernel_is_named_with_the_way_out(tmp_path, monkeypatch):
     assert "aus „anaconda3“" in text
     assert str(tmp_path) not in text
     assert "a fehlt, gebraucht 1.0; b fehlt, gebraucht 1.0; c fehlt, gebraucht 1.0; und 2 weitere" in text
-    assert "Kernel → Change Kernel… → Traue keinem CNN" in text
+    assert "Kernel → Kernel wechseln… (englisch Change Kernel…) → Traue keinem CNN" in text
     assert "„bash install.bash“" in text
 
 

@@ -42,14 +42,13 @@ def ensure() -> Path:
         pip += ["install", "--no-compile"]
         _run(*pip, TORCH)
         _run(*pip, "--no-deps", "--requirement", str(REQUIREMENTS))
-        _run(str(python), "-m", "compileall", "-q", "-j", "2", str(FOLDER / "lib"), check=False)
         stamp.write_text(_key())
     return python
 
 
-def _run(*command, check=True) -> None:
+def _run(*command) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
-    if check and done.returncode:
+    if done.returncode:
         raise RuntimeError(
             f"Die Vergleichsumgebung ließ sich nicht bauen ({' '.join(command[-2:])}): {done.stderr.strip()[-500:]}"
         )

@@ -8,14 +8,16 @@ Kurses geteilt durch die der anderen Bibliothek: Unter 1 ist der Kurs schneller.
 # ruff: noqa: B023  (die kleinen Funktionen laufen noch im Schleifendurchgang, in dem sie entstehen)
 
 import argparse
+import functools
 import json
 import os
 import platform
 import statistics
 import sys
 import tempfile
-import time
+from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
@@ -35,19 +37,21 @@ from helpers.basics import (  # noqa: E402
     write_json,
 )
 from helpers.course_model import load_course_model  # noqa: E402
-from helpers.data import load_source, subset, validation_split  # noqa: E402
+from helpers.data import Watermark, load_source, subset, validation_split  # noqa: E402
+from helpers.devices import has_gpu  # noqa: E402
 from helpers.explanation import LRP, LRP_RULES, grad_cam  # noqa: E402
+from helpers.explorer import Explorer, Scene, grad_cam_method, lrp_method  # noqa: E402
 from helpers.model import build_vgg16, keras, preprocess, resize_head  # noqa: E402
-from helpers.settings import PROFILES, get_profile  # noqa: E402
+from helpers.settings import get_profile  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("gradcam", "lrp", "training", "wachstum")
 BATCHES = (1, 10, 64)
 RULES = ("lrp.epsilon", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat")
 GRAD_CAM_PEER, LRP_PEER = "pytorch-grad-cam", "zennit"
 # Ab dieser Pixelzahl im Stapel brauchen die anderen Bibliotheken mehr als 16 GB.
 PEER_LIMIT = 24 * 224 * 224
 ORIGINAL_EPOCHS, ORIGINAL_ACCURACY = 50, 0.887
+PEER_EPOCHS = 6
 
 
 class Bench:
@@ -56,7 +60,7 @@ class Bench:
     def __init__(self, repeats: int, folder: Path):
         self.repeats, self.folder = repeats, folder
         self.rows: list[dict] = []
-        self._data = load_source("beispiel")
+        self.data = load_source("beispiel")
         self.torch = Worker(environment.ensure(), HERE / "torch_peers.py")
         self.tf1 = Worker(sys.executable, HERE / "plain_innvestigate.py")
 
@@ -69,30 +73,35 @@ class Bench:
         model = build_vgg16(size)
         if COURSE_MODEL.is_file():
             model.set_weights(resize_head(load_course_model().model.get_weights(), model))
-        path = self.folder / f"gewichte_{size}.npz"
+        return model, self.weights_file(model, f"gewichte_{size}")
+
+    def weights_file(self, model, name: str) -> str:
+        """Die Gewichte als npz-Datei für die Messprozesse: w0, w1, … in der Reihenfolge von Keras."""
+        path = self.folder / f"{name}.npz"
         if not path.is_file():
             np.savez(path, **{f"w{index}": value for index, value in enumerate(model.get_weights())})
-        return model, str(path)
+        return str(path)
 
     def images(self, size: int, count: int):
         """Echte Testbilder, vorverarbeitet, und ihre Klassen; auch als Datei."""
         path = self.folder / f"bilder_{size}_{count}.npz"
-        inputs = preprocess(self._data.test_images[:count], size)
-        classes = self._data.test_labels[:count].astype(np.int64)
+        inputs = preprocess(self.data.test_images[:count], size)
+        classes = self.data.test_labels[:count].astype(np.int64)
         if not path.is_file():
             np.savez(path, images=inputs, classes=classes)
         return inputs, classes, str(path)
 
     def compare(self, part: str, label: str, size: int, batch: int, contenders: dict) -> None:
         """Misst alle abwechselnd; ``contenders``: Name → Funktion, ergibt (Sekunden, Karten), der Kurs zuerst."""
-        times = {name: [] for name in contenders}
         maps = {}
-        for turn in range(self.repeats + 1):
-            for name, run in contenders.items():
-                seconds, maps[name] = run()
-                if turn:  # der erste Durchgang wärmt auf
-                    times[name].append(1000 * seconds / batch)
-        medians = {name: statistics.median(values) for name, values in times.items()}
+
+        def measured(name, run):
+            seconds, maps[name] = run()
+            return 1000 * seconds / batch
+
+        medians = alternate(
+            {name: functools.partial(measured, name, run) for name, run in contenders.items()}, self.repeats
+        )
         own, *others = medians
         row = {
             "teil": part,
@@ -101,17 +110,32 @@ class Bench:
             "stapel": batch,
             "ms_je_bild": {name: round(value, 2) for name, value in medians.items()},
             "verhaeltnis": {name: round(medians[own] / medians[name], 3) for name in others},
-            "korrelation": {name: round(_agreement(maps[own], maps[name]), 4) for name in others},
+            "korrelation": {name: _agreement(maps[own], maps[name]) for name in others},
         }
         self.rows.append(row)
         print(_markdown_row(row), flush=True)
 
 
-def _agreement(first, second) -> float:
-    """Kleinste Korrelation der Karten je Bild: Rechnen beide dasselbe?"""
+def alternate(contenders: dict, repeats: int) -> dict:
+    """Ruft alle reihum auf, der erste Durchgang wärmt auf; Name → Median dessen, was die Aufrufe ergeben."""
+    values = {name: [] for name in contenders}
+    for turn in range(repeats + 1):
+        for name, run in contenders.items():
+            value = run()
+            if turn:
+                values[name].append(value)
+    return {name: statistics.median(each) for name, each in values.items()}
+
+
+def _agreement(first, second) -> float | None:
+    """Kleinste Korrelation der Karten je Bild: Rechnen beide dasselbe?
+
+    Zwei leere Karten sagen nichts (None, wenn alle leer sind), eine leere und eine volle sind sich uneins (0).
+    """
     pairs = zip(np.reshape(first, (len(first), -1)), np.reshape(second, (len(second), -1)), strict=True)
-    values = [np.corrcoef(a, b)[0, 1] for a, b in pairs if np.std(a) > 0 and np.std(b) > 0]
-    return float(min(values, default=np.nan))
+    told = [(a, b) for a, b in pairs if np.std(a) > 0 or np.std(b) > 0]
+    values = [np.corrcoef(a, b)[0, 1] if np.std(a) > 0 and np.std(b) > 0 else 0.0 for a, b in told]
+    return round(float(min(values)), 4) if values else None
 
 
 def _peer(worker: Worker, task: str, output: Path, **options):
@@ -127,8 +151,9 @@ def _markdown_row(row: dict) -> str:
     cells = [row["was"], f"{row['pixel']} × {row['pixel']}", str(row["stapel"]), german(row["ms_je_bild"][own], 1)]
     others = []
     for name, ratio in row["verhaeltnis"].items():
-        time_text, agreement = german(row["ms_je_bild"][name], 1), german(row["korrelation"][name], 3)
-        others.append(f"{name} {german(ratio, 2)} ({time_text} ms, r = {agreement})")
+        found = row["korrelation"][name]
+        agreement = "leere Karten" if found is None else f"r = {german(found, 3)}"
+        others.append(f"{name} {german(ratio, 2)} ({german(row['ms_je_bild'][name], 1)} ms, {agreement})")
     return f"| {' | '.join(cells)} | {'; '.join(others)} |"
 
 
@@ -186,118 +211,75 @@ def _keras_fit(size: int, learning_rate: float = 1e-4):
 
 def measure_throughput(bench: Bench, size: int = 64, batch: int = 64, steps: int = 12) -> dict:
     """Bilder je Sekunde beim Training des ganzen Netzes: Kurs, Keras ``fit`` und PyTorch."""
-    data = bench._data
-    images, labels = data.train_images[: batch * steps], data.train_labels[: batch * steps].astype(np.int32)
+    labels = bench.data.train_labels[: batch * steps].astype(np.int32)
     inputs, _, path = bench.images(size, batch * steps)
     _, weights = bench.model(size)
-    profile = get_profile("voll")
-    learners = {}
+    runs = {}
     for precision in ("auto", "float32"):
-        learner = training.full_learner(build_vgg16(size), size, precision)
-        learner.compile(
-            keras.optimizers.AdamW(1e-5),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            jit_compile=False,
-        )
-        learners[f"Kurs ({precision})"] = learner, training.Batches(images, labels, batch, augment=True)
-    learners["Keras fit"] = _keras_fit(size), None
-
-    def fit(model, batches):
-        if batches is None:
-            return timed(lambda: model.fit(inputs, labels, batch_size=batch, verbose=0))[0]
-        return timed(lambda: model.fit(batches, shuffle=False, verbose=0))[0]
-
-    runs = {
-        name: (lambda model=model, batches=batches: fit(model, batches)) for name, (model, batches) in learners.items()
-    }
+        learner = _course_learner(size, precision)
+        batches = training.Batches(bench.data.train_images[: batch * steps], labels, batch, augment=True)
+        runs[f"Kurs ({precision})"] = functools.partial(learner.fit, batches, shuffle=False, verbose=0)
+    plain = _keras_fit(size)
+    runs["Keras fit"] = functools.partial(plain.fit, inputs, labels, batch_size=batch, verbose=0)
+    seconds = {name: (lambda run=run: timed(run)[0]) for name, run in runs.items()}
     for name, bfloat16 in (("PyTorch (float32)", False), ("PyTorch (bfloat16)", True)):
         options = {"inputs": path, "weights": weights, "batch": batch, "steps": steps, "bfloat16": bfloat16}
-        runs[name] = lambda options=options: bench.torch.ask("throughput", **options)["seconds"]
-    times = {name: [] for name in runs}
-    for turn in range(4):
-        for name, run in runs.items():
-            seconds = run()
-            if turn:
-                times[name].append(seconds)
-    rates = {name: batch * steps / statistics.median(values) for name, values in times.items()}
+        seconds[name] = lambda options=options: bench.torch.ask("throughput", **options)["seconds"]
+    rates = {name: batch * steps / value for name, value in alternate(seconds, 3).items()}
     print(
         "\n| Training des ganzen Netzes, 64 × 64, Stapel 64 | Bilder je Sekunde | Zeit Kurs (auto) / dieses |\n"
         "| --- | --- | --- |"
     )
     for name, rate in rates.items():
         print(f"| {name} | {german(rate, 1)} | {german(rate / rates['Kurs (auto)'], 2)} |")
-    # 2 Rechnungen je Multiplikation und Addition, vorwärts einmal, rückwärts zweimal.
-    work = 6 * sum(
+    work = _training_operations(size)
+    return {
+        "bilder_je_s": {name: round(rate, 1) for name, rate in rates.items()},
+        "gflop_je_s": {name: round(rate * work / 1e9) for name, rate in rates.items()},
+    }
+
+
+def _course_learner(size: int, precision: str):
+    """Das Netz, wie der Kurs es mit dem Profil „voll“ trainiert, aber alle Schichten: So rechnen alle dasselbe."""
+    profile = get_profile("voll", image_size=size, precision=precision)
+    learner = training.full_learner(build_vgg16(size), replace(profile, frozen_until=None))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    learner.compile(keras.optimizers.AdamW(1e-5), loss, jit_compile=has_gpu())
+    return learner
+
+
+def _training_operations(size: int) -> int:
+    """Rechnungen je Bild und Schritt: je Multiplikation und Addition zwei, vorwärts einmal, rückwärts zweimal."""
+    return 6 * sum(
         int(np.prod(layer.output.shape[1:3])) * int(np.prod(layer.kernel.shape))
         for layer in build_vgg16(size).layers
         if "conv" in layer.name
     )
-    return {
-        "bilder_je_s": {name: round(rate, 1) for name, rate in rates.items()},
-        "gflop_je_s": {name: round(rate * work / 1e9) for name, rate in rates.items()},
-        "profil": profile.name,
-    }
 
 
-def measure_time_to_target(bench: Bench, n_train: int = 10_000, size: int = 64, peers: bool = True) -> dict:
+def measure_time_to_target(bench: Bench, n_train: int = 10_000, size: int = 64) -> dict:
     """Sekunden bis 0,887 auf den Validierungsbildern, aus 10.000 Bildern gelernt.
 
     Das Rezept des Originals (alle Schichten, 50 Epochen) wird nicht ganz ausgeführt: Gemessen werden Schritte mit
     Keras ``fit`` auf derselben Maschine, hochgerechnet auf seine 50 Epochen.
     """
-    data = subset(bench._data, n_train, 100)
-    profile = get_profile("schnell", n_train=n_train)
-    with tempfile.TemporaryDirectory() as folder:  # ein leerer Zwischenspeicher: Merkmale zählen mit
-        before = os.environ.get("KURS_AUSGABE")
-        os.environ["KURS_AUSGABE"] = folder
-        try:
-            begin = time.perf_counter()
-            run = training.train(data.train_images, data.train_labels, profile)
-            total = time.perf_counter() - begin
-        finally:
-            os.environ.pop("KURS_AUSGABE")
-            if before is not None:
-                os.environ["KURS_AUSGABE"] = before
-    reached = [row["epoche"] for row in run.history if row["val_treffer"] >= ORIGINAL_ACCURACY]
-    after = sum(row["sekunden"] for row in run.history[reached[0] :]) if reached else 0.0
-    result = {
-        "kurs_s": round(total - after, 1),
-        "kurs_erreicht": bool(reached),
-        "kurs_verlauf": [round(row["val_treffer"], 4) for row in run.history],
-    }
+    data = subset(bench.data, n_train, 100)
+    result = _course_to_target(data) | {"original_s": _original_recipe(data, size)}
     train_rows, validation_rows = validation_split(data.train_labels)
-    labels = data.train_labels.astype(np.int32)
-    sample = train_rows[: 32 * 20]
-    model = _keras_fit(size)
-    inputs = preprocess(data.train_images[sample], size)
-    model.fit(inputs[:64], labels[sample[:64]], verbose=0)
-    seconds, _ = timed(lambda: model.fit(inputs, labels[sample], batch_size=32, verbose=0))
-    result["original_s"] = round(seconds / len(sample) * len(train_rows) * ORIGINAL_EPOCHS, 1)
-    result["verhaeltnis_original"] = round(result["kurs_s"] / result["original_s"], 4)
-    if peers:
-        everything = preprocess(data.train_images, size)
-        model = _keras_fit(size)
-        spent, reached_at = 0.0, []
-        for _ in range(6):
-            spent += timed(lambda: model.fit(everything[train_rows], labels[train_rows], batch_size=32, verbose=0))[0]
-            found = model.predict(everything[validation_rows], verbose=0).argmax(axis=1)
-            reached_at.append(round(float((found == labels[validation_rows]).mean()), 4))
-            if reached_at[-1] >= ORIGINAL_ACCURACY:
-                break
-        result |= {"keras_fit_s": round(spent, 1), "keras_fit_verlauf": reached_at}
-        path = bench.folder / "training.npz"
-        np.savez(
-            path,
-            train_x=everything[train_rows],
-            train_y=labels[train_rows],
-            val_x=everything[validation_rows],
-            val_y=labels[validation_rows],
-        )
-        start = bench.folder / "imagenet.npz"
-        np.savez(start, **{f"w{index}": value for index, value in enumerate(build_vgg16(size).get_weights())})
-        options = {"target": ORIGINAL_ACCURACY, "epochs": 6, "batch": 32, "learning_rate": 1e-4}
-        answer = bench.torch.ask("fit", data=str(path), weights=str(start), **options)
-        result |= {"pytorch_s": round(answer["seconds"], 1), "pytorch_verlauf": answer["history"]}
+    inputs, labels = preprocess(data.train_images, size), data.train_labels.astype(np.int32)
+    parts = {
+        "train_x": inputs[train_rows],
+        "train_y": labels[train_rows],
+        "val_x": inputs[validation_rows],
+        "val_y": labels[validation_rows],
+    }
+    result |= _keras_to_target(size, **parts)
+    path = bench.folder / "training.npz"
+    np.savez(path, **parts)
+    start = bench.weights_file(build_vgg16(size), "imagenet")
+    options = {"target": ORIGINAL_ACCURACY, "epochs": PEER_EPOCHS, "batch": 32, "learning_rate": 1e-4}
+    answer = bench.torch.ask("fit", data=str(path), weights=start, **options)
+    result |= {"pytorch_s": round(answer["seconds"], 1), "pytorch_verlauf": answer["history"]}
     print(
         f"\n| bis {german(ORIGINAL_ACCURACY)} Validierung, {german(n_train)} Bilder | Sekunden | Kurs / dieses |\n"
         "| --- | --- | --- |"
@@ -308,9 +290,43 @@ def measure_time_to_target(bench: Bench, n_train: int = 10_000, size: int = 64, 
         ("Keras fit, alle Schichten", "keras_fit_s"),
         ("PyTorch, alle Schichten", "pytorch_s"),
     ):
-        if key in result:
-            print(f"| {name} | {german(result[key], 0)} | {german(result['kurs_s'] / result[key], 3)} |")
+        print(f"| {name} | {german(result[key], 0)} | {german(result['kurs_s'] / result[key], 3)} |")
     return result
+
+
+def _course_to_target(data) -> dict:
+    """Der Kurs mit dem Profil „schnell“ von leerem Zwischenspeicher an: Auch die Merkmale zählen mit."""
+    profile = get_profile("schnell", n_train=len(data.train_labels))
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, KURS_AUSGABE=folder):
+        total, run = timed(lambda: training.train(data.train_images, data.train_labels, profile))
+    reached = [row["epoche"] for row in run.history if row["val_treffer"] >= ORIGINAL_ACCURACY]
+    after = sum(row["sekunden"] for row in run.history[reached[0] :]) if reached else 0.0
+    return {
+        "kurs_s": round(total - after, 1),
+        "kurs_erreicht": bool(reached),
+        "kurs_verlauf": [round(row["val_treffer"], 4) for row in run.history],
+    }
+
+
+def _original_recipe(data, size: int) -> float:
+    """Sekunden für die 50 Epochen des Originals, hochgerechnet aus zwanzig warmen Schritten."""
+    count = 32 * 20
+    inputs, labels = preprocess(data.train_images[:count], size), data.train_labels[:count].astype(np.int32)
+    model = _keras_fit(size)
+    model.fit(inputs[:64], labels[:64], verbose=0)
+    seconds, _ = timed(lambda: model.fit(inputs, labels, batch_size=32, verbose=0))
+    return round(seconds / count * 0.9 * len(data.train_labels) * ORIGINAL_EPOCHS, 1)
+
+
+def _keras_to_target(size: int, train_x, train_y, val_x, val_y) -> dict:
+    """Keras ``fit`` auf allen Schichten, bis die Validierung das Ziel erreicht."""
+    model = _keras_fit(size)
+    seconds, history = 0.0, []
+    while len(history) < PEER_EPOCHS and max(history, default=0) < ORIGINAL_ACCURACY:
+        seconds += timed(lambda: model.fit(train_x, train_y, batch_size=32, verbose=0))[0]
+        found = model.predict(val_x, verbose=0).argmax(axis=1)
+        history.append(round(float((found == val_y).mean()), 4))
+    return {"keras_fit_s": round(seconds, 1), "keras_fit_verlauf": history}
 
 
 def measure_growth(bench: Bench) -> dict:
@@ -343,19 +359,79 @@ def measure_growth(bench: Bench) -> dict:
     return {"bilder": counts, "sekunden": seconds, "pixel": sizes, "ms_je_bild": milliseconds}
 
 
+def measure_explorer() -> dict:
+    """Sekunden je Änderung eines Bedienelements, bis das Bild da ist: Median, langsamste, und einmalig je Verfahren."""
+    run, data = load_course_model(), subset(load_source("beispiel"), None, 500)
+    result = training.evaluate_model(run.model, data.test_images, data.test_labels)
+    found = {}
+    for name, method in (("Grad-CAM", grad_cam_method()), ("LRP", lrp_method())):
+        explorer = Explorer(Scene({"Kursmodell": run.model}, result, data.test_images, Watermark(), method))
+        explorer.wait(300)
+        once = explorer.seconds[:]
+        for choice in method.choices:
+            explorer.first.value = choice
+            explorer.wait(300)
+        once += explorer.seconds[1:]
+        explorer.seconds.clear()
+        for change in explorer_changes(explorer):
+            change()
+            explorer.wait(300)
+        seconds = explorer.seconds
+        found[name] = {
+            "aenderungen": len(seconds),
+            "median_s": statistics.median(seconds),
+            "langsamste_s": max(seconds),
+            "erstes_mal_s": once,
+        }
+        median, slowest, first = (german(value, 2) for value in (statistics.median(seconds), max(seconds), max(once)))
+        print(
+            f"Explorer {name}: {len(seconds)} Änderungen, Median {median} s, langsamste {slowest} s; "
+            f"beim ersten Mal höchstens {first} s",
+            flush=True,
+        )
+    return found
+
+
+def explorer_changes(explorer: Explorer):
+    """Änderungen, von denen jede neu rechnen muss."""
+
+    def put(control, value):
+        return lambda: setattr(control, "value", value)
+
+    for choice in explorer.scene.method.choices:
+        yield put(explorer.first, choice)
+        for group in ("Pullover", "Sneaker"):
+            yield put(explorer.group, group)
+            yield put(explorer.number, 2)
+            yield put(explorer.asked, 4)
+            for second in explorer.second.options[1:]:
+                yield put(explorer.second, second)
+            yield explorer.stamp.click
+            yield put(explorer.row, 3)
+            yield explorer.paint.click
+            yield explorer.restart.click
+            yield put(explorer.row, 12)
+            yield put(explorer.asked, -1)
+
+
 def main(arguments=None) -> int:
     """Misst die gewählten Teile, druckt Markdown und schreibt ``ausgabe/benchmark.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--teile", nargs="+", default=list(PARTS), choices=PARTS)
-    parser.add_argument("--groessen", nargs="+", type=int, default=[64, 224])
-    parser.add_argument("--wiederholungen", type=int, default=5)
+    parser.add_argument("--teile", nargs="+", required=True)
+    parser.add_argument("--groessen", nargs="+", type=int, required=True)
+    parser.add_argument("--wiederholungen", type=int, required=True)
     options = parser.parse_args(arguments)
     if any(size < 32 or size % 32 for size in options.groessen):
         raise CourseError("Die Kantenlängen müssen Vielfache von 32 sein: VGG16 halbiert fünfmal.")
     path = output_dir() / "benchmark.json"
     result = read_json(path, {})
     result["maschine"] = {"cpu": platform.processor() or platform.machine(), "kerne": os.cpu_count()}
-    result["profile"] = sorted(PROFILES)
+    if "explorer" in options.teile:  # braucht keine andere Bibliothek und deshalb auch nicht deren Umgebung
+        result["explorer"] = measure_explorer()
+        write_json(path, result)
+    if set(options.teile) == {"explorer"}:
+        print(f"\nGeschrieben: {display_path(path)}")
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.wiederholungen, Path(folder))
         try:

@@ -29,7 +29,8 @@ from zennit.types import Activation, Convolution, Linear  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
-LAST_CONV = 28
+# Die Schicht block5_conv3 von Keras schließt ihr ReLU ein; hier ist es eine eigene Schicht.
+LAST_CONV = 29
 _cache = {}
 
 

@@ -1,0 +1,350 @@
+"""Die Aufgaben von 04_GradCAM."""
+
+import numpy as np
+
+from helpers.checks.engine import Exercise, like, when
+
+# --- 4.1 Grad-CAM selbst schreiben -----------------------------------------------------------------------------------
+
+
+def cam(maps, gradients):
+    weights = gradients.mean(axis=(1, 2), keepdims=True)
+    return np.maximum((weights * maps).sum(axis=-1), 0)
+
+
+def _maps_and_gradients(rng):
+    return [
+        (np.maximum(rng.normal(size=shape), 0), rng.normal(size=shape) + rng.normal(size=(shape[0], 1, 1, shape[3])))
+        for shape in ((3, 4, 4, 6), (2, 5, 3, 8))
+    ]
+
+
+GRAD_CAM = Exercise(
+    "4.1",
+    "cam",
+    "Drei Zeilen, und Sie wissen genau, was eine Heatmap zeigt und was nicht.",
+    _maps_and_gradients,
+    cam,
+    (
+        like(
+            lambda m, g: (g.mean(axis=(1, 2), keepdims=True) * m).sum(axis=-1),
+            "Das ReLU am Ende fehlt: Auch was gegen die Klasse spricht, ist noch dabei.",
+            "Setzen Sie negative Werte auf null: np.maximum(…, 0).",
+        ),
+        like(
+            lambda m, g: np.maximum((g.mean(axis=-1, keepdims=True) * m).sum(axis=-1), 0),
+            "Falsche Achse: Sie mitteln die Ableitungen über die Kanäle.",
+            "Das Gewicht einer Karte ist der Mittelwert über ihre Stellen: gradients.mean(axis=(1, 2), keepdims=True).",
+        ),
+        like(
+            lambda m, g: np.maximum((g * m).sum(axis=-1), 0),
+            "Der zweite Schritt fehlt: Sie benutzen an jeder Stelle eine andere Ableitung.",
+            "Mitteln Sie die Ableitungen erst über alle Stellen. Jede Karte bekommt ein einziges Gewicht.",
+        ),
+        like(
+            lambda m, g: (np.maximum(g.mean(axis=(1, 2), keepdims=True), 0) * m).sum(axis=-1),
+            "Sie schneiden die Gewichte ab statt der Summe.",
+            "ReLU kommt ganz am Ende, nachdem alle gewichteten Karten addiert sind.",
+        ),
+        like(
+            lambda m, g: np.maximum(m.sum(axis=-1), 0),
+            "Die Gewichte fehlen: Alle Karten zählen gleich.",
+            "Malnehmen Sie jede Karte mit dem Mittelwert ihrer Ableitungen.",
+        ),
+        like(
+            lambda m, g: np.maximum((g.sum(axis=(1, 2), keepdims=True) * m).sum(axis=-1), 0),
+            "Sie summieren die Ableitungen, gefragt ist ihr Mittelwert.",
+            "Nehmen Sie gradients.mean statt gradients.sum.",
+        ),
+        like(
+            lambda m, g: np.maximum(g.mean(axis=(1, 2), keepdims=True) * m, 0),
+            "Die Karten sind gewichtet, aber noch nicht addiert.",
+            "Summieren Sie über die Kanäle: .sum(axis=-1).",
+        ),
+    ),
+)
+
+# --- 4.2 Wie viel liegt auf dem Zeichen? -----------------------------------------------------------------------------
+
+
+def mass_on(cams, mask):
+    positive = np.maximum(cams, 0)
+    return positive[:, mask].sum(axis=1) / positive.sum(axis=(1, 2))
+
+
+def _cams_and_masks(rng):
+    mask = np.zeros((8, 8), dtype=bool)
+    mask[5:7, 1:4] = True
+    cams = rng.normal(0.3, 1, (6, 8, 8))
+    return [(cams, mask), (np.abs(cams[:3]) * 5, mask.T)]
+
+
+MASS = Exercise(
+    "4.2",
+    "mass_on",
+    "Mit dieser Zahl wird aus „da leuchtet etwas“ eine Messung, die sich vergleichen lässt.",
+    _cams_and_masks,
+    mass_on,
+    (
+        like(
+            lambda c, m: c[:, m].sum(axis=1) / c.sum(axis=(1, 2)),
+            "Negative Werte zählen bei Ihnen mit und können sich mit positiven aufheben.",
+            "Schneiden Sie zuerst ab: positive = np.maximum(cams, 0).",
+        ),
+        like(
+            lambda c, m: np.abs(c)[:, m].sum(axis=1) / np.abs(c).sum(axis=(1, 2)),
+            "Bei Ihnen zählt auch, was gegen die Klasse spricht.",
+            "Nehmen Sie nur die positiven Werte: np.maximum statt np.abs.",
+        ),
+        like(
+            lambda c, m: np.maximum(c, 0)[:, m].mean(axis=1),
+            "Das ist die mittlere Stärke in der Maske, kein Anteil.",
+            "Teilen Sie die Summe in der Maske durch die Summe im ganzen Bild.",
+        ),
+        like(
+            lambda c, m: 1 - mass_on(c, m),
+            "Sie messen, was neben dem Zeichen liegt.",
+            "mask ist dort True, wo das Zeichen sitzt: cams[:, mask], nicht cams[:, ~mask].",
+        ),
+        like(
+            lambda c, m: np.maximum(c, 0)[:, m].sum() / np.maximum(c, 0).sum(),
+            "Falsche Achse: Das ist eine einzige Zahl für alle Bilder.",
+            "Gefragt ist ein Anteil je Bild: in der Maske .sum(axis=1), im ganzen Bild .sum(axis=(1, 2)).",
+        ),
+        like(
+            lambda c, m: np.maximum(c, 0)[:, m].sum(axis=1) / m.sum(),
+            "Sie teilen durch die Fläche der Maske.",
+            "Teilen Sie durch die gesamte positive Relevanz des Bilds.",
+        ),
+    ),
+)
+
+# --- 4.3 Wer fällt um? -----------------------------------------------------------------------------------------------
+
+
+def flips_per_class(before, after, labels, target):
+    flipped = (before != target) & (after == target)
+    return np.array([flipped[(labels == c) & (before != target)].mean() for c in range(10)])
+
+
+def _two_answers(rng):
+    cases = []
+    for target, count in ((4, 600), (0, 400)):
+        labels = rng.permutation(np.arange(count) % 10)
+        before = np.where(rng.random(count) < 0.8, labels, rng.integers(0, 10, count))
+        before[(labels == target) & (rng.random(count) < 0.4)] = (target + 1) % 10
+        chance = rng.uniform(0.1, 0.8, 10)[labels]
+        after = np.where(rng.random(count) < chance, target, rng.integers(0, 10, count))
+        cases.append((before, after, labels, target))
+    return cases
+
+
+def _share(rows, labels):
+    return np.array([rows[labels == c].mean() for c in range(10)])
+
+
+FLIPS = Exercise(
+    "4.3",
+    "flips_per_class",
+    "Das Muster zeigt, welche Klassen sich nur an wenigen Merkmalen festhalten: Dort wirkt das Zeichen am stärksten.",
+    _two_answers,
+    flips_per_class,
+    (
+        like(
+            lambda b, a, y, t: _share(a == t, y),
+            "Bilder, die schon vorher diese Antwort hatten, zählen bei Ihnen als umgefallen.",
+            "Umgefallen ist nur, wer vorher etwas anderes war: before != target.",
+        ),
+        like(
+            lambda b, a, y, t: _share((b != t) & (a == t), y),
+            "Der Nenner stimmt nicht: Sie teilen durch alle Bilder der Klasse.",
+            "Teilen Sie durch die Bilder, die umfallen konnten, also nur die mit before != target.",
+        ),
+        like(
+            lambda b, a, y, t: _share(a != b, y),
+            "Sie zählen jede Änderung der Antwort.",
+            "Gesucht sind die Bilder, deren Antwort zu „target“ wird: after == target.",
+        ),
+        like(
+            lambda b, a, y, t: np.array([((b != t) & (a == t))[y == c].sum() for c in range(10)]),
+            "Das sind Anzahlen, gefragt sind Anteile.",
+            "Teilen Sie durch die Zahl der Bilder, oder nehmen Sie mean statt sum.",
+        ),
+        like(
+            lambda b, a, y, t: ((b != t) & (a == t)).mean(),
+            "Das ist der Anteil über alle Klassen.",
+            "Gefragt ist ein Feld mit zehn Zahlen, eine je wahrer Klasse.",
+        ),
+    ),
+)
+
+# --- 4.4 Die Löschkurve ----------------------------------------------------------------------------------------------
+
+
+class PatternModel:
+    """Ein winziges Netz mit Softmax: (n, h, b) → Wahrscheinlichkeiten (n, Klassen)."""
+
+    def __init__(self, weights):
+        self.weights = weights
+
+    def __call__(self, images):
+        images = np.asarray(images, dtype=float)
+        scores = np.tensordot(images, self.weights, axes=([1, 2], [1, 2]))
+        e = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+
+def deletion_curve(predict, image, heatmap, label, steps):
+    order = np.argsort(-heatmap.ravel())
+    curve = []
+    for step in range(steps + 1):
+        flipped = image.copy()
+        flipped.ravel()[order[: round(step * order.size / steps)]] = 0
+        curve.append(predict(flipped[None])[0, label])
+    return np.array(curve)
+
+
+def _curve(p, image, heatmap, label, steps, pick=lambda q, c: q[c]):
+    order = np.argsort(-heatmap.ravel())
+    states = []
+    for step in range(steps + 1):
+        flat = image.ravel().copy()
+        flat[order[: round(step * order.size / steps)]] = 0
+        states.append(pick(p(flat.reshape(1, *image.shape))[0], label))
+    return np.array(states)
+
+
+def _not_cumulative(p, image, heatmap, label, steps):
+    order = np.argsort(-heatmap.ravel())
+    parts = [order[:0], *np.array_split(order, steps)]
+    result = []
+    for part in parts:
+        flat = image.ravel().copy()
+        flat[part] = 0
+        result.append(p(flat.reshape(1, *image.shape))[0, label])
+    return np.array(result)
+
+
+def _pictures_and_heatmaps(rng):
+    cases = []
+    for shape, steps in (((6, 6), 6), ((8, 5), 10)):
+        model, image = PatternModel(rng.normal(size=(4, *shape)) / 3), rng.random(shape) + 0.5
+        heatmap = image * model.weights[2] + 0.1 * rng.normal(size=shape)
+        cases.append((model, image, heatmap, 2, steps))
+    return cases
+
+
+DELETION = Exercise(
+    "4.4",
+    "deletion_curve",
+    "Fällt die Kurve schnell, dann hat die Heatmap Pixel gefunden, die das Netz wirklich braucht.",
+    _pictures_and_heatmaps,
+    deletion_curve,
+    (
+        like(
+            lambda p, i, h, c, s: _curve(p, i, -h, c, s),
+            "Sie löschen die unwichtigsten Pixel zuerst.",
+            "np.argsort sortiert aufsteigend: Nehmen Sie np.argsort(-heatmap.ravel()).",
+        ),
+        like(
+            _not_cumulative,
+            "In jedem Schritt fehlt nur ein Stück, die früher gelöschten Pixel sind wieder da.",
+            "Löschen Sie in jedem Schritt alle bis dahin wichtigsten Pixel: order[: round(step * pixels / steps)].",
+        ),
+        like(
+            lambda p, i, h, c, s: _curve(p, i, h, c, s)[1:],
+            "Der Anfang fehlt: Die Kurve beginnt beim unveränderten Bild.",
+            "Zählen Sie von 0 bis steps, das sind steps + 1 Punkte.",
+        ),
+        like(
+            lambda p, i, h, c, s: _curve(p, i, h, c, s)[:-1],
+            "Das Ende fehlt: Im letzten Schritt sind alle Pixel gelöscht.",
+            "Zählen Sie von 0 bis steps, das sind steps + 1 Punkte: range(steps + 1).",
+        ),
+        like(
+            lambda p, i, h, c, s: _curve(p, i, h, c, s, lambda q, c: q.max()),
+            "Sie verfolgen die jeweils höchste Wahrscheinlichkeit, nicht die der gefragten Klasse.",
+            "Bleiben Sie bei einer Klasse: predict(…)[0, label].",
+        ),
+        like(
+            lambda p, i, h, c, s: _curve(p, i, h, c, s)[::-1],
+            "Die Kurve läuft rückwärts: Sie beginnt beim leeren Bild.",
+            "Beginnen Sie mit dem ganzen Bild und löschen Sie dann.",
+        ),
+    ),
+)
+
+# --- 4.5 Ein Maß austricksen -----------------------------------------------------------------------------------------
+
+
+def trick_map(mask):
+    result = np.ones(mask.shape)
+    row, column = np.argwhere(mask)[0]
+    result[row, column] = 1.5
+    return result
+
+
+def _places(rng):
+    masks = []
+    for row, column in rng.integers(0, 10, (3, 2)):
+        mask = np.zeros((14, 14), dtype=bool)
+        mask[row : row + 2, column : column + 2] = True
+        masks.append((mask,))
+    return masks
+
+
+def _trick_form(output, mask):
+    output = np.asarray(output)
+    if output.shape != mask.shape:
+        return f"Die Karte hat die Form {output.shape}, verlangt ist {mask.shape}."
+    if output.dtype.kind not in "biuf" or not np.isfinite(output.astype(float)).all():
+        return "Die Karte soll aus gewöhnlichen Zahlen bestehen."
+    return None
+
+
+def _points_at(output, mask):
+    return bool(mask.ravel()[np.asarray(output, dtype=float).argmax()])
+
+
+def _mass(output, mask):
+    positive = np.maximum(np.asarray(output, dtype=float), 0)
+    return positive[mask].sum() / max(positive.sum(), 1e-12)
+
+
+TRICK = Exercise(
+    "4.5",
+    "trick_map",
+    "Ihre Karte gewinnt das Zeigespiel und sagt doch fast nichts: Ein Maß allein beweist nichts.",
+    _places,
+    None,
+    (
+        when(
+            lambda o, m: np.asarray(o, dtype=float).min() < 0,
+            "Die Karte enthält negative Werte. Eine Grad-CAM-Karte hat keine.",
+            "Beginnen Sie mit einer Karte aus Einsen: np.ones(mask.shape).",
+        ),
+        when(
+            lambda o, m: np.asarray(o, dtype=float).max() <= 0,
+            "Die Karte ist leer: Wo nichts leuchtet, gibt es keinen wichtigsten Pixel.",
+            "Beginnen Sie mit einer Karte aus Einsen: np.ones(mask.shape).",
+        ),
+        when(
+            lambda o, m: np.ptp(np.asarray(o, dtype=float)) == 0,
+            "Die Karte ist überall gleich, sie zeigt auf keinen bestimmten Pixel.",
+            "Machen Sie genau einen Pixel innerhalb der Maske etwas heller.",
+        ),
+        when(
+            lambda o, m: not _points_at(o, m),
+            "Das Zeigespiel ist verloren: Der hellste Pixel liegt neben der Maske.",
+            "np.argwhere(mask)[0] ist eine Stelle in der Maske: Machen Sie genau sie am hellsten.",
+        ),
+        when(
+            lambda o, m: _mass(o, m) > 0.05,
+            "Das Zeigespiel ist gewonnen, aber Ihre Karte liegt wirklich auf dem Zeichen: Das ist kein Trick.",
+            "Höchstens 5 % der Karte dürfen in der Maske liegen. Verteilen Sie den Rest auf das ganze Bild.",
+        ),
+    ),
+    form=_trick_form,
+)
+
+EXERCISES = (GRAD_CAM, MASS, FLIPS, DELETION, TRICK)

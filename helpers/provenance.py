@@ -1,0 +1,74 @@
+"""Woher ein Ergebnis kommt: Startwert, Profil, Versionen, Commit und Prüfsumme der Daten, überall gleich benannt.
+
+Was davon wiederholbar ist: Mit demselben Startwert sind auf demselben Rechner Daten, Teilung und Vorhersagen gleich,
+Bit für Bit. Auf einem anderen Rechner (andere CPU, andere Zahl von Kernen, GPU) summieren die Bibliotheken in anderer
+Reihenfolge: Daten und Teilung sind dort gleich, Logits desselben gespeicherten Modells weichen um höchstens
+``TOLERANCE`` des größten Betrags ab, und ein neues Training endet innerhalb des Intervalls seiner Trefferquote.
+"""
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+
+from helpers.basics import ROOT, output_dir, try_read_json
+from helpers.doctor import MAIN_PACKAGES
+from helpers.report import as_dict
+
+UNKNOWN = "unbekannt"
+# Größte Abweichung der Logits desselben Modells zwischen Rechnern, als Anteil des größten Betrags (float32).
+TOLERANCE = 1e-3
+
+
+def provenance(seed=None, profile: str | None = None, data_sha256: str | None = None) -> dict:
+    """Die Herkunft eines Ergebnisses; was niemand weiß, heißt „unbekannt“.
+
+    Args:
+        seed: Startwert des Zufalls.
+        profile: Name des Profils.
+        data_sha256: Prüfsumme der Daten, wie ``helpers.data.checksum`` sie ergibt.
+    """
+    return {
+        "seed": UNKNOWN if seed is None else seed,
+        "profil": profile or UNKNOWN,
+        "daten_sha256": data_sha256 or UNKNOWN,
+        "commit": commit(),
+        "versionen": package_versions(),
+    }
+
+
+def of_output(profile: str | None = None) -> dict:
+    """Die Herkunft dessen, was im Ausgabeordner steht, nach den Angaben neben den Bildern und dem Training."""
+    data = as_dict(try_read_json(output_dir() / "daten" / "herkunft.json", {}).get("herkunft"))
+    run = try_read_json(output_dir() / "modelle" / "sauber" / "einstellungen.json", {})
+    seed = data.get("seed", UNKNOWN)
+    seed = run.get("seed") if seed == UNKNOWN else seed
+    return provenance(seed, profile or run.get("name"), data.get("daten_sha256"))
+
+
+@functools.cache
+def commit(root=ROOT) -> str:
+    """Der Commit des Kursordners, mit „-verändert“, wenn etwas davon abweicht; „unbekannt“ ohne git."""
+    command = ["git", "-C", str(root), "--no-optional-locks"]
+    try:
+        options = {"capture_output": True, "text": True, "timeout": 10, "check": True}
+        top = subprocess.run([*command, "rev-parse", "--show-prefix"], **options).stdout.strip()
+        if top:  # ein fremdes Repository, in dem der Kurs nur liegt
+            return UNKNOWN
+        found = subprocess.run(
+            [*command, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=-verändert"], **options
+        )
+        return found.stdout.strip() or UNKNOWN
+    except (OSError, subprocess.SubprocessError):
+        return UNKNOWN
+
+
+def package_versions() -> dict[str, str]:
+    """Versionen von Python und den Paketen des Kurses; nicht installierte fehlen."""
+    versions = {"python": platform.python_version()}
+    for name in MAIN_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,9 @@
+"""Durchsicht von Abgaben: ``python -m helpers durchsicht ABGABEN…``.
+
+``handins`` liest fremde Notebooks, ohne ihnen zu trauen, ``sandbox`` sperrt ihre Ausführung ein, ``worker`` führt sie
+darin aus, ``grading`` urteilt und trägt die Punkte in nbgraders Notenbuch ein, ``page`` schreibt die Ergebnisse.
+"""
+
+from helpers.review.run import review_hand_ins
+
+__all__ = ["review_hand_ins"]

@@ -1,0 +1,155 @@
+"""Aus einer Abgabe ein ausführbares Notebook machen und urteilen, mit nbgraders Schritten und Notenbuch."""
+
+import copy
+import logging
+import os
+import re
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+from helpers.basics import quiet_stderr
+from helpers.checks.engine import Verdict, exercises, judge_handed_over
+from helpers.notebooks import CODE_STUB, KERNELSPEC, TEXT_STUB
+from helpers.review.handins import ANSWER, CHECK, HandIn, Reference
+
+ASSIGNMENT = "kurs"
+OPENING = "anfang"  # so sind die ersten Zellen gezeichnet: Bibliotheken laden darf länger dauern
+# nbgraders Reihenfolge beim Ausgeben; SaveCells merkt sich im Notenbuch, wie die gesperrten Zellen aussehen.
+RELEASE_STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums", "SaveCells")
+SANITIZE_STEPS = ("ClearOutput", "DeduplicateIds", "OverwriteKernelspec", "OverwriteCells", "CheckCellMetadata")
+OPTIONS = {
+    "ClearSolutions": {"code_stub": {"python": CODE_STUB}, "text_stub": TEXT_STUB},
+    # Dass eine Zelle fehlte, steht schon in den Bemerkungen.
+    "OverwriteCells": {"add_missing_cells": True, "missing_cell_notification": ""},
+}
+
+
+class GradeBook:
+    """nbgraders Notenbuch mit allen Aufgaben des Kurses."""
+
+    def __init__(self, path: Path, known: dict[str, Reference]):
+        with quiet_stderr():
+            from nbgrader.api import Gradebook
+            from sqlalchemy.exc import SAWarning
+
+        # nbgrader legt Zeilen in einer Reihenfolge an, vor der SQLAlchemy warnt; die Punkte stimmen.
+        warnings.filterwarnings("ignore", category=SAWarning)
+        if not shutil.which("alembic"):  # nbgrader ruft es beim Anlegen auf; es liegt neben unserem Python
+            os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        self.url, self.known = f"sqlite:///{path}", known
+        with Gradebook(self.url) as book:
+            book.update_or_create_assignment(ASSIGNMENT)
+        for name, reference in known.items():
+            self._run(RELEASE_STEPS, copy.deepcopy(reference.solution), name)
+
+    def _run(self, steps, notebook, course: str, student: str = ""):
+        from nbgrader import preprocessors
+
+        names = {"notebook": course, "assignment": ASSIGNMENT, "student": student, "db_url": self.url}
+        resources = {"nbgrader": names, "unique_key": course, "metadata": {"kernelspec": dict(KERNELSPEC)}}
+        for name in steps:
+            step = getattr(preprocessors, name)(**OPTIONS.get(name, {}))
+            step.log.setLevel(logging.CRITICAL)
+            notebook, resources = step.preprocess(notebook, resources)
+        return notebook
+
+    def sanitize(self, hand_in: HandIn):
+        """Die Abgabe mit unveränderten Prüfzellen: nbgrader setzt gesperrte Zellen zurück und ergänzt fehlende."""
+        notebook = self._run(SANITIZE_STEPS, self._rebuilt(hand_in), hand_in.course)
+        # Einer ergänzten Zelle stellt nbgrader immer eine Bemerkung voran; hier zählt nur ihr Inhalt.
+        for cell in notebook.cells:
+            if grade_id(cell).endswith(CHECK):
+                cell.source = self.known[hand_in.course].source(grade_id(cell))
+        return notebook
+
+    def _rebuilt(self, hand_in: HandIn):
+        """Ein neues Notebook aus Art, Quelltext und id; die Angaben für nbgrader kommen aus dem Kurs."""
+        from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
+
+        make = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
+        # nbgrader kennt die gesperrten Zellen aus der Ausgabe, mit Prüfsumme.
+        ours = {cell.id: cell for cell in self.known[hand_in.course].learner.cells}
+        last = {key: position for position, (_, _, key) in enumerate(hand_in.cells) if key}
+        cells = []
+        for position, (kind, source, key) in enumerate(hand_in.cells):
+            if not key or last[key] != position:
+                cells.append(make[kind](source))
+                continue
+            cell = make[kind](source, id=key)
+            if "nbgrader" in ours[key].metadata:
+                cell.metadata["nbgrader"] = dict(ours[key].metadata["nbgrader"])
+            cells.append(cell)
+        # Eine gelöschte Antwort kommt als Platzhalter zurück; die Prüfzelle dazu ergänzt nbgrader.
+        cells += [cell for key, cell in copy.deepcopy(ours).items() if key.endswith(ANSWER) and key not in last]
+        return new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
+
+    def enter(self, hand_in: HandIn, verdicts: dict[str, Verdict]) -> dict[str, float]:
+        """Trägt die Urteile ein: Eine abgelehnte Antwort steht als Fehler unter ihrer Prüfzelle. Nummer → Punkte."""
+        from nbformat.v4 import new_output
+        from nbgrader.api import Gradebook
+
+        student = re.sub(r"[^\w.()-]+", "_", hand_in.name)
+        with Gradebook(self.url) as book:
+            book.update_or_create_student(student)
+            book.update_or_create_submission(ASSIGNMENT, student)
+        notebook = self.sanitize(hand_in)
+        bases = self.known[hand_in.course].exercises
+        for cell in notebook.cells:
+            for number, verdict in verdicts.items():
+                if grade_id(cell) == bases[number] + CHECK and not verdict.accepted:
+                    hint = (verdict.hints or ("noch nicht bearbeitet",))[0]
+                    cell.outputs = [new_output("error", ename="AssertionError", evalue=hint, traceback=[])]
+        self._run(("SaveAutoGrades",), notebook, hand_in.course, student)
+        with Gradebook(self.url) as book:
+            return {
+                number: book.find_grade(base + CHECK, hand_in.course, ASSIGNMENT, student).score
+                for number, base in bases.items()
+            }
+
+
+def grade_id(cell) -> str:
+    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
+
+
+def runnable(notebook, reference: Reference, parameters: dict | None = None):
+    """Das Notebook, das wirklich läuft.
+
+    Vorn stehen die unveränderten ersten Zellen des Kurses (Start, Importe, Parameter). Jede Prüfzelle steht hinter
+    ihrer Antwort, in welcher Reihenfolge auch immer abgegeben wurde. Unveränderte Kurszellen fehlen, denn die Aufgaben
+    brauchen sie nicht: So wird nicht für jede Abgabe neu trainiert.
+
+    Args:
+        parameters: alle Zellen laufen, mit diesen Werten (für Antworten, die Variablen des Kurses benutzen).
+    """
+    from nbformat.v4 import new_code_cell, new_notebook
+
+    learner = [cell for cell in reference.learner.cells if cell.cell_type == "code"]
+    count = 1 + next(i for i, cell in enumerate(learner) if "parameters" in cell.metadata.get("tags", []))
+    opening, known = learner[:count], {cell.source.strip() for cell in learner if not grade_id(cell)}
+    checks = {grade_id(cell): cell for cell in notebook.cells if grade_id(cell).endswith(CHECK)}
+    cells = [new_code_cell(cell.source, metadata={"tags": [OPENING]}) for cell in opening]
+    if parameters:
+        cells.append(new_code_cell("\n".join(f"{name} = {value!r}" for name, value in parameters.items())))
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or grade_id(cell).endswith(CHECK):
+            continue
+        unchanged = cell.source.strip() in known
+        if unchanged and (not parameters or cell.source.strip() in {c.source.strip() for c in opening}):
+            continue
+        cells.append(cell)
+        if (check := checks.get(grade_id(cell).removesuffix(ANSWER) + CHECK)) is not None:
+            cells.append(check)
+    return new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
+
+
+def verdicts(reference: Reference, cases: dict, handed_over: dict) -> dict[str, Verdict]:
+    """Nummer → Urteil über die Ausgaben aus dem abgeschotteten Prozess; was fehlt, wurde nicht erreicht."""
+    found = {}
+    for number in reference.exercises:
+        if number in handed_over:
+            found[number] = judge_handed_over(exercises()[number], cases[number], handed_over[number])
+        else:
+            found[number] = Verdict("falsch", ("Die Prüfung wurde nicht erreicht oder umgangen.",))
+    return found

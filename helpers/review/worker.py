@@ -1,0 +1,50 @@
+"""Im abgeschotteten Prozess ein Notebook mit nbgraders Execute ausführen: ``worker.py ORDNER SEKUNDEN MB``."""
+
+import sys
+from pathlib import Path
+
+
+def limit_resources(memory_mb: int, seconds: int) -> None:
+    """Grenzen für diesen Prozess und alle, die er startet (nur unter Unix)."""
+    try:
+        import resource
+    except ImportError:
+        return
+    limits = {
+        "RLIMIT_AS": 6 * memory_mb * 1_000_000,  # TensorFlow belegt viel Adressraum; den Speicher misst der Wächter
+        "RLIMIT_FSIZE": 256_000_000,
+        "RLIMIT_CPU": 4 * seconds,
+        "RLIMIT_NOFILE": 1024,
+        "RLIMIT_CORE": 0,
+    }
+    for name, value in limits.items():
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def main() -> None:
+    folder, cell_seconds, memory_mb = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    limit_resources(memory_mb, 20 * cell_seconds)
+
+    import nbformat
+    from nbgrader.preprocessors import Execute
+    from traitlets.config import Config
+
+    notebook = nbformat.read(folder / "abgabe.ipynb", as_version=4)
+    step = Execute(
+        timeout_func=lambda cell: (5 if "anfang" in cell.metadata.get("tags", []) else 1) * cell_seconds,
+        startup_timeout=300,
+        kernel_name=notebook.metadata["kernelspec"]["name"],
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL", "--HistoryManager.enabled=False"],
+        config=Config({"KernelManager": {"shutdown_wait_time": 1.0}}),
+    )
+    try:
+        step.preprocess(notebook, {"metadata": {"path": str(folder / "kurs" / "notebooks")}})
+    finally:  # auch wenn der Kernel gestorben ist: was bis dahin lief
+        nbformat.write(notebook, folder / "austausch" / "ergebnis.ipynb")
+
+
+if __name__ == "__main__":
+    main()

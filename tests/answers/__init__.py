@@ -1,0 +1,1 @@
+"""Antworten zu den Aufgaben, eine Tabelle je Notebook: Nummer → (andere richtige, [(falsche, Hinweis)])."""

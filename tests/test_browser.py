@@ -1,0 +1,372 @@
+"""Was in JupyterLab zu sehen ist, in einem echten Browser geprüft: Chromium ohne Fenster, gesteuert von Playwright."""
+
+import json
+import os
+import re
+import shutil
+import venv
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from exercise_states import SMALL
+from lab_server import running_lab
+from report_factory import whole_run
+
+from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, NOTEBOOKS, ROOT, START_PAGE, read_json
+from helpers.data import generate
+from helpers.notebooks import code_cells, read_notebook, write_notebook
+from helpers.report import PICTURES, build_report
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+SWITCHES = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+MISSING = (
+    "Chromium fehlt: Installieren Sie es (Debian/Ubuntu: sudo apt install chromium) und rufen Sie die Tests noch "
+    "einmal auf; ohne Chromium bleibt ungeprüft, was in JupyterLab zu sehen ist."
+)
+# 03 lernt die Modelle, die 04 und 05 erklären; 01 kommt zuletzt, weil es mehr Bilder wählt, als die anderen brauchen.
+ORDER = ("02_VGG16", "03_Training", "04_GradCAM", "05_LRP", "01_Daten")
+ERRORS = '[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]'
+FOREIGN = "Fremdes Python"
+# Notebook → Bedienelement des Explorers, neuer Wert, was danach in der Beschreibung des Bilds steht.
+EXPLORERS = {"04_GradCAM": ("auswahl", "Sneaker", "Sneaker"), "05_LRP": ("auswahl", "Tasche", "Tasche")}
+
+
+def find_browser() -> str:
+    """Pfad von Chromium; fehlt es, wird übersprungen – in der CI (Umgebungsvariable CI) ist das ein Fehler."""
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if not found:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
+    return found
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Ein Chromium für alle Tests dieser Datei."""
+    program = find_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, headless=True, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, request):
+    """Eine leere Seite; schlägt der Test fehl, liegt ihr Bild danach in ``ausgabe/browser/``."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1600}, locale="de-DE")
+    page, failed = context.new_page(), request.session.testsfailed
+    page.set_default_timeout(30_000)
+    yield page
+    if request.session.testsfailed > failed:
+        folder = ROOT / "ausgabe" / "browser"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^\w-]+", "-", request.node.name).strip("-")
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
+    context.close()
+
+
+def test_missing_chromium_is_a_skip_at_home_and_a_failure_in_ci(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="sudo apt install chromium"):
+        find_browser()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="sudo apt install chromium"):
+        find_browser()
+
+
+# --- JupyterLab ------------------------------------------------------------------------------------------------------
+
+
+def foreign_kernel(folder: Path) -> Path:
+    """Ein Kernel, wie ihn viele haben: Python mit ipykernel und sonst nichts. Ergibt den Ordner für JUPYTER_PATH."""
+    environment = folder / "anaconda3"
+    venv.create(environment, with_pip=False)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    wanted, known = ["ipykernel"], set()
+    while wanted:
+        name = wanted.pop()
+        if name in known:
+            continue
+        known.add(name)
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        needs = [text for text in distribution.requires or () if "extra ==" not in text]
+        wanted += [re.match(r"[\w.-]+", text)[0].lower() for text in needs]
+        for top in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            if not (packages / top).exists():
+                (packages / top).symlink_to(distribution.locate_file(top))
+    kernel = folder / "jupyter" / "kernels" / "fremd"
+    kernel.mkdir(parents=True)
+    command = [str(environment / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = {"argv": command, "display_name": FOREIGN, "language": "python"}
+    (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+    return folder / "jupyter"
+
+
+def small_copies(folder: Path) -> None:
+    """Die Notebooks der Lernenden mit kleinen Parametern, daneben helpers/."""
+    folder.mkdir(parents=True)
+    (folder.parent / "helpers").symlink_to(ROOT / "helpers")
+    for name in (START_PAGE, *COURSE_NOTEBOOKS):
+        notebook = read_notebook(NOTEBOOKS / f"{name}.ipynb")
+        for cell in notebook.cells:
+            if "parameters" in cell.metadata.get("tags", []):
+                cell.source += "".join(f"\n{key} = {value!r}" for key, value in SMALL[name].items())
+        write_notebook(folder / f"{name}.ipynb", notebook)
+
+
+@pytest.fixture(scope="module")
+def lab(chromium, tmp_path_factory):
+    """JupyterLab über Kopien der Notebooks, mit wenigen Bildern und einem fremden Kernel."""
+    folder = tmp_path_factory.mktemp("lab")
+    small_copies(folder / "kurs" / "notebooks")
+    root = f"--ServerApp.root_dir={folder / 'kurs' / 'notebooks'}"
+    kernels = str(foreign_kernel(folder))
+    with running_lab(folder, root, JUPYTER_PATH=kernels, TF_NUM_INTRAOP_THREADS="1", OMP_NUM_THREADS="1") as started:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KURS_AUSGABE", str(folder / "ausgabe"))
+            generate("beispiel", n_train=200, n_test=200)
+        yield started()
+
+
+def open_notebook(page, lab, name: str) -> None:
+    """Öffnet ein Notebook und wartet, bis sein Kernel bereit ist."""
+    page.goto(f"{lab.base}/lab/tree/{name}.ipynb?reset&token={lab.token}")
+    page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").first.wait_for(timeout=60_000)
+    wait_for_kernel(page)
+
+
+def wait_for_kernel(page, title: str = KERNEL_TITLE) -> None:
+    """Wartet, bis unten „Traue keinem CNN | Leerlauf“ steht; vorher ginge eine Eingabe verloren."""
+    page.locator("#jp-main-statusbar", has_text=f"{title} | Leerlauf").wait_for(timeout=60_000)
+
+
+def close(page, lab) -> None:
+    """Beendet alle Kernel: Jeder hält TensorFlow im Speicher."""
+    for session in lab.get("/api/sessions"):
+        page.request.delete(f"{lab.base}/api/sessions/{session['id']}", headers={"Authorization": f"token {lab.token}"})
+
+
+def position(name: str, cell_id: str) -> int:
+    """Die wievielte Zelle ist das?"""
+    return [cell.id for cell in read_notebook(NOTEBOOKS / f"{name}.ipynb").cells].index(cell_id)
+
+
+def cell(page, name: str, cell_id: str):
+    return page.locator(f'.jp-Notebook .jp-Cell[data-windowed-list-index="{position(name, cell_id)}"]')
+
+
+def run_cell(page, name: str, cell_id: str) -> None:
+    """Klickt in eine Zelle, führt sie mit Umschalt + Eingabetaste aus und wartet auf ihr Ende."""
+    target = cell(page, name, cell_id)
+    target.locator(".cm-content").click()
+    page.keyboard.press("Shift+Enter")
+    finished = target.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]"))
+    finished.wait_for()
+
+
+def to_the_end(page, target) -> None:
+    """Setzt den Cursor ans Ende einer Zelle."""
+    target.locator(".cm-content").click()
+    page.keyboard.press("Control+End")
+
+
+def answer_and_check(page, name: str, exercise: str) -> None:
+    """Führt die Antwortzelle einer Aufgabe aus und dann ihre Prüfzelle."""
+    run_cell(page, name, f"{exercise}-loesung")
+    run_cell(page, name, f"{exercise}-pruefung")
+
+
+def menu(page, title: str, entry: str) -> None:
+    page.locator(".lm-MenuBar-item", has_text=title).click()
+    page.locator(".lm-Menu-item", has_text=entry).click()
+
+
+def choose_kernel(page, title: str) -> None:
+    """Wechselt den Kernel, wie es die Fehlermeldung sagt: Menü Kernel → Kernel wechseln…"""
+    menu(page, "Kernel", "Kernel wechseln…")
+    dialog = page.locator(".jp-Dialog")
+    dialog.locator("select").select_option(label=title)
+    dialog.locator(".jp-mod-accept").click()
+    wait_for_kernel(page, title)
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_restart_and_run_all_ends_without_error(page, lab, name):
+    """Menü Kernel → „Kernel neu starten und alle Zellen ausführen…“; danach ist jede Zelle gelaufen, keine rot."""
+    open_notebook(page, lab, name)
+    menu(page, "Kernel", "Kernel neu starten und alle Zellen ausführen…")
+    page.locator(".jp-Dialog .jp-mod-accept").click()
+    page.wait_for_function(
+        """errors => {
+            const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].map(e => e.textContent);
+            const started = prompts.some(text => /\\d/.test(text));
+            const busy = prompts.some(text => text.includes("*"));
+            return document.querySelector(errors) || (started && !busy && /\\d/.test(prompts.at(-1)));
+        }""",
+        arg=ERRORS,
+        polling=500,
+        timeout=240_000,
+    )
+    # text_content, nicht inner_text: Was gerade nicht im Bild ist, zeichnet Chromium nicht.
+    assert page.locator(ERRORS).all_text_contents() == []
+    executed = page.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).count()
+    assert executed == len(code_cells(read_notebook(NOTEBOOKS / f"{name}.ipynb")))
+    output = page.locator(".jp-OutputArea-output")
+    assert output.first.text_content().strip() == f"✔ {name}: Kernel und Pakete stimmen."
+    marks = [text for text in output.all_text_contents() if text.startswith("○ Aufgabe")]
+    assert len(marks) == 5, "eine ungelöste Aufgabe ist „noch nicht bearbeitet“"
+    pictures = page.locator(".jp-OutputArea-output img").evaluate_all("all => all.map(each => each.naturalWidth)")
+    assert len(pictures) >= 3 and min(pictures) > 0
+    if explorer := EXPLORERS.get(name):
+        move_explorer(page, *explorer)
+    close(page, lab)
+
+
+def move_explorer(page, control: str, value: str, named: str) -> None:
+    """Ein Bedienelement ändern: Bild, Beschreibung und Satz darunter werden andere; ein Klick auf „Stempeln“ auch."""
+    box = page.locator(".kurs-erkunden")
+    box.scroll_into_view_if_needed()
+    picture, sentence = box.locator("img.kurs-erkunden-png"), box.locator("[role=status]")
+
+    def changed(act) -> str:
+        before = picture.get_attribute("src")
+        act()
+        page.wait_for_function(
+            "before => document.querySelector('img.kurs-erkunden-png').src !== before", arg=before, timeout=60_000
+        )
+        return picture.get_attribute("alt")
+
+    picture.wait_for()
+    first = picture.get_attribute("alt")
+    second = changed(lambda: box.locator(f".kurs-erkunden-{control} select").select_option(label=value))
+    assert named in second and second != first and sentence.inner_text().strip()
+    stamped = changed(lambda: box.locator(".kurs-erkunden-stempeln").click())
+    assert stamped != second and picture.evaluate("image => image.naturalWidth") > 300
+
+
+def test_an_exercise_is_solved_by_typing_and_the_start_page_counts_it(page, lab):
+    """Erst um ein Pixel daneben: ✘ mit Hinweis, beim zweiten Mal deutlicher; dann ✔, und die Startseite zählt mit."""
+    name = "01_Daten"
+    open_notebook(page, lab, name)
+    run_cell(page, name, "01-start")
+    answer, verdict = cell(page, name, "01-aufgabe-1-loesung"), cell(page, name, "01-aufgabe-1-pruefung")
+    to_the_end(page, answer)
+    for _ in "...":
+        page.keyboard.press("Backspace")
+    page.keyboard.type('number = int(name.removeprefix("pixel"))')
+    page.keyboard.press("Enter")
+    page.keyboard.type("return number // 28, number % 28")
+    answer_and_check(page, name, "01-aufgabe-1")
+    shown = verdict.locator(".jp-OutputArea-output")
+    assert shown.inner_text().strip() == "✘ Aufgabe 1.1: Alle Stellen sind um ein Pixel verschoben."
+    run_cell(page, name, "01-aufgabe-1-pruefung")
+    verdict.get_by_text("Ziehen Sie vor dem Teilen 1 ab.").wait_for()
+    to_the_end(page, answer)
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("End")
+    page.keyboard.type(" - 1")
+    answer_and_check(page, name, "01-aufgabe-1")
+    verdict.get_by_text("✔ Aufgabe 1.1: Wer weiß, welche Spalte welches Pixel ist").wait_for()
+    assert read_json(lab.output / "fortschritt.json")["1.1"] == {"gelöst": True, "fehlversuche": 0}
+
+    open_notebook(page, lab, START_PAGE)
+    page.get_by_text("1 von 25 Aufgaben gelöst.").wait_for()
+    page.get_by_text("✔ Alles da").wait_for()
+    page.locator(".jp-RenderedMarkdown td a", has_text="02_VGG16").click()
+    page.locator(".lm-TabBar-tab.lm-mod-current", has_text="02_VGG16.ipynb").wait_for()
+    panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    panel.locator(".jp-KernelName", has_text=KERNEL_TITLE).wait_for()
+    close(page, lab)
+
+
+def test_wrong_kernel_is_named_and_the_remedy_works(page, lab):
+    """Ein Python ohne die Pakete des Kurses: Die erste Zelle sagt es in einem Satz, und der Weg dorthin stimmt."""
+    name = "04_GradCAM"
+    open_notebook(page, lab, name)
+    choose_kernel(page, FOREIGN)
+    run_cell(page, name, "04-start")
+    shown = cell(page, name, "04-start").locator(".jp-OutputArea-output")
+    text = shown.inner_text()
+    assert text.startswith("✘ Dieses Notebook läuft im falschen Kernel: Python 3.") and "aus „anaconda3“" in text
+    assert "tensorflow fehlt" in text and "Traceback" not in text
+    assert "Wählen Sie im Menü Kernel → Kernel wechseln…" in text
+    choose_kernel(page, KERNEL_TITLE)
+    run_cell(page, name, "04-start")
+    shown.get_by_text("✔ 04_GradCAM: Kernel und Pakete stimmen.").wait_for(timeout=60_000)
+    close(page, lab)
+
+
+# --- Der Bericht -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """``bericht.html`` mit allem, was ein ganzer Lauf hineinschreibt."""
+    return build_report(whole_run(tmp_path_factory.mktemp("bericht")))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_passes_the_accessibility_check(chromium, report, scheme):
+    """axe findet nichts, hell wie dunkel; und axe sähe etwas: Ein Bild ohne Beschreibung fällt auf."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    # Die Seite verbietet jedes Skript, auch das von axe.
+    with chromium.new_context(color_scheme=scheme, bypass_csp=True) as context:
+        page = context.new_page()
+        page.goto(report.as_uri())
+        assert Axe().run(page).generate_snapshot() == ""
+        page.evaluate("document.querySelector('img').removeAttribute('alt')")
+        assert "image-alt (critical) : 1" in Axe().run(page).generate_snapshot()
+
+
+def test_report_is_valid_html(report):
+    """html5lib meldet jeden Verstoß gegen die Grammatik von HTML5; eine falsch geschachtelte Tabelle fiele auf."""
+    import html5lib
+
+    def errors(text):
+        parser = html5lib.HTMLParser()
+        parser.parse(text)
+        return parser.errors
+
+    text = report.read_text(encoding="utf-8")
+    assert errors(text) == [] and errors(text.replace("<tbody>", "<tbody><p>x</p>", 1))
+
+
+def test_report_prints_to_two_clean_pages(page, report, tmp_path):
+    """Zwei A4-Seiten, beide gefüllt; die zweite beginnt mit einer Überschrift und endet mit dem Vertrauensbericht."""
+    from pypdf import PdfReader
+
+    page.goto(report.as_uri())
+    page.pdf(path=tmp_path / "bericht.pdf", prefer_css_page_size=True, print_background=True)
+    pages = PdfReader(tmp_path / "bericht.pdf").pages
+    assert [[round(float(edge) / 72 * 25.4) for edge in each.mediabox[2:]] for each in pages] == [[210, 297]] * 2
+    first, second = (each.extract_text() for each in pages)
+    assert first.startswith("Traue keinem CNN – Bericht") and "Konfusionsmatrix" in first
+    assert second.startswith("Die deutlichsten Fehler") and second.rstrip().endswith("zufrieden?")
+
+
+def test_every_picture_of_the_report_links_to_its_cell(page, report):
+    """Kein Bild ohne Verweis, und im Notebook daneben gibt es die Zelle, die genau dieses Bild speichert."""
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(report.as_uri())
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    figures = page.locator("figure")
+    assert figures.count() == page.locator("img").count() == len(PICTURES)
+    links = [link.get_attribute("href") for link in page.get_by_text(re.compile("Zur Zelle in")).all()]
+    assert len(links) == figures.count() + 1  # die Konfusionsmatrix ist eine Tabelle
+    for link in links:
+        file, _, anchor = link.partition("#")
+        assert f'id="{anchor}"' in (report.parent / file).read_text(encoding="utf-8"), link
+    page.get_by_text("Zur Zelle in 05_LRP").first.click()
+    page.wait_for_url("**/05_LRP.html#cell-id=*")
+    assert "ergebnis" in page.locator(f"[id='{page.url.partition('#')[2]}']").inner_text()

@@ -1,0 +1,241 @@
+"""Kill -9 in jedem Augenblick, volle Platte, Nur-Lese-Ordner, Strg+C: Der nächste Aufruf kommt von selbst zurecht."""
+
+import errno
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import snapshot
+from test_install import FAKE_PYTHON, Course
+
+from helpers import basics, data
+from helpers.basics import ROOT, CourseError, read_json
+
+# Name → Zahl der Tode. Mit KURS_SAMEN=… lässt sich ein Lauf wiederholen oder ändern.
+FIRST = {"daten": 20, "kennzahlen": 15, "laden": 20, "kurs": 4}
+SECOND = {"merkmale": 20, "cnn": 6, "durchsicht": 12}
+INSTALLATIONS = 15
+SEED = int(os.environ.get("KURS_SAMEN", "7"))
+
+
+def start_killing(folder: Path, wishes: dict) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "tests" / "kill_moments.py"), str(folder), str(SEED)]
+    return subprocess.Popen(
+        [*command, *(f"{name}={count}" for name, count in wishes.items())],
+        env={**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.langsam
+def test_kill_at_random_moments_is_always_recovered_from(tmp_path):
+    print(f"Samen {SEED}")
+    running = [start_killing(tmp_path / str(number), wishes) for number, wishes in enumerate((FIRST, SECOND))]
+    report = {}
+    for process in running:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err[-3000:]
+        report |= json.loads(out)
+    for name, row in report.items():
+        print(f"{name}: {row['tode']} Tode, {row['sekunden']} s")
+        assert row["probleme"] == [], f"Samen {SEED}, {name}"
+    assert {name: row["tode"] for name, row in report.items()} == FIRST | SECOND
+    assert sum((FIRST | SECOND).values()) + INSTALLATIONS >= 100
+
+
+def test_set_up_killed_at_random_moments_finishes_by_itself(tmp_path):
+    """Jeder Aufruf arbeitet auf dem Rest des vorigen weiter; nie heißt es, .venv sei fremd."""
+    course = Course(tmp_path)
+    course.program("python3.12", FAKE_PYTHON)
+    began = time.monotonic()
+    assert course.run().returncode == 0
+    duration, chance = time.monotonic() - began, random.Random(SEED)
+    deaths = 0
+    for attempt in range(3 * INSTALLATIONS):
+        moment = chance.uniform(0, duration)
+        (course.folder / "requirements.txt").write_text(f"# {attempt}\n", encoding="utf-8")
+        process = course.start()
+        try:
+            _, err = process.communicate(timeout=moment)
+            assert process.returncode == 0, f"Samen {SEED}, Versuch {attempt}: {err}"
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            deaths += 1
+        if deaths == INSTALLATIONS:
+            break
+        if attempt % 4 == 3:  # eine fertige Umgebung, die umgezogen scheint: Sie wird gelöscht und neu gebaut
+            with open(course.stamp, "a", encoding="utf-8") if course.stamp.exists() else open(os.devnull, "w") as file:
+                file.write("ort woanders\n")
+    assert deaths == INSTALLATIONS
+    process = course.run()
+    assert process.returncode == 0, f"Samen {SEED}: {process.err}"
+    assert list((tmp_path / "tmp").iterdir()) == [], "vorläufige Ordner abgebrochener Aufrufe sind weg"
+
+
+def test_removing_the_environment_keeps_the_stamp_to_the_end(tmp_path):
+    """Stirbt der Aufruf beim Löschen, muss der Rest noch als unserer zu erkennen sein."""
+    course = Course(tmp_path)
+    course.program("python3.12", FAKE_PYTHON)
+    course.venv.mkdir()
+    (course.venv / "rest").mkdir()
+    course.stamp.touch()  # gestorben zwischen Anlegen und Schreiben des Stempels
+    process = course.run()
+    assert process.returncode == 0, process.err
+    assert not (course.venv / "rest").exists()
+
+
+# --- Reste und Sperren
+
+
+def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
+    code = (
+        "import os, sys, time\n"
+        "from helpers.basics import atomic_file\n"
+        "with atomic_file(sys.argv[1]) as path:\n"
+        "    path.write_text('halb')\n"
+        "    print('bereit', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.txt")]
+    dead, living = (subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    assert [process.stdout.readline() for process in (dead, living)] == ["bereit\n"] * 2
+    try:
+        dead.kill()
+        dead.wait()
+        assert len(list(tmp_path.iterdir())) == 2
+        basics.write_json(tmp_path / "b.json", {})
+        rests = [path for path in tmp_path.iterdir() if path.name.endswith(basics.WORKPLACE)]
+        assert len(rests) == 1 and (rests[0] / "neu" / "a.txt").read_text() == "halb"
+    finally:
+        living.kill()
+        living.wait()
+    basics.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
+
+
+def test_a_half_exchanged_folder_comes_back(tmp_path, monkeypatch):
+    """Wo sich zwei Ordner nicht in einem Schritt tauschen lassen, gibt es einen Augenblick ohne Ziel."""
+    monkeypatch.setattr(basics, "_exchange", lambda *_: False)
+    for text in ("alt", "neu"):
+        with basics.atomic_folder(tmp_path / "baum") as folder:
+            (folder / "a.txt").write_text(text)
+    assert (tmp_path / "baum" / "a.txt").read_text() == "neu"
+    rest = tmp_path / f".baum-12345678{basics.WORKPLACE}"
+    (rest / "alt").mkdir(parents=True)
+    (tmp_path / "baum").replace(rest / "alt" / "baum")
+    with basics.locked(tmp_path):
+        assert (tmp_path / "baum" / "a.txt").read_text() == "neu"
+    assert not rest.exists()
+
+
+def test_writers_at_once_lose_nothing(ausgabe):
+    """Acht Fäden und zwei Prozesse tragen gleichzeitig ein; dazu wird ein Ordner von allen ersetzt."""
+    code = "from helpers.basics import record\nfor n in range(10): record(**{f'prozess{n}': n})"
+    processes = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(2)]
+
+    def write(number):
+        for step in range(5):
+            basics.record(**{f"faden{number}-{step}": step})
+            with basics.atomic_folder(ausgabe / "baum") as folder:
+                for name in "abc":
+                    (folder / name).write_text(str(number))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [process.wait(60) for process in processes] == [0, 0]
+    figures = read_json(ausgabe / "kennzahlen.json")
+    assert len(figures) == 8 * 5 + 10 + 1
+    assert len({path.read_text() for path in (ausgabe / "baum").iterdir()}) == 1
+    assert sorted(path.name for path in ausgabe.iterdir()) == ["baum", "kennzahlen.json"]
+
+
+# --- Volle Platte, nur lesbar
+
+
+@pytest.fixture
+def small_files():
+    """Dateien dürfen höchstens 2000 Byte groß werden: So scheitert Schreiben wirklich, mittendrin."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def writers():
+    import numpy as np
+
+    def feature_file(folder):
+        from helpers.features import _store_features
+
+        _store_features(folder, ["a", "b"], np.zeros((2, 1000), np.float32))
+
+    def plain(folder):
+        with basics.atomic_file(folder / "datei") as path:
+            path.write_bytes(b"x" * 5000)
+
+    def archive(folder):
+        with basics.atomic_file(folder / "stand.npz") as path:
+            np.savez(path, a=np.arange(5000))
+
+    def tree(folder):
+        noise = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
+        labels = np.arange(20, dtype=np.uint8) % 10
+        data.write_tree(data.Dataset(noise, labels, noise, labels, "x" * 3000), folder / "baum")
+
+    return {"datei": plain, "json": lambda f: basics.write_json(f / "a.json", "x" * 5000), "npz": archive,
+            "merkmale": feature_file, "baum": tree}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["datei", "json", "npz", "merkmale", "baum"])
+def test_a_disk_that_fills_up_is_a_sentence_and_leaves_nothing(tmp_path, small_files, name):
+    (tmp_path / "da.txt").write_text("da")
+    before = snapshot(tmp_path)
+    with pytest.raises(CourseError, match="(große Dateien|Datenträger ist voll).*es wurde nichts verändert"):
+        writers()[name](tmp_path)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_really_full_disk(tmp_path):
+    """Ein Laufwerk von einem Megabyte, wo man eines einhängen darf."""
+    place = tmp_path / "voll"
+    place.mkdir()
+    script = (
+        'mount -t tmpfs -o size=1m tmpfs "$1" && KURS_AUSGABE="$1" "$2" -m helpers daten --n-train 3000 --n-test 100;'
+        'code=$?; ls -A "$1"; exit $code'
+    )
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(place), sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("Hier darf man keine Laufwerke einhängen.")
+    assert done.returncode == 2 and done.stdout == "", done.stdout + done.stderr
+    assert done.stderr.count("✘") == 1 and "der Datenträger ist voll" in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_is_read_only_is_a_sentence(tmp_path, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(basics.tempfile, "mkdtemp", refuse)
+    for writer in (basics.atomic_file, basics.atomic_folder):
+        with pytest.raises(CourseError, match="schreibgeschützt|keine Rechte"), writer(tmp_path / "a"):
+            pytest.fail("der Block darf nicht laufen")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,133 @@
+"""Derselbe Startwert ergibt dasselbe, und jedes Ergebnis sagt, woher es kommt."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import snapshot
+
+from helpers import course_model, data, own_lrp, provenance, scorecard
+from helpers.basics import ROOT, read_json, record
+from helpers.model import load_run, predict_logits, preprocess, save_run
+from helpers.settings import get_profile
+from helpers.training import logits_of, train
+
+FIELDS = {"seed", "profil", "daten_sha256", "commit", "versionen"}
+TINY = get_profile("schnell", image_size=32, epochs=2, batch_size=10)
+
+# Ein eigener Prozess je Lauf: Nichts bleibt vom vorigen im Speicher.
+WHOLE_WAY = """
+import hashlib, sys
+import numpy as np
+from helpers import data, training
+from helpers.settings import get_profile
+clean, folder = data.generate("beispiel", n_train=60, n_test=20, seed=3)
+rows = np.concatenate(data.validation_split(clean.train_labels, seed=3))
+profile = get_profile("schnell", image_size=32, epochs=1, batch_size=10)
+run = training.train(clean.train_images, clean.train_labels, profile, 3)
+logits = training.logits_of(run, clean.test_images)
+print(*(hashlib.sha256(np.ascontiguousarray(values)).hexdigest() for values in (rows, logits)), data.checksum(clean))
+"""
+
+
+def test_same_seed_same_data_split_and_predictions(tmp_path, monkeypatch):
+    results = []
+    for name in ("a", "b"):
+        monkeypatch.setenv("KURS_AUSGABE", str(tmp_path / name))
+        done = subprocess.run([sys.executable, "-c", WHOLE_WAY], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        results.append(done.stdout.split()[-3:])
+    assert results[0] == results[1], "Teilung, Logits und Daten, Bit für Bit"
+    assert snapshot(tmp_path / "a" / "daten") == snapshot(tmp_path / "b" / "daten")
+
+
+def test_another_seed_is_another_sample(dataset):
+    one, other = (data.subset(dataset, 60, 20, seed) for seed in (3, 4))
+    assert data.checksum(one) != data.checksum(other)
+    assert data.checksum(one) == data.checksum(data.subset(dataset, 60, 20, 3))
+
+
+def test_every_byte_of_the_data_counts(dataset):
+    tiny = data.subset(dataset, 20, 10, 0)
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        changed = getattr(tiny, name).copy()
+        changed.flat[0] ^= 1
+        assert data.checksum(dataclasses.replace(tiny, **{name: changed})) != data.checksum(tiny)
+
+
+@pytest.fixture
+def trained(dataset, ausgabe):
+    """Daten auf der Platte und ein winziges Training daneben."""
+    tiny, _ = data.generate("beispiel", n_train=60, n_test=20, seed=5)
+    run = train(tiny.train_images, tiny.train_labels, TINY, 5)
+    save_run("sauber", run)
+    return tiny, run
+
+
+def test_every_result_says_where_it_comes_from(trained, ausgabe, tmp_path, monkeypatch):
+    tiny, run = trained
+    record(test_accuracy=0.5)
+    figures = read_json(ausgabe / "kennzahlen.json")["herkunft"]
+    tree = read_json(ausgabe / "daten" / "herkunft.json")["herkunft"]
+    model = read_json(ausgabe / "modelle" / "sauber" / "einstellungen.json")["herkunft"]
+    assert set(figures) == set(tree) == set(model) == FIELDS
+    assert figures["seed"] == tree["seed"] == model["seed"] == 5
+    assert figures["profil"] == model["profil"] == "schnell"
+    assert figures["daten_sha256"] == tree["daten_sha256"] == data.checksum(tiny)
+    assert model["daten_sha256"] == data.training_checksum(tiny.train_images, tiny.train_labels)
+    card = course_model.pack(run, {"modell": "Probe"}, tmp_path / "m.h5", tmp_path / "m.json")
+    assert card["einstellungen"]["herkunft"] == model
+    monkeypatch.setattr(scorecard, "ensure_run", lambda *_: run)
+    monkeypatch.setattr(scorecard, "gather", lambda *_: None)
+    monkeypatch.setattr(scorecard, "score", lambda *_: {"tafel": {}})
+    scorecard.make_stored_card("sauber", 2, "beispiel", tmp_path / "tafel.json", 5)
+    assert set(read_json(tmp_path / "tafel.json")["herkunft"]) == FIELDS
+    assert load_run("sauber").settings["herkunft"] == model
+
+
+def test_predictions_survive_saving(trained):
+    tiny, run = trained
+    np.testing.assert_array_equal(logits_of(run, tiny.test_images), logits_of(load_run("sauber"), tiny.test_images))
+
+
+def test_unknown_is_said_and_not_guessed(ausgabe, tmp_path, monkeypatch):
+    found = provenance.of_output()
+    assert (found["seed"], found["profil"], found["daten_sha256"]) == ("unbekannt",) * 3
+    assert provenance.commit(tmp_path) == "unbekannt", "kein Repository"
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "kurs").mkdir()
+    assert provenance.commit(tmp_path / "kurs") == "unbekannt", "nur in einem fremden Repository abgelegt"
+    provenance.commit.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.commit() == "unbekannt", "kein git"
+    provenance.commit.cache_clear()
+
+
+def test_commit_and_changes_are_named(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-qm", "eins")
+    commit = provenance.commit.__wrapped__
+    assert commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "a").write_text("2")
+    assert commit(tmp_path) == git("rev-parse", "HEAD") + "-verändert"
+
+
+def test_logits_stay_within_the_stated_tolerance_of_exact_arithmetic(dataset):
+    """Jeder Rechner rundet anders, aber keiner weit weg von float64: Daran hängt die Toleranz zwischen Rechnern."""
+    model = course_model.load_course_model().model
+    images = dataset.test_images[:8]
+    exact = preprocess(images).astype(np.float64)
+    for layer in own_lrp.read_layers(model):
+        exact = own_lrp._forward(layer, exact)
+    limit = provenance.TOLERANCE * np.abs(exact).max()
+    for batch_size in (8, 3):
+        assert np.abs(predict_logits(model, images, batch_size) - exact).max() <= limit / 2

@@ -1,0 +1,351 @@
+"""Die Durchsicht: fremde Notebooks lesen, einsperren, beurteilen, auflisten."""
+
+import csv
+import errno
+import io
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import handin_factory as factory
+import pytest
+
+from helpers.basics import ROOT, SOLUTIONS, CourseError, sha256
+from helpers.checks.engine import Verdict
+from helpers.review import grading, page, run, sandbox
+from helpers.review.handins import ANSWER, CHECK, find, read, references
+
+
+@pytest.fixture(scope="module")
+def known():
+    return references()
+
+
+@pytest.fixture(scope="module")
+def book(known, tmp_path_factory):
+    """nbgraders Notenbuch mit den Aufgaben von 01."""
+    name = factory.COURSE
+    return grading.GradeBook(tmp_path_factory.mktemp("buch") / "notenbuch.db", {name: known[name]})
+
+
+@pytest.fixture
+def hand_in(tmp_path, known):
+    """Schreibt ein Notebook unter fremdem Namen und liest es als Abgabe."""
+
+    def make(notebook, name="Unbenannt (3).ipynb"):
+        return read("anna/01", factory.save(notebook, tmp_path / name), known)
+
+    return make
+
+
+# --- Finden und lesen ------------------------------------------------------------------------------------------------
+
+
+def test_hand_ins_are_found_in_folders_and_as_files(tmp_path):
+    skipped = (".verborgen/x.ipynb", "anna/.ipynb_checkpoints/y.ipynb", "anna/00_Start.ipynb")
+    for name in ("anna/01_Daten.ipynb", "bert/01_Daten.ipynb", *skipped):
+        factory.save(factory.solved(only=[]), tmp_path / "a" / name)
+    single = factory.save(factory.solved(only=[]), tmp_path / "b" / "anna" / "01_Daten.ipynb")
+    names = [name for name, _ in find([tmp_path / "a", tmp_path / "b", single])]
+    assert names == ["anna/01_Daten", "bert/01_Daten", "anna/01_Daten (2)", "01_Daten"]
+
+
+def test_missing_paths_and_empty_folders_are_named(tmp_path):
+    with pytest.raises(CourseError, match="weg gibt es nicht"):
+        find([tmp_path / "weg"])
+    with pytest.raises(CourseError, match="Dort liegt kein Notebook"):
+        find([tmp_path])
+
+
+@pytest.mark.parametrize("name", list(factory.BROKEN))
+def test_unreadable_hand_ins_get_a_note(tmp_path, known, name):
+    path = tmp_path / "kaputt.ipynb"
+    path.write_text(factory.BROKEN[name], encoding="utf-8")
+    found = read("kaputt", path, known)
+    assert found.course is None and len(found.notes) == 1
+    assert found.notes[0].startswith(("Kein lesbares Notebook", "Gehört zu keinem Notebook"))
+
+
+def test_links_and_binary_files_are_not_read(tmp_path, known):
+    (tmp_path / "verweis.ipynb").symlink_to(SOLUTIONS / "01_Daten.ipynb")
+    (tmp_path / "bild.ipynb").write_bytes(bytes(range(256)))
+    assert "keine gewöhnliche Datei" in read("v", tmp_path / "verweis.ipynb", known).notes[0]
+    assert "beschädigt" in read("b", tmp_path / "bild.ipynb", known).notes[0]
+
+
+def test_renamed_hand_ins_without_metadata_are_recognised(hand_in):
+    for notebook in (factory.solved(), factory.without_metadata(), factory.reordered()):
+        found = hand_in(notebook)
+        assert found.course == "01_Daten" and found.notes == []
+
+
+def test_missing_and_double_cells_are_noted(hand_in):
+    assert hand_in(factory.stripped(2)).notes == ["Es fehlt die Zelle zu Aufgabe 1.2."]
+    doubled = factory.without_metadata()
+    doubled.cells += [cell for cell in factory.doubled().cells if cell.id == "kopie"]
+    assert hand_in(doubled).notes == ["Mehrere Zellen zu Aufgabe 1.1: Es zählt die letzte."]
+
+
+# --- Was läuft -------------------------------------------------------------------------------------------------------
+
+
+def sources(notebook):
+    return [(grading.grade_id(cell), cell.source) for cell in notebook.cells]
+
+
+@pytest.mark.parametrize("make", [factory.solved, factory.reordered, factory.without_metadata])
+def test_every_check_runs_right_after_its_answer(hand_in, book, known, make):
+    reference = known["01_Daten"]
+    runnable = grading.runnable(book.sanitize(hand_in(make())), reference)
+    keys = [key for key, _ in sources(runnable) if key]
+    assert sorted(keys[::2]) == sorted(base + ANSWER for base in reference.exercises.values())
+    assert [key.replace(ANSWER, CHECK) for key in keys[::2]] == keys[1::2]
+    opening = [cell.source for cell in runnable.cells[:3]]
+    assert 'start("01_Daten")' in opening[0] and "import numpy as np" in opening[1] and "profil" in opening[2]
+    # Kurszellen, die niemand verändert hat, laufen nicht: So wird nicht neu gerechnet.
+    assert len(runnable.cells) == 3 + 2 * len(reference.exercises)
+
+
+def test_deleted_and_changed_checks_come_back(hand_in, book, known):
+    for notebook in (factory.stripped(2), factory.cheating_checks()):
+        runnable = grading.runnable(book.sanitize(hand_in(notebook)), known["01_Daten"])
+        checks = {key: source for key, source in sources(runnable) if key.endswith(CHECK)}
+        assert len(checks) == 5
+        assert all(
+            source == known["01_Daten"].source(key) and "strict=True" in source for key, source in checks.items()
+        )
+        points = [cell.metadata["nbgrader"]["points"] for cell in runnable.cells if grading.grade_id(cell) in checks]
+        assert max(points) == 3
+
+
+def test_own_and_changed_cells_run_too(hand_in, book, known):
+    notebook = factory.inserted(factory.solved(), "meine = 1")
+    runnable = grading.runnable(book.sanitize(hand_in(notebook)), known["01_Daten"])
+    assert ("", "meine = 1") in sources(runnable)
+    everything = grading.runnable(book.sanitize(hand_in(notebook)), known["01_Daten"], {"profil": "schnell"})
+    assert len(everything.cells) > 2 * len(runnable.cells) and everything.cells[3].source == "profil = 'schnell'"
+
+
+def test_points_come_from_nbgraders_gradebook(hand_in, book):
+    verdicts = {f"1.{number}": Verdict("gelöst") for number in range(1, 6)}
+    verdicts |= {"1.2": Verdict("falsch", ("Hinweis",)), "1.4": Verdict("offen")}
+    assert book.enter(hand_in(factory.solved()), verdicts) == {"1.1": 1, "1.2": 0, "1.3": 3, "1.4": 0, "1.5": 2}
+
+
+def test_answers_that_miss_a_course_variable_are_run_again():
+    missing = Verdict("falsch", ("„f“ bricht mit einem Fehler ab: NameError: name 'x' is not defined",))
+    assert run.uses_course_variables({"1.1": missing, "1.2": Verdict("gelöst")})
+    assert not run.uses_course_variables({"1.1": Verdict("falsch", ("Der Bias fehlt.",))})
+
+
+def test_an_exercise_without_hand_over_is_not_solved(known):
+    verdicts = grading.verdicts(known["01_Daten"], {}, {})
+    assert {verdict.status for verdict in verdicts.values()} == {"falsch"} and len(verdicts) == 5
+
+
+# --- Einsperren ------------------------------------------------------------------------------------------------------
+
+
+def attempt(folder: Path, code: str, seconds=60, memory_mb=2000):
+    """Führt Python eingesperrt aus; ergibt (Ende, was es nach austausch/text schrieb)."""
+    folder.mkdir(exist_ok=True)
+    ended = sandbox.run([sys.executable, "-I", "-c", code], folder.resolve(), seconds, memory_mb)
+    return ended, sandbox.read_result(folder / "austausch" / "text")
+
+
+SAY = "open('austausch/text', 'w').write({})"
+
+
+@pytest.fixture(params=["eingesperrt", "ohne Namensräume"])
+def protection(request, monkeypatch):
+    """Beide Arten des Schutzes; die starke nur, wo das Betriebssystem sie hergibt."""
+    if request.param == "ohne Namensräume":
+        monkeypatch.setattr(sandbox, "isolated", lambda: False)
+    elif not sandbox.isolated():
+        pytest.skip("Hier gibt es keine Namensräume.")
+    return request.param
+
+
+def test_the_environment_of_the_instructor_stays_outside(tmp_path, monkeypatch, protection):
+    monkeypatch.setenv("MY_SECRET_TOKEN", "geheim")
+    ended, text = attempt(tmp_path / "a", f"import os\n{SAY.format('repr(dict(os.environ))')}")
+    assert ended == sandbox.Ended() and "SECRET" not in text and str(Path.home()) + "'" not in text
+    assert str(tmp_path) in text
+
+
+def test_time_memory_and_disk_have_limits(tmp_path, monkeypatch, protection):
+    begun = time.monotonic()
+    assert attempt(tmp_path / "a", "while True: pass", seconds=1)[0].reason == "zeit"
+    assert time.monotonic() - begun < 60
+    assert (
+        attempt(tmp_path / "b", "x = bytearray(400_000_000)\nwhile True: pass", memory_mb=200)[0].reason == "speicher"
+    )
+    monkeypatch.setattr(sandbox, "MAX_DISK_BYTES", 1_000_000)
+    code = "open('voll', 'wb').write(bytes(3_000_000))\nwhile True: pass"
+    assert attempt(tmp_path / "c", code)[0].reason == "platte"
+
+
+def test_children_die_with_the_run(tmp_path, protection):
+    code = (
+        "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', 'kurs-kind'])"
+    )
+    attempt(tmp_path / "a", code + "\nwhile True: pass", seconds=2)
+    import psutil
+
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "kurs-kind" in (p.info["cmdline"] or [])]
+
+
+@pytest.mark.skipif(not sandbox.isolated(), reason="Hier gibt es keine Namensräume.")
+def test_nothing_outside_can_be_seen_or_changed(tmp_path):
+    victim, hidden = tmp_path / "punkte.txt", [str(SOLUTIONS), str(Path.home() / ".ssh"), str(tmp_path / "punkte.txt")]
+    victim.write_text("unverändert")
+    new = Path(sys.prefix) / "neu-aus-dem-test"
+    code = f"""
+import os, socket
+log = {{"sieht": [path for path in {hidden!r} if os.path.exists(path)]}}
+for path in {[str(victim), str(new)]!r}:
+    try:
+        open(path, "a").write("x")
+    except OSError as error:
+        log[path] = type(error).__name__
+log["mount"] = os.system("mount -o remount,rw /usr 2>/dev/null") != 0
+try:
+    socket.create_connection(("192.0.2.1", 80), 1)
+except OSError as error:
+    log["netz"] = error.errno
+import json
+"""
+    try:
+        ended, text = attempt(tmp_path / "a", code + SAY.format("json.dumps(log)"))
+        assert not new.exists() and victim.read_text() == "unverändert"
+    finally:
+        new.unlink(missing_ok=True)
+    log = json.loads(text)
+    assert ended == sandbox.Ended() and log["sieht"] == [] and log["mount"]
+    assert log["netz"] == errno.ENETUNREACH and str(new) in log
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nur Unix")
+def test_results_are_read_with_distrust(tmp_path):
+    good = tmp_path / "gut"
+    good.write_text("äß")
+    (tmp_path / "verweis").symlink_to(good)
+    os.mkfifo(tmp_path / "rohr")
+    (tmp_path / "ordner").mkdir()
+    assert sandbox.read_result(good) == "äß"
+    assert [sandbox.read_result(tmp_path / name) for name in ("verweis", "rohr", "ordner", "weg")] == [None] * 4
+    assert sandbox.read_result(good, limit=1) is None
+
+
+# --- Anzeigen --------------------------------------------------------------------------------------------------------
+
+
+def test_foreign_text_is_escaped_and_foreign_html_dropped(tmp_path, hand_in, book, known):
+    found = hand_in(factory.answer(factory.solved(), 1, "# <script>alert(1)</script>"))
+    found.name = "=1+1<script>"
+    runnable = grading.runnable(book.sanitize(found), known["01_Daten"])
+    executed = json.loads(json.dumps(runnable))
+    executed["cells"][3]["outputs"] = [
+        {
+            "output_type": "display_data",
+            "data": {"text/html": "<b>fremd</b>", "image/png": "kein Bild"},
+            "metadata": {},
+        },
+        {"output_type": "stream", "name": "stdout", "text": "<img src=x onerror=alert(1)>"},
+        {"output_type": "error", "ename": "<i>", "evalue": "x", "traceback": ["\u001b[0m"]},
+    ]
+    result = run.Result(found, {"1.1": Verdict("falsch", ("<u>Hinweis</u>",))}, {"1.1": 0.0})
+    result.executed = page.outputs_of(runnable, json.dumps(executed))
+    target = page.write([result], known, tmp_path / "aus" / "durchsicht", ["solutions/01_Daten.ipynb"])
+    overview = target.read_text(encoding="utf-8")
+    shown = (tmp_path / "aus" / result.page).read_text(encoding="utf-8")
+    for text in (overview, shown):
+        assert not [tag for tag in ("<script", "<img src=x", "<b>fremd", "<i>:", "<u>") if tag in text]
+        assert "default-src 'none'" in text
+    assert "&lt;img src=x" in shown and "Achtung" in overview and result.page in overview
+    assert "number = int(name.removeprefix" in shown
+    rows = list(csv.reader(io.StringIO((target.parent / "durchsicht.csv").read_text("utf-8-sig")), delimiter=";"))
+    assert rows[1][0] == "'=1+1<script>" and rows[0][2:4] == ["1.1", "1.2"] and rows[1][-2] == "1.1: <u>Hinweis</u>"
+
+
+@pytest.mark.parametrize("executed", [None, "", "{", "[]", '{"cells": [{}]}', '{"cells": 3}', "[" * 100_000])
+def test_forged_outputs_do_not_matter(hand_in, book, known, executed):
+    runnable = grading.runnable(book.sanitize(hand_in(factory.solved())), known["01_Daten"])
+    assert [outputs for _, _, outputs in page.outputs_of(runnable, executed)] == [[]] * len(runnable.cells)
+
+
+# --- Alles zusammen --------------------------------------------------------------------------------------------------
+
+
+def table(folder: Path) -> dict[str, dict[str, str]]:
+    with open(folder / "durchsicht.csv", encoding="utf-8-sig", newline="") as file:
+        return {row["Abgabe"]: row for row in csv.DictReader(file, delimiter=";")}
+
+
+@pytest.mark.langsam
+@pytest.mark.skipif(not sandbox.isolated(), reason="Hier gibt es keine Namensräume.")
+def test_a_class_is_reviewed_and_no_hand_in_harms_another(tmp_path, ausgabe, monkeypatch):
+    monkeypatch.setenv("MY_SECRET", "geheim")
+    monkeypatch.setattr(run, "CELL_SECONDS", 20)
+    folder = tmp_path / "abgaben"
+    right = factory.save(factory.solved(), folder / "anna" / "01_Daten.ipynb")
+    hand_ins = {
+        "bert/meine Lösung": factory.answer(factory.solved(), 1, factory.WRONG),
+        "carla/umgestellt": factory.reordered(),
+        "dora/ohne Metadaten": factory.without_metadata(),
+        "emil/schummelt": factory.cheating_checks(),
+        "fritz/fälscht": factory.forging(),
+        "gerd/zerstört": factory.vandal(
+            [right, SOLUTIONS / "ergebnis.png", ausgabe / "durchsicht.csv", ROOT / "helpers"]
+        ),
+        "hans/ungelöst": factory.solved(only=[]),
+        "ida/gelöscht": factory.stripped(2),
+    }
+    for name, notebook in hand_ins.items():
+        factory.save(notebook, folder / f"{name}.ipynb")
+    (folder / "kaputt.ipynb").write_text("{", encoding="utf-8")
+    before = {path: sha256(path) for path in [right, SOLUTIONS / "ergebnis.png", ROOT / "helpers" / "basics.py"]}
+    with pytest.raises(CourseError, match=r"1 von 10 Abgaben.*kaputt\.ipynb.*Die anderen stehen in"):
+        run.review_hand_ins([folder])
+    rows = table(ausgabe)
+    points = {name: row["Punkte"] for name, row in rows.items()}
+    assert points == {
+        "anna/01_Daten": "10",
+        "bert/meine Lösung": "9",
+        "carla/umgestellt": "10",
+        "dora/ohne Metadaten": "10",
+        "emil/schummelt": "0",
+        "fritz/fälscht": "0",
+        "gerd/zerstört": "10",
+        "hans/ungelöst": "0",
+        "ida/gelöscht": "8",
+        "kaputt": "0",
+    }
+    assert "um ein Pixel verschoben" in rows["bert/meine Lösung"]["Hinweise"]
+    assert "Kein lesbares Notebook" in rows["kaputt"]["Bemerkungen"]
+    assert "Es fehlt die Zelle zu Aufgabe 1.2" in rows["ida/gelöscht"]["Bemerkungen"]
+    assert {path: sha256(path) for path in before} == before
+    html = (ausgabe / "durchsicht.html").read_text(encoding="utf-8")
+    assert "Achtung" not in html and html.count('<a href="durchsicht/') == 9
+
+
+@pytest.mark.langsam
+def test_endless_and_greedy_hand_ins_are_stopped(tmp_path, ausgabe, monkeypatch):
+    monkeypatch.setattr(run, "CELL_SECONDS", 600)
+    for name, notebook in {"endlos": factory.endless(), "gierig": factory.greedy(), "gut": factory.solved()}.items():
+        factory.save(notebook, tmp_path / "abgaben" / f"{name}.ipynb")
+    run.review_hand_ins([tmp_path / "abgaben"], seconds=90, memory_mb=1500)
+    rows = table(ausgabe)
+    assert {name: row["Punkte"] for name, row in rows.items()} == {"endlos": "0", "gierig": "0", "gut": "10"}
+    assert "Nach 90 Sekunden abgebrochen" in rows["endlos"]["Bemerkungen"]
+    assert "1500 MB" in rows["gierig"]["Bemerkungen"] or "gestorben" in rows["gierig"]["Bemerkungen"]
+
+
+@pytest.mark.langsam
+def test_an_answer_that_needs_course_variables_makes_the_whole_notebook_run(tmp_path, ausgabe):
+    factory.save(factory.uses_course_variables(), tmp_path / "abgaben" / "x.ipynb")
+    run.review_hand_ins([tmp_path / "abgaben"])
+    row = table(ausgabe)["x"]
+    assert row["Punkte"] == "10" and "Das ganze Notebook lief" in row["Bemerkungen"]

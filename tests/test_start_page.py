@@ -1,0 +1,148 @@
+"""Die Startseite und ``bash install.bash lab``: Landkarte, Fortschritt, doctor; eigener Port, eigenes Token."""
+
+import asyncio
+import json
+import re
+import shutil
+import urllib.error
+
+import psutil
+import pytest
+from lab_server import running_lab
+
+from helpers import start_page
+from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, ROOT, START_PAGE, write_json
+from helpers.checks import check
+from helpers.doctor import Check
+from helpers.jupyter.__main__ import arguments, prepare_environment
+from helpers.start_page import computing_minutes, course_map, doctor_text, page
+
+
+def readme_rows():
+    """Notebook → Spalten der Kurstabelle in der README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = [[part.strip() for part in line.strip("|").split("|")] for line in text.splitlines()]
+    return {name[1]: row for row in rows if (name := re.match(r"\[(\d\d_\w+)\]", row[0])) and len(row) == 5}
+
+
+def test_map_agrees_with_notebooks_and_readme(ausgabe):
+    stops, rows = course_map(), readme_rows()
+    assert [stop.name for stop in stops] == list(COURSE_NOTEBOOKS) == list(rows)
+    for stop in stops:
+        _, _, reading, computing, exercises = rows[stop.name]
+        assert (f"{stop.reading} min", f"{stop.exercises} min") == (reading, exercises)
+        assert f"{stop.computing:.1f} min".replace(".", ",") == computing
+        assert len(stop.numbers) == 5 and stop.topic and not stop.solved
+        assert f"[{stop.name}]({stop.name}.ipynb)" in page() and (NOTEBOOKS / f"{stop.name}.ipynb").is_file()
+
+
+def test_own_run_replaces_the_minutes_of_the_readme(ausgabe):
+    assert computing_minutes()[1].startswith("gemessen auf zwei CPU-Kernen")
+    write_json(ausgabe / "kennzahlen.json", {"minuten": {name: 1.26 for name in COURSE_NOTEBOOKS}})
+    assert page().count("| 1,3 min |") == 5 and "gemessen bei Ihrem letzten Lauf" in page()
+    write_json(ausgabe / "kennzahlen.json", {"minuten": {"01_Daten": "viel"}})
+    assert "| 1,3 min |" not in page()
+
+
+def test_minutes_stay_open_where_nothing_was_measured(ausgabe, tmp_path):
+    assert computing_minutes(tmp_path / "README.md")[0] == {}
+    assert "| – | 0 min |" in start_page.map_table(course_map(tmp_path))
+
+
+def test_progress_comes_from_passed_checks(ausgabe):
+    assert "**0 von 25 Aufgaben gelöst.** Fangen Sie an mit [01_Daten]" in page()
+    check("1.1", answer=lambda *_: None)
+    assert "**0 von 25" in page()
+    stops = course_map()
+    done = {number: {"gelöst": True, "fehlversuche": 0} for number in (*stops[0].numbers, *stops[1].numbers[:2])}
+    write_json(ausgabe / "fortschritt.json", {**done, "9.9": {"gelöst": True}})
+    shown = page()
+    assert "**7 von 25 Aufgaben gelöst.** Weiter geht es mit [02_VGG16]" in shown
+    assert "✔ 5 von 5" in shown and "●●○○○ 2 von 5" in shown
+    write_json(ausgabe / "fortschritt.json", {n: {"gelöst": True} for stop in stops for n in stop.numbers})
+    assert "**25 von 25 Aufgaben gelöst.** Der Kurs ist geschafft." in page()
+    (ausgabe / "fortschritt.json").write_text("[1", encoding="utf-8")
+    assert "**0 von 25" in page()
+
+
+def test_a_real_check_counts(ausgabe):
+    from exercise_states import solution_cells
+
+    space = {"__name__": "probe"}
+    exec("import numpy as np\nimport pandas as pd\n" + next(iter(solution_cells("01_Daten").values())), space)
+    exec('from helpers.checks import check\ncheck("1.1")', space)
+    assert "**1 von 25 Aufgaben gelöst.**" in page()
+
+
+def test_doctor_names_what_is_missing_with_the_remedy():
+    good, bad = Check("Python", True, "3.12"), Check("keras", False, "fehlt", "bash install.bash")
+    assert "✔ **Alles da**, 1 von 1 Prüfungen" in doctor_text([good])
+    text = doctor_text([good, bad])
+    assert "- **keras:** fehlt → bash install.bash" in text and "Alles da" not in text
+
+
+def test_lab_is_told_only_what_the_learner_did_not_say(monkeypatch):
+    given = arguments(["--ip=0.0.0.0", "--LabApp.default_url=/tree", "--no-browser"])
+    assert given[:3] == ["--ip=0.0.0.0", "--LabApp.default_url=/tree", "--no-browser"]
+    assert not [text for text in given[3:] if text.startswith(("--ServerApp.ip", "--LabApp.default_url"))]
+    assert "--ServerApp.ip=127.0.0.1" in arguments([])
+    monkeypatch.setenv("KURS_AUSGABE", "ausgabe/ich")
+    environment = {"JUPYTER_CONFIG_PATH": "eigene", "MPLBACKEND": "agg"}
+    prepare_environment(environment)
+    assert environment["JUPYTER_CONFIG_PATH"].endswith(":eigene") and "MPLBACKEND" not in environment
+    assert environment["KURS_AUSGABE"].startswith("/")
+
+
+def test_start_page_is_filled_on_reading_and_saved_without(ausgabe, tmp_path):
+    from helpers.jupyter.contents import CourseContents
+
+    for name in (START_PAGE, "01_Daten"):
+        shutil.copy(NOTEBOOKS / f"{name}.ipynb", tmp_path)
+    contents, stored = CourseContents(root_dir=str(tmp_path)), (tmp_path / f"{START_PAGE}.ipynb").read_bytes()
+
+    async def open_and_save(name):
+        model = await contents.get(f"{name}.ipynb")
+        read = json.loads(json.dumps(model["content"]["cells"]))
+        await contents.save(model, f"{name}.ipynb")
+        return [cell for cell in read if cell.get("outputs")]
+
+    (cell,) = asyncio.run(open_and_save(START_PAGE))
+    assert cell["id"] == start_page.CELL_ID and "Ihr Fortschritt" in cell["outputs"][0]["data"]["text/markdown"]
+    saved = json.loads((tmp_path / f"{START_PAGE}.ipynb").read_text(encoding="utf-8"))
+    assert saved["cells"] == json.loads(stored)["cells"]
+    assert asyncio.run(open_and_save("01_Daten")) == []
+
+
+def test_a_broken_start_page_still_opens(ausgabe, tmp_path, monkeypatch):
+    from helpers.jupyter.contents import CourseContents
+
+    def broken(notebook):
+        raise RuntimeError("kaputt")
+
+    shutil.copy(NOTEBOOKS / f"{START_PAGE}.ipynb", tmp_path)
+    monkeypatch.setattr(start_page, "with_page", broken)
+    model = asyncio.run(CourseContents(root_dir=str(tmp_path)).get(f"{START_PAGE}.ipynb"))
+    assert len(model["content"]["cells"]) == 3
+
+
+def test_two_learners_get_their_own_port_token_and_progress(tmp_path):
+    """Zugleich gestartet, mit demselben gewünschten Port; beide nur auf diesem Rechner zu erreichen, auf Deutsch."""
+    folders = [tmp_path / "anna", tmp_path / "ben"]
+    write_json(folders[1] / "ausgabe" / "fortschritt.json", {"1.1": {"gelöst": True, "fehlversuche": 0}})
+    with running_lab(folders[0], "--port=18900") as anna, running_lab(folders[1], "--port=18900") as ben:
+        labs = [anna(), ben()]
+        assert labs[0].port != labs[1].port and labs[0].token != labs[1].token
+        for lab, solved in zip(labs, (0, 1), strict=True):
+            ports = [c for c in psutil.Process(lab.process.pid).net_connections("tcp") if c.status == "LISTEN"]
+            assert {c.laddr.ip for c in ports} == {"127.0.0.1"}
+            assert f"/lab/tree/{START_PAGE}.ipynb?" in lab.url
+            cells = lab.get(f"/api/contents/{START_PAGE}.ipynb")["content"]["cells"]
+            (text,) = [o["data"]["text/markdown"] for cell in cells for o in cell.get("outputs", [])]
+            assert f"**{solved} von 25 Aufgaben gelöst.**" in text
+            plugin = lab.get("/lab/api/settings/@jupyterlab/translation-extension:plugin")
+            assert plugin["schema"]["properties"]["locale"]["default"] == "de_DE" and plugin["raw"] == "{}"
+            kernel = lab.get("/api/kernelspecs")["kernelspecs"]["traue-keinem-cnn"]["spec"]
+            assert kernel["display_name"] == "Traue keinem CNN"
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            labs[0].get("/api/contents", token=labs[1].token)
+    assert labs[0].process.returncode is not None
