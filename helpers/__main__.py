@@ -22,6 +22,8 @@ from helpers.basics import (
     reason,
 )
 
+PROFILE_HELP = "schnell (zwei CPU-Kerne), voll (GPU, alle Bilder) oder probe (läuft alles durch?)"
+
 
 class GermanParser(argparse.ArgumentParser):
     """argparse mit deutschen Überschriften und Fehlersätzen; falsche Angaben enden mit Exit-Code 2."""
@@ -108,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     daten.add_argument("--voll", action="store_true", help="alle 70.000 Bilder laden, MD5 geprüft")
 
     cnn = commands.add_parser("cnn", help="VGG16 trainieren, auswerten und erklären")
-    cnn.add_argument("--profil", default="schnell", help="schnell (zwei CPU-Kerne) oder voll (GPU, alle Bilder)")
+    cnn.add_argument("--profil", default="schnell", help=PROFILE_HELP)
     _data_options(cnn)
     weights = ("beiliegend", "keras")
     cnn.add_argument("--gewichte", default="beiliegend", choices=weights, help="aus input/ oder von Keras aus dem Netz")
@@ -120,7 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
     auswerten.add_argument("--eingabe", type=_path, default="auto", help="wie bei „daten“")
 
     kurs = commands.add_parser("kurs", help="alle Notebooks ausführen und den Bericht schreiben")
-    kurs.add_argument("--profil", help="schnell (zwei CPU-Kerne) oder voll (GPU, alle Bilder)")
+    kurs.add_argument("--profil", help=PROFILE_HELP)
     kurs.add_argument("--nur", nargs="+", metavar="NOTEBOOK", help=f"nur diese: {', '.join(COURSE_NOTEBOOKS)}")
     kurs.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "WERT"), help="Parameter der Notebooks setzen"

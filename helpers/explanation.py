@@ -7,7 +7,6 @@ JMLR 20(93).
 
 import contextlib
 import functools
-import gc
 import importlib
 import sys
 
@@ -19,7 +18,7 @@ from helpers.model import LAST_CONV, keras
 with quiet_stderr():
     import tensorflow as tf
 
-    from helpers.lrp_graph import simplified, with_weights
+    from helpers.lrp_graph import simplified
 
 # Regel von iNNvestigate → Name, wie er in Bildern steht. α2β1 nur ohne Bias (IB): Mit Bias rechnet iNNvestigate falsch,
 # weil es Bias⁺ und Bias⁻ jeder Hälfte zuschlägt; aus demselben Grund preset_a und nicht preset_b.
@@ -273,10 +272,10 @@ def _legacy_twin(shape: tuple, architecture: tuple, tf_keras):
 
 @functools.lru_cache(maxsize=32)
 def _template(shape: tuple, architecture: tuple, rule: str, options: tuple):
-    """Rechengraph einer Regel für jedes Netz dieser Bauart: (GraphDef ohne Gewichte, deren Namen, Namen der Tensoren).
+    """Eine Regel für jedes Netz dieser Bauart: (Session, Namen der Gewichte, Namen der Tensoren).
 
-    Den Graphen zu bauen, kostet mehr als alles Rechnen danach. Er hängt nicht von den Gewichten ab, also reicht einer
-    für sauberes Modell, Zwilling und Zufallsgewichte.
+    Den Graphen zu bauen, kostet oft mehr als alles Rechnen danach. Die Gewichte sind Eingaben wie die Bilder, also
+    reicht ein Graph für sauberes Modell, Zwilling und Zufallsgewichte.
     """
     innvestigate, tf_keras = _import_innvestigate()
     if rule not in innvestigate.analyzer.analyzers:
@@ -291,16 +290,20 @@ def _template(shape: tuple, architecture: tuple, rule: str, options: tuple):
         tensors |= {"twin_input": twin.input, "twin_logits": twin.output}
         names = {key: tensor.name for key, tensor in tensors.items()}
         weights = [variable.op.name for variable in twin.weights]
-        graph = simplified(session, [names["relevance"].split(":")[0], names["twin_logits"].split(":")[0]], weights)
-    return graph, weights, names
+        fast = simplified(session, [names["relevance"].split(":")[0], names["twin_logits"].split(":")[0]], weights)
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(fast, name="")
+    graph.finalize()
+    return tf.compat.v1.Session(graph=graph), weights, names
 
 
 class LRP:
     """Layer-wise Relevance Propagation mit iNNvestigate für ein Modell und eine Regel.
 
     Der Analyzer entsteht für jede Bauart und Regel einmal, wird von doppelter Arbeit befreit (``helpers.lrp_graph``)
-    und lebt mit den Gewichten des Modells in einem eigenen Graphen mit eigener Session: So bleibt TensorFlow sonst
-    unverändert, und beliebig viele Aufrufe brauchen nicht mehr Speicher.
+    und lebt in einem eigenen Graphen mit eigener Session: So bleibt TensorFlow sonst unverändert, und beliebig viele
+    Aufrufe brauchen nicht mehr Speicher. Es gelten die Gewichte, die das Modell beim Anlegen hat.
 
     Args:
         model: flaches Keras-3-Modell mit Logits als Ausgang.
@@ -315,25 +318,15 @@ class LRP:
         self.rule = rule
         self._outputs = model.outputs[0].shape[-1]
         self._shape = tuple(model.inputs[0].shape[1:])
-        template, weights, names = _template(
-            self._shape, _architecture(model), rule, tuple((key, _hashable(value)) for key, value in options.items())
-        )
-        fast = with_weights(template, dict(zip(weights, model.get_weights(), strict=True)))
-        graph = tf.Graph()
-        with graph.as_default():
-            tf.import_graph_def(fast, name="")
-        graph.finalize()
-        self._names = names
-        self._session = tf.compat.v1.Session(graph=graph)
+        options = tuple((key, _hashable(value)) for key, value in options.items())
+        self._session, names, self._names = _template(self._shape, _architecture(model), rule, options)
+        used = {operation.name for operation in self._session.graph.get_operations()}
+        weights = zip(names, model.get_weights(), strict=True)
+        self._weights = {f"{name}:0": value for name, value in weights if name in used}
 
     def close(self) -> None:
-        """Gibt Graph, Gewichte und Session frei (neun offene Analyzer brauchen sonst über 2 GB)."""
-        if self._session is None:
-            return
-        self._session.close()
-        self._session = None
-        # Graphen verweisen auf sich selbst: Ohne Aufräumen blieben die Gewichte liegen, bis Python es irgendwann tut.
-        gc.collect()
+        """Gibt die Gewichte frei."""
+        self._session = self._weights = None
 
     def _check_open(self) -> None:
         if self._session is None:
@@ -351,7 +344,9 @@ class LRP:
         inputs = _checked_inputs(inputs, self._shape, "LRP")
         parts = [inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size)]
         names = self._names
-        outputs = [self._session.run(names["twin_logits"], {names["twin_input"]: part}) for part in parts]
+        outputs = [
+            self._session.run(names["twin_logits"], {names["twin_input"]: part, **self._weights}) for part in parts
+        ]
         return np.concatenate([np.empty((0, self._outputs), np.float32), *outputs])
 
     def relevance(self, inputs, classes, batch_size: int = 16, sum_channels: bool = True) -> np.ndarray:
@@ -377,7 +372,7 @@ class LRP:
         for start in progress(range(0, len(inputs), batch_size), text=LRP_RULES.get(self.rule, "LRP"), unit="Stapel"):
             part = slice(start, start + batch_size)
             selection = np.stack([np.arange(len(inputs[part])), classes[part]], axis=1)
-            feed = {self._names["images"]: inputs[part], self._names["selection"]: selection}
+            feed = {self._names["images"]: inputs[part], self._names["selection"]: selection, **self._weights}
             relevance = self._session.run(self._names["relevance"], feed)
             maps[part] = relevance.sum(axis=-1) if sum_channels else relevance
         return maps

@@ -4,7 +4,7 @@ iNNvestigate baut seine Regeln allgemein: Es rechnet jede Faltung ein zweites Ma
 Eingaben in einen positiven und einen negativen Teil, die nach einem ReLU nur positiv sein können. Zwei Schritte sparen
 diese Arbeit:
 
-1. Die Gewichte werden Konstanten. Dann erkennt TensorFlow doppelte Rechnungen und führt sie einmal aus.
+1. Aus Variablen werden Eingaben und Konstanten. Dann erkennt TensorFlow doppelte Rechnungen und führt sie einmal aus.
 2. Was beweisbar null ist (der negative Teil nach einem ReLU und alles, was nur daraus entsteht), entfällt.
 """
 
@@ -20,8 +20,8 @@ _SIGN_KEEPING = ("MaxPool", "AvgPool", "Mean", "Reshape", "Identity")
 def simplified(session, outputs: list[str], weights=()):
     """GraphDef einer Session bis zu den Operationen ``outputs``, mit Variablen als Konstanten und ohne Nullen.
 
-    Die Konstanten ``weights`` bleiben leer: Was hier gestrichen wird, gilt so für beliebige Werte; ``with_weights``
-    setzt sie ein.
+    Die Variablen ``weights`` werden stattdessen zu Eingaben gleichen Namens: Was hier gestrichen wird, gilt für
+    beliebige Werte.
 
     Raises:
         ValueError: wenn das Ergebnis noch von anderen Variablen abhängt, falls ``weights`` angegeben ist.
@@ -34,26 +34,11 @@ def simplified(session, outputs: list[str], weights=()):
         raise ValueError(f"Der Graph hängt auch von {', '.join(sorted(variables - set(weights)))} ab.")
     for node in frozen.node:
         if node.name in weights:
-            node.attr["value"].tensor.ClearField("tensor_content")
-            node.attr["value"].tensor.ClearField("float_val")
+            given = tf.compat.v1.NodeDef(name=node.name, op="Placeholder")
+            given.attr["dtype"].CopyFrom(node.attr["dtype"])
+            given.attr["shape"].shape.CopyFrom(node.attr["value"].tensor.tensor_shape)
+            node.CopyFrom(given)
     return Simplifier(frozen).run(outputs)
-
-
-def with_weights(graph, values: dict[str, np.ndarray]):
-    """Kopie eines GraphDef aus ``simplified``, in der die Konstanten ``values`` (Name → Werte, float32) stehen.
-
-    Raises:
-        ValueError: wenn ein Wert nicht die Form seiner Konstanten hat.
-    """
-    filled = type(graph)()
-    filled.CopyFrom(graph)
-    for node in filled.node:
-        if node.op == "Const" and node.name in values:
-            tensor, value = node.attr["value"].tensor, np.asarray(values[node.name], np.float32)
-            if value.shape != tuple(size.size for size in tensor.tensor_shape.dim):
-                raise ValueError(f"Die Gewichte {node.name} haben die Form {value.shape}.")
-            tensor.tensor_content = value.tobytes()
-    return filled
 
 
 class Simplifier:

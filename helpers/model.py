@@ -109,11 +109,13 @@ class Preprocess(keras.layers.Layer):
 
 
 def enlarge_mask(mask, size: int = IMAGE_SIZE) -> np.ndarray:
-    """Maske (bool, (28, 28)) in der Größe der Netzeingabe: bool, (size, size)."""
+    """Maske (bool, (28, 28)) in der Größe der Netzeingabe: bool, (size, size); leer nur, wenn sie es schon war."""
     large = keras.ops.image.resize(
         np.asarray(mask, dtype=np.float32)[..., None], (size, size), "bilinear", data_format="channels_last"
     )
-    return keras.ops.convert_to_numpy(large)[..., 0] >= 0.5
+    large = keras.ops.convert_to_numpy(large)[..., 0]
+    # Ein einzelner Pixel kommt beim Vergrößern um weniger als das Doppelte nicht immer auf die Hälfte.
+    return (large > 0) & (large >= min(0.5, large.max()))
 
 
 def check_weights(path=VGG16_WEIGHTS) -> Path:

@@ -16,7 +16,7 @@ class Profile:
     """Einstellungen eines Laufs.
 
     Attributes:
-        name: "schnell" (zwei CPU-Kerne, Minuten) oder "voll" (GPU, alle Bilder).
+        name: "schnell" (zwei CPU-Kerne, Minuten), "voll" (GPU, alle Bilder) oder "probe" (läuft alles durch?).
         n_train, n_test: Zahl der Bilder, None für alle.
         image_size: Kantenlänge der Netzeingabe in Pixeln.
         frozen_until: letzte Schicht des festen Stamms; None trainiert das ganze Netz.
@@ -47,6 +47,7 @@ class Profile:
 
 
 PROFILES = {
+    "probe": Profile("probe", n_train=300, n_test=300, image_size=32, epochs=4, twin_epochs=3),
     "schnell": Profile("schnell", n_train=2000, n_test=2000),
     "voll": Profile(
         "voll",
@@ -81,7 +82,7 @@ def get_profile(name: str, **changes) -> Profile:
         CourseError: bei unbekanntem Namen oder unsinnigen Werten.
     """
     if not isinstance(name, str) or name not in PROFILES:
-        raise CourseError(f"Das Profil „{name}“ gibt es nicht: Wählen Sie {' oder '.join(PROFILES)}.")
+        raise CourseError(f"Das Profil „{name}“ gibt es nicht: Wählen Sie {', '.join(PROFILES)}.")
     changes = {key: value for key, value in changes.items() if value is not None}
     for key, value in changes.items():
         if key in WHOLE and not is_whole(value):

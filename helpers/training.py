@@ -519,6 +519,8 @@ def ensure_run(name: str, profile: Profile, dataset: Dataset, seed: int = 0) -> 
 
     Args:
         name: ``COURSE`` (das mitgelieferte Kursmodell), ``CLEAN`` oder ``POISONED`` (die eigenen aus 03_Training).
+            Rechnet ``profile`` mit einer anderen Bildgröße als das Kursmodell, tritt ``CLEAN`` an dessen Stelle: Alle
+            Modelle eines Laufs sehen gleich große Bilder.
 
     Raises:
         CourseError: bei einem anderen Namen.
@@ -526,7 +528,11 @@ def ensure_run(name: str, profile: Profile, dataset: Dataset, seed: int = 0) -> 
     if name not in (COURSE, CLEAN, POISONED):
         raise CourseError(f"Das Modell „{name}“ gibt es nicht: Wählen Sie „{COURSE}“, „{CLEAN}“ oder „{POISONED}“.")
     if name == COURSE:
-        return load_course_model()
+        course, size = load_course_model(), profile.image_size
+        if course.settings["image_size"] == size:
+            return course
+        print(f"Das Kursmodell passt nicht zu Bildern von {size} × {size} Pixeln: Ich nehme Ihr Modell „{CLEAN}“.")
+        name = CLEAN
     run = load_run(name)
     if run is None:
         print(f"Es gibt noch kein Modell „{name}“: Ich trainiere jetzt eines (sonst macht das 03_Training).")

@@ -8,18 +8,14 @@ from pathlib import Path
 from helpers.basics import NOTEBOOKS, SOLUTIONS
 from helpers.notebooks import derived, execute, read_notebook, write_notebook
 
-# Klein genug für einen Test: wenige Bilder, eine Epoche, eine LRP-Regel.
+# Klein genug für einen Test: kleine Bilder, eigene Modelle, eine LRP-Regel.
+PROBE = {"profil": "probe", "epochen": 2}
 SMALL = {
-    "01_Daten": {},
-    "02_VGG16": {},
-    "03_Training": {"epochen": 1},
-    "04_GradCAM": {"epochen": 1, "bilder": 2},
-    "05_LRP": {
-        "epochen": 1,
-        "bilder": 2,
-        "regeln": ["lrp.epsilon"],
-        "verfahren": ["Grad-CAM", "Zufall", "leere Karte"],
-    },
+    "01_Daten": {"profil": "probe"},
+    "02_VGG16": {"profil": "probe"},
+    "03_Training": PROBE,
+    "04_GradCAM": PROBE | {"bilder": 2},
+    "05_LRP": PROBE | {"bilder": 2, "regeln": ["lrp.epsilon"], "verfahren": ["Grad-CAM", "Zufall", "leere Karte"]},
 }
 VERDICT = re.compile(r"[✔✘○] Aufgabe (\d\.\d)")
 

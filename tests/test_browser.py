@@ -133,7 +133,7 @@ def lab(chromium, tmp_path_factory):
     with running_lab(folder, root, JUPYTER_PATH=kernels, TF_NUM_INTRAOP_THREADS="1", OMP_NUM_THREADS="1") as started:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("KURS_AUSGABE", str(folder / "ausgabe"))
-            generate("beispiel", n_train=200, n_test=200)
+            generate("beispiel", n_train=300, n_test=300)
         yield started()
 
 

@@ -23,7 +23,7 @@ def test_every_notebook_runs_in_every_state(tmp_path, monkeypatch):
 
     (tmp_path / "helpers").symlink_to(ROOT / "helpers")
     monkeypatch.setenv("KURS_AUSGABE", str(tmp_path / "ausgabe-03"))
-    generate("beispiel", n_train=200, n_test=200)
+    generate("beispiel", n_train=300, n_test=300)
     spawn = multiprocessing.get_context("spawn")
     # Wo es Namensräume gibt, ohne Netz: Nach dem Einrichten braucht es kein Notebook.
     with ProcessPoolExecutor(2, mp_context=spawn, initializer=cut_off) as pool:

@@ -67,6 +67,17 @@ def test_maske_vergroessern():
     )
 
 
+@pytest.mark.parametrize("size", [32, 40, 64, 224])
+def test_ein_einzelner_pixel_bleibt_beim_vergroessern(size):
+    for row, column in np.ndindex(28, 28):
+        mask = np.zeros((28, 28), bool)
+        mask[row, column] = True
+        rows, columns = np.nonzero(module.enlarge_mask(mask, size))
+        assert len(rows) <= (size / 28 + 1) ** 2
+        assert abs((rows.mean() + 0.5) * 28 / size - row - 0.5) < 0.8
+        assert abs((columns.mean() + 0.5) * 28 / size - column - 0.5) < 0.8
+
+
 # --- Gewichte und Aufbau ----------------------------------------------------------------------------------------------
 
 
