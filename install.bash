@@ -518,8 +518,9 @@ export PATH="${ENVIRONMENT}/bin:${PATH}"
 cd "${ROOT}"
 case "${COMMAND}" in
 kurs | doctor) exec "${ENVIRONMENT}/bin/python" -m helpers "${COMMAND}" ${1+"$@"} ;;
-# Zwei Prozesse: Während einer TensorFlow lädt, rechnet der andere. Dateiweise, weil sich Tests einer Datei Modelle teilen.
-test) exec "${ENVIRONMENT}/bin/python" -m pytest --numprocesses=2 --dist=loadfile ${1+"$@"} ;;
+# Zwei Prozesse: Während einer TensorFlow lädt, rechnet der andere. Dateiweise, weil sich Tests einer Datei Modelle teilen;
+# in der Reihenfolge von tests/conftest.py.
+test) exec "${ENVIRONMENT}/bin/python" -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder ${1+"$@"} ;;
 lab)
     say "JupyterLab öffnet sich im Browser, sonst über die Adresse mit „token=“ unten. Beenden: hier zweimal Strg+C."
     exec "${ENVIRONMENT}/bin/python" -m helpers.jupyter ${1+"$@"}

@@ -29,6 +29,12 @@ def snapshot(folder) -> dict:
     }
 
 
+def pytest_collection_modifyitems(items):
+    """Dateien mit langsamen Tests zuerst: Sonst wartet am Ende ein Prozess auf den anderen."""
+    slow = {item.path for item in items if item.get_closest_marker("langsam")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def ausgabe(tmp_path, monkeypatch):
     """Ein leerer Ausgabeordner statt ``ausgabe/``."""

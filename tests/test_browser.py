@@ -125,7 +125,7 @@ def small_copies(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
-    """JupyterLab über Kopien der Notebooks, mit wenigen Bildern und einem fremden Kernel."""
+    """JupyterLab über Kopien der Notebooks, mit wenigen kleinen Bildern und einem fremden Kernel."""
     folder = tmp_path_factory.mktemp("lab")
     small_copies(folder / "kurs" / "notebooks")
     root = f"--ServerApp.root_dir={folder / 'kurs' / 'notebooks'}"
@@ -199,6 +199,7 @@ def choose_kernel(page, title: str) -> None:
     wait_for_kernel(page, title)
 
 
+@pytest.mark.langsam
 @pytest.mark.parametrize("name", ORDER)
 def test_restart_and_run_all_ends_without_error(page, lab, name):
     """Menü Kernel → „Kernel neu starten und alle Zellen ausführen…“; danach ist jede Zelle gelaufen, keine rot."""

@@ -314,7 +314,7 @@ def test_main_job_gets_arguments_and_returns_its_code(course):
     assert process.out.endswith("\n[-m][helpers][kurs][--nur][04_GradCAM][-p][text][zwei Wörter]")
     course.calls()
     course.run("test", "tests/test_x.py")
-    assert course.calls()[-1] == "-m pytest --numprocesses=2 --dist=loadfile tests/test_x.py "
+    assert course.calls()[-1] == "-m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder tests/test_x.py "
 
 
 def test_lock_needs_no_environment(course):

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from helpers.basics import read_json
+
 ROOT = Path(__file__).resolve().parents[2]
 # Ein Kernel: TensorFlow laden, das Kursmodell bauen, vier Bilder mit Grad-CAM und LRP-ε erklären.
 KERNEL = """
@@ -73,16 +75,20 @@ def main() -> int:
         bad += failed
         print(f"| {count} × Erklärung | {seconds:.0f} | {peak:.0f} MB | {failed} | {len(answers) == 1} |", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "helpers", "kurs", "--nur", "01"]
+        # Alle fünf Notebooks, klein genug für zehn auf einmal.
+        command = [sys.executable, "-m", "helpers", "kurs", "--profil", "probe", "-p", "bilder", "4"]
         for count in (1, options.laeufe):
             places = [Path(folder) / f"{count}-{number}" for number in range(count)]
             seconds, peak, texts = together(
                 [command] * count, [{**quiet, "KURS_AUSGABE": str(place)} for place in places]
             )
             failed = sum(code != 0 for code, _ in texts)
-            origins = {(place / "daten" / "herkunft.json").read_text() for place in places}
+            figures = [read_json(place / "kennzahlen.json", {}) for place in places]
+            answers = {
+                str([found.get(key) for key in ("test_accuracy", "confusion", "lrp", "urteil")]) for found in figures
+            }
             bad += failed
-            print(f"| {count} × kurs | {seconds:.0f} | {peak:.0f} MB | {failed} | {len(origins) == 1} |", flush=True)
+            print(f"| {count} × kurs | {seconds:.0f} | {peak:.0f} MB | {failed} | {len(answers) == 1} |", flush=True)
     return bool(bad)
 
 
