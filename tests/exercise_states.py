@@ -5,8 +5,11 @@ import re
 import time
 from pathlib import Path
 
-from helpers.basics import NOTEBOOKS, SOLUTIONS
-from helpers.notebooks import derived, execute, read_notebook, write_notebook
+from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
+
+from helpers.basics import KERNEL_NAME, NOTEBOOKS, SOLUTIONS
+from helpers.notebooks import derived, kernel_environment, read_notebook
 
 # Klein genug für einen Test: kleine Bilder, eigene Modelle, eine LRP-Regel.
 PROBE = {"profil": "probe", "epochen": 2}
@@ -41,21 +44,39 @@ def in_state(name: str, solved: list[str]):
     return notebook
 
 
-def run_state(name: str, state: str, folder: Path) -> tuple[str, str, dict, float]:
-    """Führt einen Stand aus; ergibt Notebook, Stand, Aufgabe → Zeichen (✔ ✘ ○) und Sekunden."""
-    started = time.monotonic()
-    source = folder / "staende" / f"{name}-{state}.ipynb"
-    write_notebook(source, in_state(name, states(name)[state]))
-    # 01 und 03 schreiben Bilder und Modelle: Sie bekommen einen eigenen Ausgabeordner.
-    output = folder / (f"ausgabe-{name[:2]}" if name in ("01_Daten", "03_Training") else "ausgabe")
+def with_parameters(notebook, values: dict):
+    """Hängt Werte an die ``parameters``-Zelle an; ergibt dasselbe Notebook."""
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source += "".join(f"\n{key} = {value!r}" for key, value in values.items())
+    return notebook
+
+
+def run_states(name: str, folder: Path, output: Path) -> list[tuple]:
+    """Führt alle Stände eines Notebooks nacheinander aus, jeden von oben nach unten und ohne die Namen des vorigen.
+
+    Sie teilen sich einen Kernel: TensorFlow lädt nur einmal, und einmal gebaute Rechengraphen bleiben.
+
+    Returns:
+        je Stand (Notebook, Stand, Aufgabe → Zeichen (✔ ✘ ○), Sekunden).
+    """
     # Ein Kern je Lauf: Es laufen zwei zugleich.
     os.environ.update(KURS_AUSGABE=str(output), TF_NUM_INTRAOP_THREADS="1", OMP_NUM_THREADS="1")
-    done = execute(source, source.with_suffix(".done.ipynb"), SMALL[name], timeout_s=300)
-    texts = [o.text for cell in done.cells for o in cell.get("outputs", []) if o.get("name") == "stdout"]
+    with kernel_environment():
+        manager, client = start_new_kernel(kernel_name=KERNEL_NAME, cwd=folder)
+    try:
+        return [run_state(name, state, manager, client) for state in states(name)]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def run_state(name: str, state: str, manager, client) -> tuple:
+    """Ein Stand im laufenden Kernel."""
+    started = time.monotonic()
+    notebook = with_parameters(in_state(name, states(name)[state]), SMALL[name])
+    client.execute_interactive("%reset -f", timeout=60, allow_stdin=False)
+    NotebookClient(notebook, km=manager, kc=client, timeout=300, iopub_timeout=60).execute()
+    texts = [o.text for cell in notebook.cells for o in cell.get("outputs", []) if o.get("name") == "stdout"]
     marks = {match[1]: text[0] for text in texts if (match := VERDICT.match(text))}
     return name, state, marks, time.monotonic() - started
-
-
-def run_states(name: str, wanted: list[str], folder: Path) -> list:
-    """Mehrere Stände eines Notebooks nacheinander."""
-    return [run_state(name, state, folder) for state in wanted]

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from exercise_states import SMALL
+from exercise_states import SMALL, with_parameters
 from lab_server import running_lab
 from report_factory import whole_run
 
@@ -116,10 +116,7 @@ def small_copies(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder.parent / "helpers").symlink_to(ROOT / "helpers")
     for name in (START_PAGE, *COURSE_NOTEBOOKS):
-        notebook = read_notebook(NOTEBOOKS / f"{name}.ipynb")
-        for cell in notebook.cells:
-            if "parameters" in cell.metadata.get("tags", []):
-                cell.source += "".join(f"\n{key} = {value!r}" for key, value in SMALL[name].items())
+        notebook = with_parameters(read_notebook(NOTEBOOKS / f"{name}.ipynb"), SMALL.get(name, {}))
         write_notebook(folder / f"{name}.ipynb", notebook)
 
 

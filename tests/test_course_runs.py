@@ -49,15 +49,15 @@ def test_nbval_turns_red_when_a_stored_output_differs(tmp_path):
 
 @pytest.mark.langsam
 def test_learners_notebooks_run_headless(tmp_path):
-    """Der Befehl, den Lehrende benutzen, mit wenigen Bildern und einer Epoche; danach 04 allein."""
+    """Der Befehl, mit dem Lehrende einen neuen Rechner ausprobieren; danach 04 allein, ohne Bilder und Modelle."""
     environment = {**os.environ, "KURS_AUSGABE": str(tmp_path)}
-    command = [sys.executable, "-m", "helpers", "kurs", "-p", "epochen", "1", "-p", "bilder", "4"]
+    command = [sys.executable, "-m", "helpers", "kurs", "--profil", "probe", "-p", "bilder", "4"]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     assert result.stdout.rstrip().splitlines()[-1] == f"Bericht: {tmp_path / 'bericht.html'}"
     figures = read_json(tmp_path / "kennzahlen.json")
     assert set(figures["minuten"]) == set(COURSE_NOTEBOOKS)
-    assert figures["profil"] == "schnell" and (figures["n_train"], figures["n_test"]) == (2000, 2000)
+    assert figures["profil"] == "probe" and (figures["n_train"], figures["n_test"]) == (300, 300)
     assert 0.5 < figures["test_accuracy"] < 1 and figures["max_rss_mb"] > 100
     assert {"tensorflow", "keras", "innvestigate", "tf-keras-vis"} <= set(figures["versionen"])
     for name in COURSE_NOTEBOOKS:
@@ -71,7 +71,7 @@ def test_learners_notebooks_run_headless(tmp_path):
     alone = tmp_path / "allein"
     environment["KURS_AUSGABE"] = str(alone)
     result = subprocess.run(
-        [sys.executable, "-m", "helpers", "kurs", "--nur", "04_GradCAM", "-p", "bilder", "4", "-p", "epochen", "1"],
+        [sys.executable, "-m", "helpers", "kurs", "--profil", "probe", "--nur", "04_GradCAM", "-p", "bilder", "4"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -18,23 +18,23 @@ def expected(name, state):
 
 
 @pytest.mark.langsam
-def test_every_notebook_runs_in_every_state(tmp_path, monkeypatch):
-    from helpers.data import generate
-
+def test_every_notebook_runs_in_every_state(tmp_path):
     (tmp_path / "helpers").symlink_to(ROOT / "helpers")
-    monkeypatch.setenv("KURS_AUSGABE", str(tmp_path / "ausgabe-03"))
-    generate("beispiel", n_train=300, n_test=300)
+    (tmp_path / "notebooks").mkdir()
+    outputs = {name: tmp_path / f"ausgabe-{name[:2]}" for name in COURSE_NOTEBOOKS}
     spawn = multiprocessing.get_context("spawn")
     # Wo es Namensräume gibt, ohne Netz: Nach dem Einrichten braucht es kein Notebook.
     with ProcessPoolExecutor(2, mp_context=spawn, initializer=cut_off) as pool:
-        first = pool.submit(run_states, "03_Training", ["ungelöst"], tmp_path)
-        data = pool.submit(run_states, "01_Daten", list(states("01_Daten")), tmp_path)
-        results = first.result()
-        shutil.copytree(tmp_path / "ausgabe-03", tmp_path / "ausgabe")  # Bilder und Modelle für 04 und 05
-        tasks = [("03_Training", [s for s in states("03_Training") if s != "ungelöst"])]
-        tasks += [(name, [s]) for name in ("05_LRP", "02_VGG16", "04_GradCAM") for s in states(name)]
-        running = [pool.submit(run_states, name, wanted, tmp_path) for name, wanted in tasks]
-        results += [row for future in (data, *running) for row in future.result()]
+
+        def start(name):
+            return pool.submit(run_states, name, tmp_path / "notebooks", outputs[name])
+
+        running = [start(name) for name in ("03_Training", "01_Daten")]
+        results = running.pop(0).result()
+        for name in ("05_LRP", "04_GradCAM", "02_VGG16"):
+            shutil.copytree(outputs["03_Training"], outputs[name])  # Bilder und Modelle
+            running.append(start(name))
+        results += [row for future in running for row in future.result()]
         connected = pool.submit(reaches_out).result()
     print("mit Netz: Hier lässt sich kein Namensraum anlegen" if connected else "ohne Netz")
     assert len(results) == sum(len(states(name)) for name in COURSE_NOTEBOOKS)

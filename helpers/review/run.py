@@ -34,7 +34,12 @@ MEMORY_MB = 4000
 CELL_SECONDS = 30
 SECONDS = 240  # je Abgabe; läuft alles, doppelt so lang
 # Klein genug, um auch eine Abgabe ganz auszuführen, deren Antworten Variablen des Kurses benutzen.
-SMALL = {"epochen": 1, "bilder": 2, "regeln": ["lrp.epsilon"], "verfahren": ["Grad-CAM", "Zufall", "leere Karte"]}
+SMALL = {
+    "profil": "probe",
+    "bilder": 2,
+    "regeln": ["lrp.epsilon"],
+    "verfahren": ["Grad-CAM", "Zufall", "leere Karte"],
+}
 REASONS = {
     "zeit": "Nach {seconds:.0f} Sekunden abgebrochen: Die Abgabe wurde nicht fertig.",
     "speicher": "Abgebrochen: Die Abgabe brauchte mehr als {memory} MB Arbeitsspeicher.",
@@ -97,7 +102,7 @@ class Review:
         parameters = {}
         if everything:
             names = declared_parameters(reference.learner)
-            parameters = {name: value for name, value in SMALL.items() if name in names} or {"profil": "schnell"}
+            parameters = {name: value for name, value in SMALL.items() if name in names}
         runnable = grading.runnable(notebook, reference, parameters)
         seconds = self.seconds * (2 if everything else 1)
         with scratch("abgabe", self.workplace) as folder:
@@ -146,11 +151,8 @@ class Review:
                 before = os.environ.get("KURS_AUSGABE")
                 os.environ["KURS_AUSGABE"] = str(folder)
                 try:
-                    from helpers.data import generate
-
-                    generate("beispiel", n_train=200, n_test=200)
                     source = ROOT / "notebooks" / f"{COURSE_NOTEBOOKS[2]}.ipynb"
-                    execute(source, folder / "03.ipynb", {"epochen": 1})
+                    execute(source, folder / "03.ipynb", {"profil": SMALL["profil"]})
                 finally:
                     if before is None:
                         del os.environ["KURS_AUSGABE"]
