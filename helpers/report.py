@@ -286,6 +286,10 @@ PAGE_TEMPLATE = """
       content="default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'">
 <style>
 main { max-width: 62rem; margin: 0 auto; }
+/* nbconverts Farben heben sich zu wenig vom Hintergrund ab (WCAG verlangt 4,5 : 1). */
+body { --jp-mirror-editor-keyword-color: #007000; --jp-mirror-editor-number-color: #007000;
+  --jp-mirror-editor-operator-color: #8a10d8; --jp-mirror-editor-comment-color: #2f6868; }
+.jp-InputPrompt, .jp-OutputPrompt { color: #5c5c5c !important; opacity: 1 !important; }
 math { font-size: 1.1em; }
 math[display="block"] { margin: 0.8em 0; }
 mtd[columnalign="left"] { text-align: left; }
@@ -312,6 +316,9 @@ def write_page(notebook, path, source_dir) -> None:
     for image in page.find_all("img", alt=NO_ALT):
         heading = image.find_previous(["h1", "h2", "h3", "h4"])
         image["alt"] = f"Abbildung zu „{heading.get_text().removesuffix('¶')}“" if heading else "Abbildung"
+    for cell in page.select("thead th"):
+        if not cell.get_text(strip=True):  # die leere Ecke einer pandas-Tabelle ist keine Überschrift
+            cell.name = "td"
     with atomic_file(path) as temporary:
         temporary.write_text(str(page), encoding="utf-8")
 

@@ -13,10 +13,10 @@ from exercise_states import SMALL, with_parameters
 from lab_server import running_lab
 from report_factory import whole_run
 
-from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, NOTEBOOKS, ROOT, START_PAGE, read_json
+from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, NOTEBOOKS, ROOT, SOLUTIONS, START_PAGE, read_json
 from helpers.data import generate
 from helpers.notebooks import code_cells, read_notebook, write_notebook
-from helpers.report import PICTURES, build_report
+from helpers.report import PICTURES, build_report, write_page
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = (
@@ -212,7 +212,7 @@ def test_restart_and_run_all_ends_without_error(page, lab, name):
         }""",
         arg=ERRORS,
         polling=500,
-        timeout=240_000,
+        timeout=480_000,  # nur gegen Hänger; ein langsamer Rechner neben anderen Tests braucht die Hälfte
     )
     # text_content, nicht inner_text: Was gerade nicht im Bild ist, zeichnet Chromium nicht.
     assert page.locator(ERRORS).all_text_contents() == []
@@ -324,6 +324,18 @@ def test_report_passes_the_accessibility_check(chromium, report, scheme):
         assert Axe().run(page).generate_snapshot() == ""
         page.evaluate("document.querySelector('img').removeAttribute('alt')")
         assert "image-alt (critical) : 1" in Axe().run(page).generate_snapshot()
+
+
+@pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
+def test_notebook_pages_pass_the_accessibility_check(chromium, tmp_path, name):
+    """Auch die Seiten, auf die der Bericht verweist: lesbare Farben, Bilder mit Beschreibung, Tabellen mit Köpfen."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    write_page(read_notebook(SOLUTIONS / f"{name}.ipynb"), tmp_path / f"{name}.html", SOLUTIONS)
+    with chromium.new_context(bypass_csp=True) as context:
+        page = context.new_page()
+        page.goto((tmp_path / f"{name}.html").as_uri())
+        assert Axe().run(page).generate_snapshot() == ""
 
 
 def test_report_is_valid_html(report):
