@@ -82,7 +82,8 @@ def get_profile(name: str, **changes) -> Profile:
         CourseError: bei unbekanntem Namen oder unsinnigen Werten.
     """
     if not isinstance(name, str) or name not in PROFILES:
-        raise CourseError(f"Das Profil „{name}“ gibt es nicht: Wählen Sie {', '.join(PROFILES)}.")
+        *others, last = PROFILES
+        raise CourseError(f"Das Profil „{name}“ gibt es nicht: Wählen Sie {', '.join(others)} oder {last}.")
     changes = {key: value for key, value in changes.items() if value is not None}
     for key, value in changes.items():
         if key in WHOLE and not is_whole(value):

@@ -5,8 +5,9 @@ import re
 import time
 from pathlib import Path
 
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell
 
 from helpers.basics import KERNEL_NAME, NOTEBOOKS, SOLUTIONS
 from helpers.notebooks import derived, kernel_environment, read_notebook
@@ -62,21 +63,21 @@ def run_states(name: str, folder: Path, output: Path) -> list[tuple]:
     """
     # Ein Kern je Lauf: Es laufen zwei zugleich.
     os.environ.update(KURS_AUSGABE=str(output), TF_NUM_INTRAOP_THREADS="1", OMP_NUM_THREADS="1")
+    kernel = KernelManager(kernel_name=KERNEL_NAME)
     with kernel_environment():
-        manager, client = start_new_kernel(kernel_name=KERNEL_NAME, cwd=folder)
+        kernel.start_kernel(cwd=str(folder))
     try:
-        return [run_state(name, state, manager, client) for state in states(name)]
+        return [run_state(name, state, kernel) for state in states(name)]
     finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+        kernel.shutdown_kernel(now=True)
 
 
-def run_state(name: str, state: str, manager, client) -> tuple:
+def run_state(name: str, state: str, kernel) -> tuple:
     """Ein Stand im laufenden Kernel."""
     started = time.monotonic()
     notebook = with_parameters(in_state(name, states(name)[state]), SMALL[name])
-    client.execute_interactive("%reset -f", timeout=60, allow_stdin=False)
-    NotebookClient(notebook, km=manager, kc=client, timeout=300, iopub_timeout=60).execute()
+    notebook.cells.insert(0, new_code_cell("%reset -f"))
+    NotebookClient(notebook, km=kernel, timeout=300, iopub_timeout=60).execute()
     texts = [o.text for cell in notebook.cells for o in cell.get("outputs", []) if o.get("name") == "stdout"]
     marks = {match[1]: text[0] for text in texts if (match := VERDICT.match(text))}
     return name, state, marks, time.monotonic() - started

@@ -73,7 +73,7 @@ def test_jede_angabe_ist_erklaert():
         (["daten", "--ziel"], ["--ziel", "fehlt ein Wert"]),
         (["kurs", "-p", "NAME"], ["-p", "Name und Wert"]),
         (["kurs", "--nur"], ["--nur", "fehlt mindestens ein Wert"]),
-        (["cnn", "--profil", "mittel", "--eingabe", "beispiel"], ["„mittel“", "schnell oder voll"]),
+        (["cnn", "--profil", "mittel", "--eingabe", "beispiel"], ["„mittel“", "probe, schnell oder voll"]),
         (["cnn", "--epochen", "0", "--eingabe", "beispiel"], ["mindestens 1"]),
         (["cnn", "--bildgroesse", "16", "--eingabe", "beispiel"], ["32", "16"]),
         (["cnn", "--gewichte", "imagenet", "--eingabe", "beispiel"], ["--gewichte", "imagenet", "beiliegend", "keras"]),

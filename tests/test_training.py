@@ -40,7 +40,7 @@ def test_profile():
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("langsam", {}, "„langsam“.*probe, schnell, voll"),
+        ("langsam", {}, "„langsam“.*probe, schnell oder voll"),
         ("schnell", {"epochs": 0}, "mindestens 1"),
         ("schnell", {"batch_size": 0}, "mindestens 1"),
         ("schnell", {"devices": 0}, "mindestens 1"),
