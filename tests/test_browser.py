@@ -8,15 +8,20 @@ import venv
 from importlib import metadata
 from pathlib import Path
 
+import handin_factory as factory
 import pytest
 from exercise_states import SMALL, with_parameters
 from lab_server import running_lab
 from report_factory import whole_run
 
 from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, NOTEBOOKS, ROOT, SOLUTIONS, START_PAGE, read_json
+from helpers.checks.engine import Verdict
 from helpers.data import generate
 from helpers.notebooks import code_cells, read_notebook, write_notebook
 from helpers.report import PICTURES, build_report, write_page
+from helpers.review.handins import read, references
+from helpers.review.page import write
+from helpers.review.run import Result
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = (
@@ -336,6 +341,24 @@ def test_notebook_pages_pass_the_accessibility_check(chromium, tmp_path, name):
         page = context.new_page()
         page.goto((tmp_path / f"{name}.html").as_uri())
         assert Axe().run(page).generate_snapshot() == ""
+
+
+def test_review_pages_pass_the_accessibility_check(chromium, tmp_path):
+    """Die Übersicht der Durchsicht und die Seite einer Abgabe, mit richtiger, falscher und fehlender Antwort."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    known = references()
+    found = read("anna/01", factory.save(factory.solved(), tmp_path / "a.ipynb"), known)
+    result = Result(found, {"1.1": Verdict("falsch", ("Verschoben.",)), "1.2": Verdict("gelöst")}, {"1.2": 2.0})
+    result.executed = [
+        ("", "print('x' * 500)", [{"text": "x" * 500, "error": False}, {"text": "NameError: x", "error": True}])
+    ]
+    overview = write([result], known, tmp_path / "aus" / "durchsicht", [])
+    with chromium.new_context(bypass_csp=True) as context:
+        page = context.new_page()
+        for path in (overview, tmp_path / "aus" / result.page):
+            page.goto(path.as_uri())
+            assert Axe().run(page).generate_snapshot() == ""
 
 
 def test_report_is_valid_html(report):
