@@ -266,7 +266,9 @@ def test_nbgrader_itself_derives_the_same(tmp_path):
     """``nbgrader generate_assignment solutions``, so wie es in der README steht."""
     program = Path(sys.executable).parent
     environment = {**os.environ, "KURS_AUSGABE": str(tmp_path), "PATH": f"{program}{os.pathsep}{os.environ['PATH']}"}
-    command = [str(program / "nbgrader"), "generate_assignment", "solutions"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^ *nbgrader (generate_assignment solutions.*)$", readme, re.MULTILINE)
+    command = [str(program / "nbgrader"), *line.split()]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     for name in COURSE_NOTEBOOKS:

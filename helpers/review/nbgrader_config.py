@@ -1,4 +1,4 @@
-"""nbgrader öffnet ``solutions/`` als Quelle: ``nbgrader generate_assignment solutions`` im Kursordner."""
+"""Damit öffnet nbgrader ``solutions/`` als Quelle, aufgerufen im Kursordner; der Befehl steht in der README."""
 
 from helpers.basics import output_dir
 from helpers.notebooks import CODE_STUB, TEXT_STUB
