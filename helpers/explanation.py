@@ -272,7 +272,7 @@ def _legacy_twin(shape: tuple, architecture: tuple, tf_keras):
 
 @functools.lru_cache(maxsize=32)
 def _template(shape: tuple, architecture: tuple, rule: str, options: tuple):
-    """Eine Regel für jedes Netz dieser Bauart: (Session, Namen der Gewichte, Namen der Tensoren).
+    """Eine Regel für jedes Netz dieser Bauart: (Session, Tensoren der Gewichte, Namen der anderen Tensoren).
 
     Den Graphen zu bauen, kostet oft mehr als alles Rechnen danach. Die Gewichte sind Eingaben wie die Bilder, also
     reicht ein Graph für sauberes Modell, Zwilling und Zufallsgewichte.
@@ -290,12 +290,13 @@ def _template(shape: tuple, architecture: tuple, rule: str, options: tuple):
         tensors |= {"twin_input": twin.input, "twin_logits": twin.output}
         names = {key: tensor.name for key, tensor in tensors.items()}
         weights = [variable.op.name for variable in twin.weights]
+        # Die Logits brauchen jedes Gewicht: Keines fällt beim Vereinfachen weg.
         fast = simplified(session, [names["relevance"].split(":")[0], names["twin_logits"].split(":")[0]], weights)
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(fast, name="")
     graph.finalize()
-    return tf.compat.v1.Session(graph=graph), weights, names
+    return tf.compat.v1.Session(graph=graph), [f"{name}:0" for name in weights], names
 
 
 class LRP:
@@ -320,9 +321,7 @@ class LRP:
         self._shape = tuple(model.inputs[0].shape[1:])
         options = tuple((key, _hashable(value)) for key, value in options.items())
         self._session, names, self._names = _template(self._shape, _architecture(model), rule, options)
-        used = {operation.name for operation in self._session.graph.get_operations()}
-        weights = zip(names, model.get_weights(), strict=True)
-        self._weights = {f"{name}:0": value for name, value in weights if name in used}
+        self._weights = dict(zip(names, model.get_weights(), strict=True))
 
     def close(self) -> None:
         """Gibt die Gewichte frei."""
@@ -343,10 +342,8 @@ class LRP:
         self._check_open()
         inputs = _checked_inputs(inputs, self._shape, "LRP")
         parts = [inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size)]
-        names = self._names
-        outputs = [
-            self._session.run(names["twin_logits"], {names["twin_input"]: part, **self._weights}) for part in parts
-        ]
+        logits, images = self._names["twin_logits"], self._names["twin_input"]
+        outputs = [self._session.run(logits, {images: part, **self._weights}) for part in parts]
         return np.concatenate([np.empty((0, self._outputs), np.float32), *outputs])
 
     def relevance(self, inputs, classes, batch_size: int = 16, sum_channels: bool = True) -> np.ndarray:

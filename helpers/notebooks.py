@@ -274,6 +274,13 @@ def kernel_environment():
         "MPLBACKEND": None,  # mit „agg“ aus der Shell blieben die Bilder in den Notebooks aus
         "KURS_OBERFLAECHE": "nein",  # auch wer aus JupyterLab startet, bedient diese Notebooks nicht
     }
+    with changed_environment(changes):
+        yield
+
+
+@contextlib.contextmanager
+def changed_environment(changes: dict):
+    """Setzt Umgebungsvariablen für die Dauer des Blocks; der Wert None löscht sie."""
     before = {name: os.environ.get(name) for name in changes}
     try:
         set_environment(changes)

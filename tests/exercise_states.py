@@ -9,18 +9,15 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
-from helpers.basics import KERNEL_NAME, NOTEBOOKS, SOLUTIONS
+from helpers.basics import COURSE_NOTEBOOKS, KERNEL_NAME, NOTEBOOKS, SOLUTIONS
+from helpers.course import parameters_per_notebook
 from helpers.notebooks import derived, kernel_environment, read_notebook
+from helpers.review import run
 
-# Klein genug für einen Test: kleine Bilder, eigene Modelle, eine LRP-Regel.
-PROBE = {"profil": "probe", "epochen": 2}
-SMALL = {
-    "01_Daten": {"profil": "probe"},
-    "02_VGG16": {"profil": "probe"},
-    "03_Training": PROBE,
-    "04_GradCAM": PROBE | {"bilder": 2},
-    "05_LRP": PROBE | {"bilder": 2, "regeln": ["lrp.epsilon"], "verfahren": ["Grad-CAM", "Zufall", "leere Karte"]},
-}
+# Klein genug für einen Test: wie in der Durchsicht, und weniger Epochen.
+SMALL = parameters_per_notebook(
+    run.SMALL | {"epochen": 2}, {name: read_notebook(NOTEBOOKS / f"{name}.ipynb") for name in COURSE_NOTEBOOKS}
+)
 VERDICT = re.compile(r"[✔✘○] Aufgabe (\d\.\d)")
 
 

@@ -1,7 +1,6 @@
 """Der Ablauf der Durchsicht: jede Abgabe vorbereiten, eingesperrt ausführen, beurteilen; am Ende die Übersicht."""
 
 import json
-import os
 import secrets
 import shutil
 import sys
@@ -25,7 +24,7 @@ from helpers.basics import (
     write_json,
 )
 from helpers.checks.engine import CASES_FILE, Verdict, exercises, secret_cases
-from helpers.notebooks import declared_parameters, execute, write_notebook
+from helpers.notebooks import changed_environment, declared_parameters, execute, write_notebook
 from helpers.provenance import provenance
 from helpers.review import grading, page, sandbox
 from helpers.review.handins import HandIn, Reference, find, read, references
@@ -148,16 +147,9 @@ class Review:
         with self._lock:
             if self._prepared is None:
                 folder = self.workplace / "vorbereitet"
-                before = os.environ.get("KURS_AUSGABE")
-                os.environ["KURS_AUSGABE"] = str(folder)
-                try:
-                    source = ROOT / "notebooks" / f"{COURSE_NOTEBOOKS[2]}.ipynb"
+                source = ROOT / "notebooks" / f"{COURSE_NOTEBOOKS[2]}.ipynb"
+                with changed_environment({"KURS_AUSGABE": str(folder)}):
                     execute(source, folder / "03.ipynb", {"profil": SMALL["profil"]})
-                finally:
-                    if before is None:
-                        del os.environ["KURS_AUSGABE"]
-                    else:
-                        os.environ["KURS_AUSGABE"] = before
                 self._prepared = folder
         return self._prepared
 

@@ -17,7 +17,7 @@ import psutil
 from helpers.basics import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
-# Ein Kernel: TensorFlow laden, das Kursmodell bauen, vier Bilder mit Grad-CAM und LRP-ε erklären.
+# Ein Kernel: TensorFlow laden, VGG16 bauen, vier Bilder mit Grad-CAM und LRP-ε erklären.
 KERNEL = """
 import hashlib, sys
 import numpy as np
