@@ -5,11 +5,13 @@ import errno
 import io
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import handin_factory as factory
+import psutil
 import pytest
 
 from helpers.basics import ROOT, SOLUTIONS, CourseError, sha256
@@ -188,13 +190,26 @@ def test_time_memory_and_disk_have_limits(tmp_path, monkeypatch, protection):
 
 
 def test_children_die_with_the_run(tmp_path, protection):
-    code = (
-        "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', 'kurs-kind'])"
-    )
-    attempt(tmp_path / "a", code + "\nwhile True: pass", seconds=2)
-    import psutil
+    name = str(tmp_path)  # damit kein zweiter Testlauf auf derselben Maschine mitzählt
+    code = f"""
+import subprocess, sys
+children = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", {name!r}]) for _ in range(3)]
+open("austausch/text", "w").write("da")
+while True: pass
+"""
+    ended, text = attempt(tmp_path / "a", code, seconds=6)
+    named = [each for each in psutil.process_iter(["cmdline"]) if name in (each.info["cmdline"] or [])]
+    assert (ended.reason, text) == ("zeit", "da") and not [each for each in named if sandbox.alive(each)]
 
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "kurs-kind" in (p.info["cmdline"] or [])]
+
+def test_kill_waits_until_the_children_are_dead():
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    while not (children := psutil.Process(process.pid).children()):
+        time.sleep(0.02)
+    assert all(map(sandbox.alive, children))
+    sandbox.kill(process)
+    assert not any(map(sandbox.alive, children))
 
 
 @pytest.mark.skipif(not sandbox.isolated(), reason="Hier gibt es keine Namensräume.")

@@ -226,6 +226,20 @@ def kill(process: subprocess.Popen) -> None:
     except (OSError, AttributeError):
         process.kill()
     process.wait()
+    # SIGKILL wirkt nicht sofort: Erst wenn alle tot sind, schreibt niemand mehr in die Arbeitskopie.
+    patience = time.monotonic() + 5
+    while any(map(alive, family)) and time.monotonic() < patience:
+        time.sleep(0.02)
+
+
+def alive(process) -> bool:
+    """Ob der Prozess (psutil) noch rechnet; ein Zombie tut das nicht."""
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def read_result(path: Path, limit: int = 50_000_000) -> str | None:
