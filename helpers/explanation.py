@@ -280,18 +280,17 @@ def _template(shape: tuple, architecture: tuple, rule: str, options: tuple):
     innvestigate, tf_keras = _import_innvestigate()
     if rule not in innvestigate.analyzer.analyzers:
         raise CourseError(f"Die LRP-Regel „{rule}“ gibt es nicht: Wählen Sie eine aus {', '.join(LRP_RULES)}.")
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    with tf.Graph().as_default() as built:
         twin = _legacy_twin(shape, architecture, tf_keras)
         analyzer = innvestigate.create_analyzer(rule, twin, neuron_selection_mode="index", **dict(options))
         analyzer.create_analyzer_model()
-        session.run(tf.compat.v1.global_variables_initializer())
         inputs, outputs = analyzer._analyzer_model.inputs, analyzer._analyzer_model.outputs
         tensors = {"images": inputs[0], "selection": inputs[1], "relevance": outputs[0]}
         tensors |= {"twin_input": twin.input, "twin_logits": twin.output}
         names = {key: tensor.name for key, tensor in tensors.items()}
         weights = [variable.op.name for variable in twin.weights]
         # Die Logits brauchen jedes Gewicht: Keines fällt beim Vereinfachen weg.
-        fast = simplified(session, [names["relevance"].split(":")[0], names["twin_logits"].split(":")[0]], weights)
+        fast = simplified(built, [names["relevance"].split(":")[0], names["twin_logits"].split(":")[0]], weights)
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(fast, name="")

@@ -4,7 +4,7 @@ iNNvestigate baut seine Regeln allgemein: Es rechnet jede Faltung ein zweites Ma
 Eingaben in einen positiven und einen negativen Teil, die nach einem ReLU nur positiv sein können. Zwei Schritte sparen
 diese Arbeit:
 
-1. Aus Variablen werden Eingaben und Konstanten. Dann erkennt TensorFlow doppelte Rechnungen und führt sie einmal aus.
+1. Aus Variablen werden Eingaben. Dann erkennt TensorFlow doppelte Rechnungen und führt sie einmal aus.
 2. Was beweisbar null ist (der negative Teil nach einem ReLU und alles, was nur daraus entsteht), entfällt.
 """
 
@@ -17,28 +17,36 @@ _LINEAR = ("Conv2D", "MatMul", "Identity", "Reshape")
 _SIGN_KEEPING = ("MaxPool", "AvgPool", "Mean", "Reshape", "Identity")
 
 
-def simplified(session, outputs: list[str], weights=()):
-    """GraphDef einer Session bis zu den Operationen ``outputs``, mit Variablen als Konstanten und ohne Nullen.
+def simplified(graph, outputs: list[str], weights=()):
+    """GraphDef bis zu den Operationen ``outputs``, ohne Nullen.
 
-    Die Variablen ``weights`` werden stattdessen zu Eingaben gleichen Namens: Was hier gestrichen wird, gilt für
-    beliebige Werte.
+    Die Variablen ``weights`` werden zu Eingaben gleichen Namens: Was hier gestrichen wird, gilt für beliebige Werte. So
+    braucht auch niemand Speicher für Werte, die gleich wieder verschwinden.
+
+    Args:
+        graph: tf.Graph.
+        outputs: Namen der Operationen, deren Werte gefragt sind.
+        weights: Namen der Variablen, von denen sie abhängen.
 
     Raises:
-        ValueError: wenn das Ergebnis noch von anderen Variablen abhängt, falls ``weights`` angegeben ist.
+        ValueError: wenn das Ergebnis noch von anderen Variablen abhängt.
     """
-    graph = session.graph.as_graph_def()
-    frozen = tf.compat.v1.graph_util.convert_variables_to_constants(session, graph, outputs)
-    constants = {node.name for node in graph.node if node.op == "Const"}
-    variables = {node.name for node in frozen.node if node.op == "Const"} - constants
-    if weights and variables - set(weights):
-        raise ValueError(f"Der Graph hängt auch von {', '.join(sorted(variables - set(weights)))} ab.")
-    for node in frozen.node:
-        if node.name in weights:
+    definition = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), outputs)
+    others = {node.name for node in definition.node if node.op == "VarHandleOp"} - set(weights)
+    if others:
+        raise ValueError(f"Der Graph hängt auch von {', '.join(sorted(others))} ab.")
+    for node in definition.node:
+        if node.op == "VarHandleOp":
             given = tf.compat.v1.NodeDef(name=node.name, op="Placeholder")
             given.attr["dtype"].CopyFrom(node.attr["dtype"])
-            given.attr["shape"].shape.CopyFrom(node.attr["value"].tensor.tensor_shape)
-            node.CopyFrom(given)
-    return Simplifier(frozen).run(outputs)
+            given.attr["shape"].CopyFrom(node.attr["shape"])
+        elif node.op == "ReadVariableOp":
+            given = tf.compat.v1.NodeDef(name=node.name, op="Identity", input=node.input)
+            given.attr["T"].CopyFrom(node.attr["dtype"])
+        else:
+            continue
+        node.CopyFrom(given)
+    return Simplifier(definition).run(outputs)
 
 
 class Simplifier:

@@ -90,7 +90,7 @@ def simplify(build):
         x = tf.compat.v1.placeholder(tf.float32, (None, 4), name="x")
         output = tf.identity(build(x), name="y")
         before = session.run(output, {x: values})
-        definition = lrp_graph.simplified(session, ["y"])
+        definition = lrp_graph.simplified(graph, ["y"])
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.Session() as session:
         tf.import_graph_def(definition, name="")
@@ -170,14 +170,13 @@ def test_andere_bauart_regel_oder_angabe_heisst_neuer_graph():
 
 
 def test_fremde_variablen_und_falsche_formen_fallen_auf():
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    with tf.Graph().as_default() as built:
         x = tf.compat.v1.placeholder(tf.float32, (None, 4), name="x")
         first, second = (tf.Variable(tf.ones(4), name=name) for name in ("erste", "zweite"))
         tf.identity(x * first * second, name="y")
-        session.run(tf.compat.v1.global_variables_initializer())
         with pytest.raises(ValueError, match="auch von zweite ab"):
-            lrp_graph.simplified(session, ["y"], ["erste"])
-        definition = lrp_graph.simplified(session, ["y"], ["erste", "zweite"])
+            lrp_graph.simplified(built, ["y"], ["erste"])
+        definition = lrp_graph.simplified(built, ["y"], ["erste", "zweite"])
     graph = tf.Graph()
     with graph.as_default(), tf.compat.v1.Session() as session:
         tf.import_graph_def(definition, name="")

@@ -1,7 +1,7 @@
-"""Die Lasttabelle: 30 Prozesse erklären zugleich, zehn Läufe von ``kurs`` zugleich; mit Speicher.
+"""Die Lasttabelle: 30 Prozesse erklären zugleich, zehn Läufe von ``kurs`` zugleich, 10.000 Bilder; mit Speicher.
 
-Aufruf im Kursordner: ``.venv/bin/python -m tests.benchmark.last [--prozesse 30] [--laeufe 10]``. Je Prozess werden etwa
-0,5 GB Arbeitsspeicher gebraucht.
+Aufruf im Kursordner: ``.venv/bin/python tests/benchmark/last.py [--prozesse 30] [--laeufe 10] [--bilder 10000]``;
+eine 0 lässt den Teil aus. Je Prozess werden etwa 0,5 GB Arbeitsspeicher gebraucht.
 """
 
 import argparse
@@ -12,11 +12,14 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 
-from helpers.basics import read_json
-
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from helpers.basics import read_json  # noqa: E402
+
 # Ein Kernel: TensorFlow laden, VGG16 bauen, vier Bilder mit Grad-CAM und LRP-ε erklären.
 KERNEL = """
 import hashlib, sys
@@ -31,6 +34,9 @@ with LRP(model, "lrp.epsilon") as lrp:
     maps = lrp.relevance(inputs, classes)
 print(hashlib.sha256(np.round(cams, 4).tobytes()).hexdigest()[:16], float(np.abs(maps).sum()))
 """
+
+# Jeder Prozess auf einem Kern, sonst stehen sich die Fäden im Weg.
+QUIET = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def together(commands: list[list[str]], environments: list[dict]) -> tuple[float, float, list]:
@@ -58,38 +64,82 @@ def together(commands: list[list[str]], environments: list[dict]) -> tuple[float
     return time.monotonic() - began, peak, texts
 
 
+def row(name: str, seconds: float, memory: str, failed: int, same: bool) -> bool:
+    """Schreibt eine Zeile der Tabelle; ergibt, ob etwas nicht stimmt."""
+    answer = "ja" if same else "NEIN"
+    print(f"| {name} | {seconds:.0f} | {memory} | {failed} | {answer} |", flush=True)
+    return bool(failed) or not same
+
+
+def kernels(count: int) -> bool:
+    """``count`` Prozesse erklären zugleich dieselben vier Bilder."""
+    seconds, peak, texts = together([[sys.executable, "-c", KERNEL]] * count, [QUIET] * count)
+    answers = {text.splitlines()[-1] if code == 0 else None for code, text in texts}
+    failed = sum(code != 0 for code, _ in texts)
+    return row(f"{count} × Erklärung", seconds, f"{peak:.0f} MB zusammen", failed, len(answers) == 1)
+
+
+def courses(count: int) -> bool:
+    """``count`` Läufe von ``kurs`` auf einem Kursordner, jeder mit eigener Ausgabe: alle fünf Notebooks, klein."""
+    command = [sys.executable, "-m", "helpers", "kurs", "--profil", "probe", "-p", "bilder", "4"]
+    with tempfile.TemporaryDirectory() as folder:
+        places = [Path(folder) / str(number) for number in range(count)]
+        seconds, peak, texts = together([command] * count, [{**QUIET, "KURS_AUSGABE": str(place)} for place in places])
+        figures = [read_json(place / "kennzahlen.json", {}) for place in places]
+    for code, text in texts:
+        if code:
+            print(text[-2000:], file=sys.stderr)
+    failed = sum(code != 0 for code, _ in texts)
+    answers = {str([found.get(key) for key in ("test_accuracy", "confusion", "lrp", "urteil")]) for found in figures}
+    return row(f"{count} × kurs", seconds, f"{peak:.0f} MB zusammen", failed, len(answers) == 1)
+
+
+def many_images(count: int) -> bool:
+    """``count`` Testbilder durch das Kursmodell, in Häppchen von 500; zehn davon auch einzeln."""
+    from helpers.course_model import load_course_model
+    from helpers.data import load_source
+    from helpers.explanation import LRP, grad_cam
+    from helpers.model import preprocess
+
+    data, model = load_source("beispiel"), load_course_model()
+    images, labels = data.test_images[:count], data.test_labels[:count].astype(int)
+    size = model.input_shape[1]
+    checked = np.random.default_rng(0).choice(len(images), 10, replace=False)
+    bad = False
+    with LRP(model, "lrp.epsilon") as lrp:
+        methods = {"Grad-CAM": lambda *pair: grad_cam(model, *pair), "LRP-ε": lambda *pair: lrp.relevance(*pair)}
+        for name, explain in methods.items():
+            began, levels, kept, finite = time.monotonic(), [], {}, True
+            for start in range(0, len(images), 500):
+                part = slice(start, start + 500)
+                maps = explain(preprocess(images[part], size), labels[part])
+                finite &= bool(np.isfinite(maps).all())
+                kept |= {number: maps[number - start] for number in checked if start <= number < start + 500}
+                levels.append(psutil.Process().memory_info().rss / 1e6)
+            seconds = time.monotonic() - began
+            alone = {n: explain(preprocess(images[n : n + 1], size), labels[n : n + 1])[0] for n in checked}
+            # Stapel und Einzelbild rechnen in anderer Reihenfolge; gemessen an der größten Relevanz des Bildes.
+            difference = max(np.abs(alone[n] - kept[n]).max() / np.abs(alone[n]).max() for n in checked)
+            memory = f"{levels[min(1, len(levels) - 1)]:.0f} → {levels[-1]:.0f} MB (höchstens {max(levels):.0f})"
+            bad |= row(f"{len(images)} Bilder, {name}", seconds, memory, int(not finite), bool(difference < 1e-3))
+            print(f"größte Abweichung zum Einzelbild: {difference:.1e}", file=sys.stderr)
+    return bad
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prozesse", type=int, default=30)
     parser.add_argument("--laeufe", type=int, default=10)
+    parser.add_argument("--bilder", type=int, default=10_000)
     options = parser.parse_args()
-    quiet = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    print(
-        "| Last | Sekunden | Speicher zusammen (PSS) | Fehler | gleiche Ergebnisse |\n| --- | --- | --- | --- | --- |"
-    )
-    bad = 0
-    for count in (1, options.prozesse):
-        seconds, peak, texts = together([[sys.executable, "-c", KERNEL]] * count, [quiet] * count)
-        answers = {text.splitlines()[-1] for code, text in texts if code == 0}
-        failed = sum(code != 0 for code, _ in texts)
-        bad += failed
-        print(f"| {count} × Erklärung | {seconds:.0f} | {peak:.0f} MB | {failed} | {len(answers) == 1} |", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        # Alle fünf Notebooks, klein genug für zehn auf einmal.
-        command = [sys.executable, "-m", "helpers", "kurs", "--profil", "probe", "-p", "bilder", "4"]
-        for count in (1, options.laeufe):
-            places = [Path(folder) / f"{count}-{number}" for number in range(count)]
-            seconds, peak, texts = together(
-                [command] * count, [{**quiet, "KURS_AUSGABE": str(place)} for place in places]
-            )
-            failed = sum(code != 0 for code, _ in texts)
-            figures = [read_json(place / "kennzahlen.json", {}) for place in places]
-            answers = {
-                str([found.get(key) for key in ("test_accuracy", "confusion", "lrp", "urteil")]) for found in figures
-            }
-            bad += failed
-            print(f"| {count} × kurs | {seconds:.0f} | {peak:.0f} MB | {failed} | {len(answers) == 1} |", flush=True)
-    return bool(bad)
+    print("| Last | Sekunden | Speicher | Fehler | gleiche Ergebnisse |\n| --- | --- | --- | --- | --- |", flush=True)
+    bad = False
+    for measure, most in ((kernels, options.prozesse), (courses, options.laeufe)):
+        for count in sorted({1, most} if most else ()):
+            bad |= measure(count)
+    if options.bilder:
+        bad |= many_images(options.bilder)
+    return int(bad)
 
 
 if __name__ == "__main__":
