@@ -4,6 +4,8 @@ Was davon wiederholbar ist: Mit demselben Startwert sind auf demselben Rechner D
 Bit für Bit. Auf einem anderen Rechner (andere CPU, andere Zahl von Kernen, GPU) summieren die Bibliotheken in anderer
 Reihenfolge: Daten und Teilung sind dort gleich, Logits desselben gespeicherten Modells weichen um höchstens
 ``TOLERANCE`` des größten Betrags ab, und ein neues Training endet innerhalb des Intervalls seiner Trefferquote.
+In LRP-Karten ist die Summe gleich; im gleichförmigen Hintergrund springen einzelne Pixel, denn dort sind die Werte
+eines Max-Pooling-Fensters gleich, und die Rundung entscheidet, welcher gewinnt.
 """
 
 import functools

@@ -35,6 +35,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Nennt am Ende, wie weit die eigenen Rechnungen von den Bibliotheken abweichen."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    lines = {str(value) for report in reports for key, value in report.user_properties if key == "Abweichung"}
+    if lines:
+        terminalreporter.section("größte Abweichungen")
+        terminalreporter.line("\n".join(sorted(lines)))
+
+
 @pytest.fixture
 def ausgabe(tmp_path, monkeypatch):
     """Ein leerer Ausgabeordner statt ``ausgabe/``."""

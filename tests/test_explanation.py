@@ -66,7 +66,7 @@ def test_grad_cam_wie_die_eigene_rechnung(vgg16, inputs, layer):
 
 @pytest.mark.parametrize("layer", ["block5_conv3", "block3_conv1"])
 @pytest.mark.parametrize("normalize", [True, False])
-def test_grad_cam_wie_tf_keras_vis(vgg16, inputs, layer, normalize):
+def test_grad_cam_wie_tf_keras_vis(vgg16, inputs, layer, normalize, record_property):
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.utils.scores import CategoricalScore
 
@@ -74,8 +74,10 @@ def test_grad_cam_wie_tf_keras_vis(vgg16, inputs, layer, normalize):
     library = Gradcam(vgg16, clone=False)
     expected = library(CategoricalScore(classes), inputs, penultimate_layer=layer, normalize_cam=normalize)
     found = grad_cam(vgg16, inputs, classes, layer, normalize=normalize)
-    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, expected.max()))
-    assert expected.max() > 0
+    difference = np.abs(found - expected).max() / max(1, expected.max())
+    kind = "gestreckt" if normalize else "roh"
+    record_property("Abweichung", f"Grad-CAM, {layer}, {kind}, von tf-keras-vis: {difference:.1e}")
+    assert difference < 1e-5 and expected.max() > 0
 
 
 def test_grad_cam_sieht_neue_gewichte(small_vgg16, dataset):
@@ -157,22 +159,30 @@ def test_grad_cam_unpassende_klassen(small_vgg16, classes, message):
 # --- LRP auf VGG16 --------------------------------------------------------------------------------------------------
 
 
+def same_maps(found, expected) -> None:
+    """Gleich bis auf Rundung: fast überall auf 1e-3 der größten Relevanz, an Knicken des Netzes wenig mehr."""
+    difference = np.abs(found - expected)
+    scale = np.abs(expected).max()
+    assert np.quantile(difference, 0.98) <= 1e-3 * scale and difference.max() <= 0.05 * scale
+
+
 @pytest.mark.parametrize("rule", LRP_RULES)
 def test_jede_regel_auf_vgg16(rule, small_vgg16, dataset):
     """Zwilling mit gleichen Logits, Stapel jeder Größe, jede Klasse."""
     images = dataset.test_images[:5]
-    inputs = preprocess(images, 32)
+    # Rauschen, damit im Hintergrund kein Max-Pooling-Fenster vier gleiche Werte hat: Da entschiede die Rundung, die von
+    # Stapel und Prozessor abhängt.
+    inputs = preprocess(images, 32) + np.random.default_rng(0).uniform(-8, 8, (5, 32, 32, 3)).astype(np.float32)
     classes = np.array([9, 2, 2, 0, 5])
     with LRP(small_vgg16, rule) as lrp:
-        np.testing.assert_allclose(lrp.logits(inputs), predict_logits(small_vgg16, images), atol=1e-3)
+        np.testing.assert_allclose(lrp.logits(inputs), small_vgg16.predict_on_batch(inputs), atol=1e-3)
         relevance = lrp.relevance(inputs, classes)
         assert relevance.shape == (5, 32, 32) and np.isfinite(relevance).all()
         scale = np.abs(relevance).max()
         assert scale > 0
         for size in (2, 3):
-            np.testing.assert_allclose(lrp.relevance(inputs, classes, size), relevance, atol=1e-3 * scale)
-        single = lrp.relevance(inputs[1:2], 2)
-        np.testing.assert_allclose(single[0], relevance[1], atol=1e-3 * scale)
+            same_maps(lrp.relevance(inputs, classes, size), relevance)
+        same_maps(lrp.relevance(inputs[1:2], 2)[0], relevance[1])
         other = lrp.relevance(inputs, (classes + 1) % 10)
         assert np.abs(other - relevance).max() > 0.01 * scale, "andere Klasse, andere Relevanz"
         channels = lrp.relevance(inputs, classes, sum_channels=False)
@@ -438,6 +448,20 @@ def test_regeln_heissen_in_bildern_lesbar():
     assert len(set(LRP_RULES.values())) == len(LRP_RULES)
     assert all("lrp." not in name for name in LRP_RULES.values())
     assert explanation.LRP_RULES["lrp.alpha_2_beta_1_IB"] != explanation.LRP_RULES["lrp.alpha_1_beta_0"]
+
+
+def test_im_hintergrund_entscheidet_die_rundung_sonst_nirgends(small_vgg16, dataset):
+    """Ein Bild allein und im Stapel: Die Summe ist gleich, auf der Kleidung ist es jedes Pixel (Stolperstein in 05)."""
+    images = dataset.test_images[:8]
+    inputs, classes = preprocess(images, 32), dataset.test_labels[:8].astype(int)
+    with LRP(small_vgg16, "lrp.epsilon") as lrp:
+        whole = lrp.relevance(inputs, classes)
+        alone = np.concatenate([lrp.relevance(inputs[i : i + 1], classes[i : i + 1]) for i in range(8)])
+    scale = np.abs(whole).max(axis=(1, 2))
+    np.testing.assert_allclose(alone.sum(axis=(1, 2)) / scale, whole.sum(axis=(1, 2)) / scale, atol=1e-3)
+    garment = preprocess(images, 32)[..., 0] > preprocess(np.zeros_like(images[:1]), 32)[..., 0] + 25
+    assert 0.2 < garment.mean() < 0.8
+    assert np.quantile((np.abs(alone - whole) / scale[:, None, None])[garment], 0.98) < 1e-3
 
 
 # --- Grad-CAM++ und Eingabe mal Ableitung -----------------------------------------------------------------------------

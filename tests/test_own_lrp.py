@@ -59,9 +59,11 @@ def largest_difference(model, inputs, classes, name, rules, **options):
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_gleich_innvestigate_auf_einem_trainierten_netz(trained, name):
+def test_gleich_innvestigate_auf_einem_trainierten_netz(trained, name, record_property):
     options = {"epsilon": 0.1} if "preset" in name else {}
-    assert largest_difference(*trained, name, RULES[name], **options) < 1e-4
+    difference = largest_difference(*trained, name, RULES[name], **options)
+    record_property("Abweichung", f"{name} von iNNvestigate: {difference:.1e} von max|R|")
+    assert difference < 1e-4
 
 
 @pytest.mark.parametrize("name", ["lrp.epsilon", "lrp.alpha_2_beta_1_IB", "lrp.flat"])

@@ -70,36 +70,40 @@ def quantus(model, case, tmp_path_factory):
         return dict(file)
 
 
-def test_pixel_flipping(model, case, quantus):
+def test_pixel_flipping(model, case, quantus, record_property):
     inputs, classes, maps, _ = case
     predict = lambda x: softmax(model.predict(x, verbose=0))  # noqa: E731
     curve = metrics.perturbation_curve(predict, inputs, maps, classes, steps=784 // STEP)
+    record_property("Abweichung", f"Löschkurve von Quantus: {np.abs(curve[:, 1:] - quantus['flipping']).max():.1e}")
     np.testing.assert_allclose(curve[:, 1:], quantus["flipping"], atol=1e-3)
     assert np.ptp(curve, axis=1).min() > 0.05, "flache Kurven wären zu leicht"
     reverse = metrics.perturbation_curve(predict, inputs, -maps, classes, steps=784 // STEP)
     assert np.abs(reverse[:, 1:] - quantus["flipping"]).max() > 0.1
 
 
-def test_einfuegen_ist_pixel_flipping_rueckwaerts(model, case, quantus):
+def test_einfuegen_ist_pixel_flipping_rueckwaerts(model, case, quantus, record_property):
     """Die Einfügekurve hat in Quantus keinen eigenen Namen: Es ist die Löschkurve der umgekehrten Karte von hinten."""
     inputs, classes, maps, _ = case
     predict = lambda x: softmax(model.predict(x, verbose=0))  # noqa: E731
     inserted = metrics.perturbation_curve(predict, inputs, -maps, classes, steps=784 // STEP, insertion=True)
-    np.testing.assert_allclose(inserted[:, ::-1][:, 1:], quantus["flipping"], atol=1e-3)
+    found = inserted[:, ::-1][:, 1:]
+    record_property("Abweichung", f"Einfügekurve von Quantus: {np.abs(found - quantus['flipping']).max():.1e}")
+    np.testing.assert_allclose(found, quantus["flipping"], atol=1e-3)
 
 
 @pytest.mark.parametrize(
     ("name", "measure"),
     [("mass", metrics.relevance_mass), ("rank", metrics.relevance_rank), ("pointing", metrics.pointing_game)],
 )
-def test_ort(case, quantus, name, measure):
+def test_ort(case, quantus, name, measure, record_property):
     _, _, maps, mask = case
-    found = measure(maps, mask).astype(float)
-    np.testing.assert_allclose(found, quantus[name].astype(float), atol=1e-3)
+    found, expected = measure(maps, mask).astype(float), quantus[name].astype(float)
+    record_property("Abweichung", f"{measure.__name__} von Quantus: {np.abs(found - expected).max():.1e}")
+    np.testing.assert_allclose(found, expected, atol=1e-3)
     assert found.std() > 0.01 and np.abs(measure(maps, ~mask) - found).max() > 0.1
 
 
-def test_kaskade_von_oben_nach_unten(model, case, quantus):
+def test_kaskade_von_oben_nach_unten(model, case, quantus, record_property):
     """Gleiche Karten aus gleich gewürfelten Gewichten ergeben gleiche Ähnlichkeiten."""
     inputs, classes, _, _ = case
     learned = model.get_weights()
@@ -117,6 +121,7 @@ def test_kaskade_von_oben_nach_unten(model, case, quantus):
         return copy
 
     found = metrics.cascading_randomization(lambda each: input_times_gradient(each, inputs, classes), randomize, layers)
+    record_property("Abweichung", f"Kaskade von Quantus: {np.abs(found - quantus['mprt']).max():.1e}")
     np.testing.assert_allclose(found, quantus["mprt"], atol=1e-3)
     assert np.abs(found).max() < 0.999 and found.std() > 0.01
     # Auf jeder Stufe ist genau das neu, was auch der Kurs neu würfelt.

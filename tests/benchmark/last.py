@@ -101,7 +101,7 @@ def many_images(count: int) -> bool:
     from helpers.explanation import LRP, grad_cam
     from helpers.model import preprocess
 
-    data, model = load_source("beispiel"), load_course_model()
+    data, model = load_source("beispiel"), load_course_model().model
     images, labels = data.test_images[:count], data.test_labels[:count].astype(int)
     size = model.input_shape[1]
     checked = np.random.default_rng(0).choice(len(images), 10, replace=False)
