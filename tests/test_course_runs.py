@@ -57,7 +57,7 @@ def test_learners_notebooks_run_headless(tmp_path):
     assert result.stdout.rstrip().splitlines()[-1] == f"Bericht: {tmp_path / 'bericht.html'}"
     figures = read_json(tmp_path / "kennzahlen.json")
     assert set(figures["minuten"]) == set(COURSE_NOTEBOOKS)
-    assert figures["profil"] == "probe" and (figures["n_train"], figures["n_test"]) == (300, 300)
+    assert figures["profil"] == "probe" and (figures["n_train"], figures["n_test"]) == (300, 200)
     assert 0.5 < figures["test_accuracy"] < 1 and figures["max_rss_mb"] > 100
     assert {"tensorflow", "keras", "innvestigate", "tf-keras-vis"} <= set(figures["versionen"])
     for name in COURSE_NOTEBOOKS:
