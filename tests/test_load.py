@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
+from benchmark import last
 from notebook_factory import write_small_notebook
 
 from helpers.basics import ROOT, read_json
@@ -110,3 +111,18 @@ def test_three_courses_at_once_do_not_disturb_each_other(tmp_path):
         assert read_json(folder / "kennzahlen.json")["minuten"].keys() == {"01_Daten"}
         assert (folder / "bericht.html").is_file()
         assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bad", "said"),
+    [
+        ("print('gleich')", False, "| 2 × Erklärung | 0 | ja |"),
+        ("import os; print(os.getpid())", True, "| 2 × Erklärung | 0 | NEIN |"),
+        ("raise SystemExit(3)", True, "| 2 × Erklärung | 2 |"),
+    ],
+)
+def test_the_load_table_tells_good_from_bad(monkeypatch, capsys, kernel, bad, said):
+    monkeypatch.setattr(last, "KERNEL", kernel)
+    assert last.kernels(2) is bad
+    name, _, _, *rest = (cell.strip() for cell in capsys.readouterr().out.strip().strip("|").split("|"))
+    assert " | ".join(["", name, *rest, ""]).strip().startswith(said)

@@ -1,10 +1,11 @@
 """Die Lasttabelle: 30 Prozesse erklären zugleich, zehn Läufe von ``kurs`` zugleich, 10.000 Bilder; mit Speicher.
 
 Aufruf im Kursordner: ``.venv/bin/python tests/benchmark/last.py [--prozesse 30] [--laeufe 10] [--bilder 10000]``;
-eine 0 lässt den Teil aus. Je Prozess werden etwa 0,5 GB Arbeitsspeicher gebraucht.
+eine 0 lässt den Teil aus, ``--nur`` führt weniger Notebooks aus. Je Prozess braucht es etwa 0,6 GB Arbeitsspeicher.
 """
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -79,9 +80,11 @@ def kernels(count: int) -> bool:
     return row(f"{count} × Erklärung", seconds, f"{peak:.0f} MB zusammen", failed, len(answers) == 1)
 
 
-def courses(count: int) -> bool:
-    """``count`` Läufe von ``kurs`` auf einem Kursordner, jeder mit eigener Ausgabe: alle fünf Notebooks, klein."""
-    command = [sys.executable, "-m", "helpers", "kurs", "--profil", "probe", "-p", "bilder", "4"]
+def courses(count: int, only=()) -> bool:
+    """``count`` Läufe von ``kurs`` auf einem Kursordner, jeder mit eigener Ausgabe: die Notebooks ``only``, klein."""
+    command = [sys.executable, "-m", "helpers", "kurs", "--profil", "probe", "-p", "bilder", "2"]
+    if only:
+        command += ["--nur", *only]
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder) / str(number) for number in range(count)]
         seconds, peak, texts = together([command] * count, [{**QUIET, "KURS_AUSGABE": str(place)} for place in places])
@@ -91,7 +94,8 @@ def courses(count: int) -> bool:
             print(text[-2000:], file=sys.stderr)
     failed = sum(code != 0 for code, _ in texts)
     answers = {str([found.get(key) for key in ("test_accuracy", "confusion", "lrp", "urteil")]) for found in figures}
-    return row(f"{count} × kurs", seconds, f"{peak:.0f} MB zusammen", failed, len(answers) == 1)
+    name = " ".join([f"{count} × kurs", *only])
+    return row(name, seconds, f"{peak:.0f} MB zusammen", failed, len(answers) == 1)
 
 
 def many_images(count: int) -> bool:
@@ -130,11 +134,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prozesse", type=int, default=30)
     parser.add_argument("--laeufe", type=int, default=10)
+    parser.add_argument("--nur", nargs="*", default=[])
     parser.add_argument("--bilder", type=int, default=10_000)
     options = parser.parse_args()
     print("| Last | Sekunden | Speicher | Fehler | gleiche Ergebnisse |\n| --- | --- | --- | --- | --- |", flush=True)
     bad = False
-    for measure, most in ((kernels, options.prozesse), (courses, options.laeufe)):
+    kurs = functools.partial(courses, only=options.nur)
+    for measure, most in ((kernels, options.prozesse), (kurs, options.laeufe)):
         for count in sorted({1, most} if most else ()):
             bad |= measure(count)
     if options.bilder:
