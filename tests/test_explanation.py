@@ -451,7 +451,7 @@ def test_regeln_heissen_in_bildern_lesbar():
 
 
 def test_im_hintergrund_entscheidet_die_rundung_sonst_nirgends(small_vgg16, dataset):
-    """Ein Bild allein und im Stapel: Die Summe ist gleich, auf der Kleidung ist es jedes Pixel (Stolperstein in 05)."""
+    """Ein Bild allein und im Stapel: Die Summe ist gleich, auf der Kleidung ist es fast jedes Pixel (siehe 05)."""
     images = dataset.test_images[:8]
     inputs, classes = preprocess(images, 32), dataset.test_labels[:8].astype(int)
     with LRP(small_vgg16, "lrp.epsilon") as lrp:
