@@ -509,7 +509,7 @@ if [ "${COMMAND}" = lock ]; then
         find_python
     fi
     cd "${ROOT}"
-    exec "${PYTHON}" -m helpers.lock ${1+"$@"}
+    exec "${PYTHON}" -m helpers.workshop.lock ${1+"$@"}
 fi
 
 set_up
@@ -523,7 +523,7 @@ kurs | doctor) exec "${ENVIRONMENT}/bin/python" -m helpers "${COMMAND}" ${1+"$@"
 test) exec "${ENVIRONMENT}/bin/python" -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder ${1+"$@"} ;;
 lab)
     say "JupyterLab öffnet sich im Browser, sonst über die Adresse mit „token=“ unten. Beenden: hier zweimal Strg+C."
-    exec "${ENVIRONMENT}/bin/python" -m helpers.jupyter ${1+"$@"}
+    exec "${ENVIRONMENT}/bin/python" -m helpers.workshop.jupyter ${1+"$@"}
     ;;
 *)
     say "✔ Alles bereit. Weiter geht es mit:"

@@ -189,7 +189,7 @@ def _daten(options) -> int:
 
 
 def _cnn(options) -> int:
-    from helpers.cnn import run_cnn
+    from helpers.workshop.cnn import run_cnn
 
     run_cnn(
         options.profil,
@@ -206,16 +206,16 @@ def _cnn(options) -> int:
 
 
 def _auswerten(options) -> int:
-    from helpers.cnn import evaluate_course_model
     from helpers.data import load_source
+    from helpers.workshop.cnn import evaluate_course_model
 
     evaluate_course_model(load_source(options.eingabe))
     return 0
 
 
 def _kursmodell(options) -> int:
-    from helpers.course_model import publish
     from helpers.data import load_source
+    from helpers.workshop.course_model import publish
 
     publish(load_source(options.eingabe))
     return 0
@@ -247,7 +247,7 @@ def _benchmark(options) -> int:
 
 
 def _kurs(options) -> int:
-    from helpers.course import parse_value, run_course
+    from helpers.workshop.course import parse_value, run_course
 
     names = [name for name, _ in options.p] + (["profil"] if options.profil else [])
     if twice := [name for name in names if names.count(name) > 1]:
@@ -258,13 +258,13 @@ def _kurs(options) -> int:
 
 
 def _doctor(options) -> int:
-    from helpers.doctor import run
+    from helpers.workshop.doctor import run
 
     return run()
 
 
 def _ableiten(options) -> int:
-    from helpers.notebooks import derive, execute_solutions
+    from helpers.workshop.notebooks import derive, execute_solutions
 
     if options.nur and not options.ausfuehren:
         raise CourseError("--nur gilt nur mit --ausfuehren: Ergänzen Sie --ausfuehren oder lassen Sie --nur weg.")
@@ -291,7 +291,7 @@ def _streifen(options) -> int:
 
 
 def _durchsicht(options) -> int:
-    from helpers.review import review_hand_ins
+    from helpers.workshop.review import review_hand_ins
 
     target = review_hand_ins(options.abgaben, options.gleichzeitig, options.sekunden, options.speicher)
     print(f"Durchsicht: {display_path(target)}")
@@ -300,7 +300,7 @@ def _durchsicht(options) -> int:
 
 def _refresh_readme_picture() -> None:
     """Das Bild der README ist die Ergebnisseite des letzten Laufs der Lösungen, mit 256 Farben klein gehalten."""
-    from helpers.notebooks import few_colors
+    from helpers.workshop.notebooks import few_colors
 
     picture = output_dir() / "bilder" / "ergebnis.png"
     if picture.is_file():

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -41,6 +42,22 @@ CLASS_NAMES = (
     "Tasche",
     "Stiefelette",
 )
+# Womit der Kurs arbeitet; diese Versionen nennt auch der Bericht.
+MAIN_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tf-keras",
+    "tf-keras-vis",
+    "innvestigate",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "jupyterlab",
+    "ipywidgets",
+    "papermill",
+    "nbval",
+)
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class CourseError(Exception):
@@ -421,3 +438,13 @@ def quiet_stderr():
         os.dup2(saved, 2)
         os.close(saved)
         os.close(silent)
+
+
+def is_number(value) -> bool:
+    """Eine echte, endliche Zahl?"""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def as_dict(value) -> dict:
+    """``value``, wenn es ein dict ist, sonst ein leeres (``kennzahlen.json`` kann von Hand verändert sein)."""
+    return value if isinstance(value, dict) else {}

@@ -19,13 +19,12 @@ from html import escape
 import numpy as np
 
 from helpers import plots
-from helpers.basics import CLASS_NAMES, SOLUTIONS, CourseError, atomic_file, german
+from helpers.basics import CLASS_NAMES, SOLUTIONS, WIDGET_VIEW, CourseError, atomic_file, german
 from helpers.data import Watermark
 from helpers.explanation import grad_cam
 from helpers.live_lrp import LIVE_RULES, live_lrp
 from helpers.metrics import relevance_mass
 from helpers.model import keras, preprocess, softmax
-from helpers.report import WIDGET_VIEW
 
 PER_GROUP = 10
 REMEMBERED = 512  # Ergebnisse im Zwischenspeicher; eine Karte hat 16 kB
@@ -47,7 +46,7 @@ def has_front_end() -> bool:
 
     Ein Jupyter-Server (Lab, Hub, Binder) setzt für den Kernel einer Sitzung JPY_SESSION_NAME, VS Code legt im Kernel
     ``__vsc_ipynb_file__`` an. papermill, nbval und nbconvert tun beides nicht. KURS_OBERFLAECHE=ja oder nein geht vor;
-    ``helpers.notebooks.execute`` setzt „nein“, denn ein Lauf, den jemand in JupyterLab startet, erbt dessen Umgebung.
+    ``python -m helpers kurs`` setzt „nein“, denn ein Lauf, den jemand in JupyterLab startet, erbt dessen Umgebung.
     """
     told = os.environ.get("KURS_OBERFLAECHE")
     if told in ("ja", "nein"):

@@ -4,6 +4,8 @@ Karten haben die Form (n, h, b). Die Funktionen rechnen nur mit NumPy; das Model
 die zu Eingaben (n, h, b, 3) Logits oder Wahrscheinlichkeiten (n, 10) liefert.
 """
 
+import math
+
 import numpy as np
 
 from helpers.basics import CourseError
@@ -206,3 +208,10 @@ def bootstrap_interval(values, level: float = 0.95, draws: int = 1000, seed: int
     means = values[rng.integers(len(values), size=(draws, len(values)))].mean(axis=1)
     tail = (1 - level) / 2
     return float(np.quantile(means, tail)), float(np.quantile(means, 1 - tail))
+
+
+def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson-Intervall (95 %) eines Anteils ``share`` aus ``n`` Versuchen (Wilson 1927)."""
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)

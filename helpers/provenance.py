@@ -13,9 +13,7 @@ import platform
 import subprocess
 from importlib import metadata
 
-from helpers.basics import ROOT, output_dir, try_read_json
-from helpers.doctor import MAIN_PACKAGES
-from helpers.report import as_dict
+from helpers.basics import MAIN_PACKAGES, ROOT, as_dict, output_dir, try_read_json
 
 UNKNOWN = "unbekannt"
 # Größte Abweichung der Logits desselben Modells zwischen Rechnern, als Anteil des größten Betrags (float32).

@@ -5,14 +5,35 @@ Das Modul kommt mit der Standardbibliothek aus: So kann es auch im falschen Kern
 
 import importlib
 import platform
+import re
 import sys
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
-from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, CourseError, quiet_stderr
-from helpers.doctor import INSTALL, check_packages
+from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, MAIN_PACKAGES, ROOT, CourseError, quiet_stderr
 
 # install.bash legt ihn in die Umgebung des Kurses, sobald sie fertig ist.
 STAMP = "kurs-stempel"
+INSTALL = "bash install.bash"
+LOCKFILE = ROOT / "requirements.txt"
+# Die direkten Abhängigkeiten aus pyproject.toml (ohne pip); alles Weitere hängt daran.
+PACKAGES = MAIN_PACKAGES + (
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "ipykernel",
+    "nbclient",
+    "nbconvert",
+    "nbformat",
+    "nbgrader",
+    "jupyterlab-language-pack-de-de",
+    "jinja2",
+    "beautifulsoup4",
+    "latex2mathml",
+    "psutil",
+    "tqdm",
+)
 
 
 def start(notebook: str) -> None:
@@ -55,3 +76,52 @@ def check_interpreter(prefix=None) -> None:
         f"Wählen Sie im Menü Kernel → Kernel wechseln… (englisch Change Kernel…) → {KERNEL_TITLE}; "
         f"steht er dort nicht, rufen Sie im Kursordner „{INSTALL}“ auf."
     )
+
+
+@dataclass(frozen=True)
+class Check:
+    """Eine Zeile der Tabelle: was geprüft wurde, ob es stimmt, was gefunden wurde und was zu tun ist."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def locked_versions(lockfile=LOCKFILE) -> dict:
+    """Paketname → erlaubte Versionen aus dem Lockfile (je nach Python eine andere); leer, wenn es fehlt."""
+    try:
+        text = Path(lockfile).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    versions = {}
+    for name, version in re.findall(r"^(?:# gpu: )?([a-z0-9][a-z0-9._-]*)==([^\s;]+)", text, re.MULTILINE):
+        versions.setdefault(name, set()).add(version)
+    return versions
+
+
+def installed_version(package: str):
+    """Version des installierten Pakets, ohne es zu importieren; None, wenn es fehlt."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_package(package: str, locked: dict) -> Check:
+    """Ist das Paket da, und in der Version aus requirements.txt?"""
+    installed = installed_version(package)
+    expected = locked.get(package, set())
+    ok = installed is not None and (not expected or installed in expected)
+    wanted = " oder ".join(sorted(expected))
+    if installed is None:
+        detail = f"fehlt, gebraucht {wanted}" if wanted else "fehlt"
+    else:
+        detail = installed if ok else f"{installed} statt {wanted}"
+    return Check(package, ok, detail, INSTALL)
+
+
+def check_packages(lockfile=LOCKFILE) -> list:
+    """Alle Pakete des Kurses, eine Zeile je Paket."""
+    locked = locked_versions(lockfile)
+    return [check_package(package, locked) for package in PACKAGES]

@@ -17,6 +17,7 @@ from helpers.basics import (
     atomic_file,
     display_path,
     german,
+    is_number,
     output_dir,
     progress,
     read_json,
@@ -47,7 +48,6 @@ from helpers.model import (
     split_model,
 )
 from helpers.provenance import provenance
-from helpers.report import is_number
 from helpers.settings import PROFILES, Profile, get_profile  # noqa: F401 (Notebooks lesen sie hier)
 
 COURSE, CLEAN, POISONED = "kurs", "sauber", "vergiftet"

@@ -12,8 +12,8 @@ from helpers import clusters, metrics
 from helpers.basics import CLASS_NAMES, german
 from helpers.data import Watermark
 from helpers.explanation import LRP
+from helpers.metrics import wilson_interval
 from helpers.model import enlarge_mask, keras, predict_logits, preprocess
-from helpers.report import wilson_interval
 from helpers.scorecard import Settings
 from helpers.training import Evaluation, probabilities, randomize_down_to
 

@@ -10,9 +10,9 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
 from helpers.basics import COURSE_NOTEBOOKS, KERNEL_NAME, NOTEBOOKS, SOLUTIONS
-from helpers.course import parameters_per_notebook
-from helpers.notebooks import derived, kernel_environment, read_notebook
-from helpers.review import run
+from helpers.workshop.course import parameters_per_notebook
+from helpers.workshop.notebooks import derived, kernel_environment, read_notebook
+from helpers.workshop.review import run
 
 # Klein genug für einen Test: wie in der Durchsicht, und weniger Epochen.
 SMALL = parameters_per_notebook(

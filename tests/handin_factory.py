@@ -7,7 +7,7 @@ from pathlib import Path
 from exercise_states import in_state, solution_cells
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from helpers.notebooks import as_text
+from helpers.workshop.notebooks import as_text
 
 COURSE = "01_Daten"
 WRONG = 'def pixel_position(name):\n    return divmod(int(name.removeprefix("pixel")), 28)'

@@ -155,8 +155,9 @@ class Cnn(Case):
 
     def prepare(self, folder):
         Daten.prepare(self, folder)
-        from helpers import cnn, training
+        from helpers import training
         from helpers.model import keras
+        from helpers.workshop import cnn
 
         def tiny(image_size=32, weights=None, seed=0):
             keras.utils.set_random_seed(seed)
@@ -189,7 +190,7 @@ class Kurs(Case):
     def prepare(self, folder):
         from notebook_factory import write_small_notebook
 
-        from helpers import course
+        from helpers.workshop import course
 
         self.notebooks = folder / "notebooks"
         write_small_notebook(self.notebooks, "01_Daten", "profil = 'schnell'", "print('fertig')")
@@ -209,7 +210,7 @@ class Durchsicht(Case):
     def prepare(self, folder):
         import handin_factory as factory
 
-        from helpers.review import grading, run, sandbox
+        from helpers.workshop.review import grading, run, sandbox
 
         for name, notebook in (("anna", factory.solved()), ("bert", factory.stripped(2))):
             factory.save(notebook, folder / "abgaben" / f"{name}.ipynb")

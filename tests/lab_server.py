@@ -47,7 +47,7 @@ def running_lab(folder: Path, *arguments: str, **environment: str):
     folder.mkdir(parents=True, exist_ok=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "XDG_"))}
     own = {"HOME": str(folder / "home"), "KURS_AUSGABE": str(folder / "ausgabe"), **environment}
-    command = [sys.executable, "-m", "helpers.jupyter", "--no-browser", "--allow-root", *arguments]
+    command = [sys.executable, "-m", "helpers.workshop.jupyter", "--no-browser", "--allow-root", *arguments]
     with open(folder / "lab.log", "w", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=ROOT, env={**clean, **own}, stdout=log, stderr=log)
     try:

@@ -4,7 +4,7 @@ import ctypes
 import os
 import socket
 
-from helpers.review.sandbox import LOOPBACK_UP
+from helpers.workshop.review.sandbox import LOOPBACK_UP
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from helpers.notebooks import as_text, clean
+from helpers.workshop.notebooks import as_text, clean
 
 
 def write_small_notebook(folder, name: str, *sources: str) -> Path:

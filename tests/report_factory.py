@@ -8,9 +8,9 @@ from pathlib import Path
 from helpers import trust
 from helpers.basics import COURSE_NOTEBOOKS, SOLUTIONS, write_json
 from helpers.data import Watermark
-from helpers.notebooks import code_cells, read_notebook, write_notebook
-from helpers.report import PICTURES, write_page
 from helpers.trust import QUESTIONS, Finding
+from helpers.workshop.notebooks import code_cells, read_notebook, write_notebook
+from helpers.workshop.report import PICTURES, write_page
 
 
 def finding(name: str, answer: str) -> Finding:

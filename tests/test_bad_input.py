@@ -25,11 +25,11 @@ from helpers import basics, data, pixel_table
 from helpers.__main__ import main
 from helpers.basics import ROOT, START_PAGE, CourseError, write_json
 from helpers.checks.engine import Verdict, exercises, judge_handed_over
-from helpers.course import parse_value
-from helpers.notebooks import declared_parameters, read_notebook
-from helpers.parameters import RULES, check_parameters
-from helpers.review import run as review_run
-from helpers.review.handins import read, references
+from helpers.workshop.course import parse_value
+from helpers.workshop.notebooks import declared_parameters, read_notebook
+from helpers.workshop.parameters import RULES, check_parameters
+from helpers.workshop.review import run as review_run
+from helpers.workshop.review.handins import read, references
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
 CASES = bad_inputs.cases()

@@ -16,11 +16,11 @@ from report_factory import whole_run
 
 from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, NOTEBOOKS, ROOT, SOLUTIONS, START_PAGE, read_json
 from helpers.checks.engine import Verdict
-from helpers.notebooks import code_cells, read_notebook, write_notebook
-from helpers.report import PICTURES, build_report, write_page
-from helpers.review.handins import read, references
-from helpers.review.page import write
-from helpers.review.run import Result
+from helpers.workshop.notebooks import code_cells, read_notebook, write_notebook
+from helpers.workshop.report import PICTURES, build_report, write_page
+from helpers.workshop.review.handins import read, references
+from helpers.workshop.review.page import write
+from helpers.workshop.review.run import Result
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = (

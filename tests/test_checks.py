@@ -12,7 +12,7 @@ import pytest
 from helpers.basics import COURSE_NOTEBOOKS, ROOT, SOLUTIONS, CourseError
 from helpers.checks import check, engine, progress_text
 from helpers.checks.engine import HIDDEN_SEED, VISIBLE_SEED, Exercise, Outcome, exercises, like, review
-from helpers.notebooks import read_notebook
+from helpers.workshop.notebooks import read_notebook
 
 ANSWERS = {}
 for number in range(1, 6):

@@ -18,11 +18,11 @@ import psutil
 import pytest
 from notebook_factory import write_small_notebook
 
-from helpers import course
 from helpers.basics import ROOT, CourseError, read_json, write_json
-from helpers.course import MemoryWatch, package_versions, parse_value, run_course
-from helpers.doctor import MAIN_PACKAGES
-from helpers.notebooks import read_notebook
+from helpers.workshop import course
+from helpers.workshop.course import MemoryWatch, package_versions, parse_value, run_course
+from helpers.workshop.doctor import MAIN_PACKAGES
+from helpers.workshop.notebooks import read_notebook
 
 START = "import json, os, pathlib, sys\nfolder = pathlib.Path(os.environ['KURS_AUSGABE'])"
 PARAMETERS = 'profil = "schnell"\nepochen: int = 6'
@@ -152,7 +152,7 @@ def test_quiet_exit_is_not_a_success(make_notebook, ausgabe):
 
 
 def test_missing_kernel(make_notebook, ausgabe, monkeypatch):
-    monkeypatch.setattr("helpers.notebooks.KERNEL_NAME", "gibt-es-nicht")
+    monkeypatch.setattr("helpers.workshop.notebooks.KERNEL_NAME", "gibt-es-nicht")
     path = make_notebook("01_Daten", "1")
     with pytest.raises(CourseError, match="bash install.bash"):
         run(path.parent, "01")
@@ -216,7 +216,8 @@ def start_endless(make_notebook, tmp_path, **options):
     sign = tmp_path / "laeuft"
     endless = "while True:\n    time.sleep(0.1)"
     path = make_notebook("01_Daten", f"import pathlib, time\npathlib.Path({str(sign)!r}).touch()\n{endless}")
-    code = f"from helpers.course import run_course; run_course(only=['01'], notebooks_dir={str(path.parent)!r})"
+    call = f"run_course(only=['01'], notebooks_dir={str(path.parent)!r})"
+    code = f"from helpers.workshop.course import run_course; {call}"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **options)
     limit = time.monotonic() + 60
     while not sign.exists() and time.monotonic() < limit:

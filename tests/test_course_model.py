@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from helpers import cnn, course_model
 from helpers.basics import COURSE_MODEL, COURSE_MODEL_CARD, CourseError, read_json
-from helpers.course_model import STEP, _ordered, _unordered, _unzigzag, _zigzag, load_course_model, pack
+from helpers.course_model import COMMAND, STEP, _ordered, _unordered, _unzigzag, load_course_model
 from helpers.data import load_source, subset
 from helpers.model import Run, build_vgg16, predict_logits
 from helpers.settings import get_profile
+from helpers.workshop import cnn, course_model
+from helpers.workshop.course_model import _zigzag, pack
 
 
 def every_float16():
@@ -100,7 +101,7 @@ def test_nur_ein_volles_training_wird_kursmodell(ausgabe, monkeypatch, packed):
 
 def test_steckbrief_nennt_was_man_zum_nachbauen_braucht():
     card = read_json(COURSE_MODEL_CARD)
-    assert card["befehl"] == course_model.COMMAND and COURSE_MODEL.stat().st_size <= 30e6
+    assert card["befehl"] == COMMAND and COURSE_MODEL.stat().st_size <= 30e6
     settings, history = card["einstellungen"], card["verlauf"]
     assert settings["name"] == "voll" and settings["n_train"] == 60_000 and settings["seed"] == 0
     assert (

@@ -11,9 +11,10 @@ import tomllib
 
 import pytest
 
-from helpers import doctor
+from helpers import start
 from helpers.basics import ROOT, VGG16_SHA256
-from helpers.doctor import PACKAGES, Check
+from helpers.start import PACKAGES, Check
+from helpers.workshop import doctor
 
 
 def test_every_declared_package_is_checked():
@@ -34,10 +35,10 @@ def test_python(monkeypatch):
 
 
 def test_package_missing_or_of_another_version():
-    assert doctor.check_package("numpy", doctor.locked_versions()).ok
-    absent = doctor.check_package("gibt-es-nicht", {"gibt-es-nicht": {"1.0"}})
+    assert start.check_package("numpy", start.locked_versions()).ok
+    absent = start.check_package("gibt-es-nicht", {"gibt-es-nicht": {"1.0"}})
     assert (absent.ok, absent.detail, absent.remedy) == (False, "fehlt, gebraucht 1.0", "bash install.bash")
-    other = doctor.check_package("numpy", {"numpy": {"1.0", "1.1"}})
+    other = start.check_package("numpy", {"numpy": {"1.0", "1.1"}})
     assert not other.ok
     assert other.detail.endswith(" statt 1.0 oder 1.1")
 
@@ -46,8 +47,8 @@ def test_locked_versions(tmp_path):
     lockfile = tmp_path / "requirements.txt"
     text = "# Kopf\nnumpy==2.4 ; python_full_version < '3.12' \\\n    --hash=sha256:00\nnumpy==2.5 \\\n"
     lockfile.write_text(text + "# gpu: nvidia-x==9 \\\n", encoding="utf-8")
-    assert doctor.locked_versions(lockfile) == {"numpy": {"2.4", "2.5"}, "nvidia-x": {"9"}}
-    assert doctor.locked_versions(tmp_path / "fehlt.txt") == {}
+    assert start.locked_versions(lockfile) == {"numpy": {"2.4", "2.5"}, "nvidia-x": {"9"}}
+    assert start.locked_versions(tmp_path / "fehlt.txt") == {}
 
 
 def kernel(prefix, argv):
@@ -155,7 +156,7 @@ def test_run(monkeypatch, capsys, ok, code, end):
 def test_works_without_any_package(tmp_path):
     """Ohne site-packages (-S) läuft die Tabelle durch und nennt jedes fehlende Paket."""
     result = subprocess.run(
-        [sys.executable, "-S", "-m", "helpers.doctor"],
+        [sys.executable, "-S", "-m", "helpers.workshop.doctor"],
         cwd=ROOT,
         env={"KURS_AUSGABE": str(tmp_path), "PATH": os.environ["PATH"]},
         capture_output=True,
@@ -168,6 +169,6 @@ def test_works_without_any_package(tmp_path):
 
 def test_imports_no_package():
     """Die Versionen kommen aus den Metadaten: TensorFlow zu laden, dauerte Sekunden."""
-    code = "import sys; before = set(sys.modules); import helpers.doctor as d; d.checks(); print(*sys.modules)"
+    code = "import sys; before = set(sys.modules); import helpers.workshop.doctor as d; d.checks(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not {"tensorflow", "keras", "numpy"} & set(loaded.split())

@@ -16,8 +16,8 @@ from helpers.data import Watermark, poison, subset
 from helpers.explorer import ANSWER, TRUTH, Explorer, Scene, View, grad_cam_method, has_front_end, lrp_method
 from helpers.live_lrp import live_lrp
 from helpers.model import keras, preprocess
-from helpers.report import WIDGET_VIEW, static_outputs
 from helpers.training import evaluate_model
+from helpers.workshop.report import WIDGET_VIEW, static_outputs
 
 SIZE = 32
 

@@ -320,7 +320,7 @@ def test_main_job_gets_arguments_and_returns_its_code(course):
 def test_lock_needs_no_environment(course):
     process = course.run("lock", "--neu")
     assert process.returncode == 0, process.err
-    assert process.out.endswith("[-m][helpers.lock][--neu]")
+    assert process.out.endswith("[-m][helpers.workshop.lock][--neu]")
     assert nothing_left(course)
 
 

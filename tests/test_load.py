@@ -90,7 +90,7 @@ def test_three_courses_at_once_do_not_disturb_each_other(tmp_path):
     code = (
         "import os, sys\n"
         "os.environ['KURS_AUSGABE'] = sys.argv[1]\n"
-        "from helpers.course import run_course\n"
+        "from helpers.workshop.course import run_course\n"
         "run_course(only=['01'], parameters={'zahl': int(sys.argv[2])}, notebooks_dir=sys.argv[3])\n"
     )
     running = [

@@ -8,9 +8,9 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from helpers import lock
 from helpers.basics import CourseError
-from helpers.lock import GPU_PREFIX, LOCKFILE, PYPROJECT, applies, fingerprint, main, problems, read_pins
+from helpers.workshop import lock
+from helpers.workshop.lock import GPU_PREFIX, LOCKFILE, PYPROJECT, applies, fingerprint, main, problems, read_pins
 
 PYPROJECT_TEXT = PYPROJECT.read_text(encoding="utf-8")
 LOCK_TEXT = LOCKFILE.read_text(encoding="utf-8")
@@ -133,7 +133,7 @@ def test_installed_packages_are_the_locked_ones():
 
 @pytest.fixture
 def course(tmp_path, monkeypatch):
-    """Ein Kursordner nur mit pyproject.toml und requirements.txt, auf den helpers.lock zeigt."""
+    """Ein Kursordner nur mit pyproject.toml und requirements.txt, auf den helpers.workshop.lock zeigt."""
     monkeypatch.setattr(lock, "PYPROJECT", tmp_path / "pyproject.toml")
     monkeypatch.setattr(lock, "LOCKFILE", tmp_path / "requirements.txt")
     lock.PYPROJECT.write_text(PYPROJECT_TEXT, encoding="utf-8")

@@ -16,9 +16,9 @@ from nbformat.v4 import new_output
 from notebook_factory import write_small_notebook
 from PIL import Image
 
-from helpers import notebooks
 from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, ROOT, SOLUTIONS, CourseError
-from helpers.notebooks import (
+from helpers.workshop import notebooks
+from helpers.workshop.notebooks import (
     as_text,
     choose,
     clean,
@@ -29,7 +29,7 @@ from helpers.notebooks import (
     problems,
 )
 
-START = 'import sys\nsys.path.insert(0, "..")\nfrom helpers.start import start\nstart("01_Daten")'
+START = 'from helpers.start import start\nstart("01_Daten")'
 
 
 @pytest.fixture
@@ -366,7 +366,7 @@ def test_long_cells_and_high_median(solution):
     long, allowed = "\n".join(["a = 1", ""] * 26), "\n".join(["b = 1"] * 25)
     path = with_outputs(solution("01_Daten", START, 'profil = "schnell"', long, allowed), 0)
     too_long, median = problems(path)
-    assert "Zelle 3 („a = 1“) hat 26 Zeilen" in too_long and "im Median 14,5 Zeilen" in median
+    assert "Zelle 3 („a = 1“) hat 26 Zeilen" in too_long and "im Median 13,5 Zeilen" in median
 
 
 def test_missing_start_cell_parameters_and_execution(solution):

@@ -11,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers.basics import ROOT, write_json
-from helpers.report import build_report, mathml, wilson_interval, write_page
+from helpers.workshop.report import build_report, mathml, wilson_interval, write_page
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "col", "wbr"}
 
@@ -250,7 +250,7 @@ def test_page_turns_formulas_into_mathml(page_of):
 def test_pictures_in_pages_are_embedded_and_described(page_of, tmp_path, monkeypatch):
     import base64
 
-    monkeypatch.setattr("helpers.report.ROOT", tmp_path)
+    monkeypatch.setattr("helpers.workshop.report.ROOT", tmp_path)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "input").mkdir()
     (tmp_path / "input" / "pferd.png").write_bytes(png())
@@ -265,7 +265,7 @@ def test_pictures_in_pages_are_embedded_and_described(page_of, tmp_path, monkeyp
 
 
 def test_details_keep_their_content_and_html_pictures_are_embedded(page_of, tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.report.ROOT", tmp_path)
+    monkeypatch.setattr("helpers.workshop.report.ROOT", tmp_path)
     (tmp_path / "pferd.png").write_bytes(png())
     source = (
         f'<details>\n<summary>Auflösung</summary>\n\n**Ja.**\n\n<img alt="P" src="{tmp_path}/pferd.png">\n\n</details>'

@@ -13,6 +13,7 @@ from helpers.basics import ROOT, read_json, record
 from helpers.model import load_run, predict_logits, preprocess, save_run
 from helpers.settings import get_profile
 from helpers.training import logits_of, train
+from helpers.workshop.course_model import pack
 
 FIELDS = {"seed", "profil", "daten_sha256", "commit", "versionen"}
 TINY = get_profile("schnell", image_size=32, epochs=2, batch_size=10)
@@ -77,7 +78,7 @@ def test_every_result_says_where_it_comes_from(trained, ausgabe, tmp_path, monke
     assert figures["profil"] == model["profil"] == "schnell"
     assert figures["daten_sha256"] == tree["daten_sha256"] == data.checksum(tiny)
     assert model["daten_sha256"] == data.training_checksum(tiny.train_images, tiny.train_labels)
-    card = course_model.pack(run, {"modell": "Probe"}, tmp_path / "m.h5", tmp_path / "m.json")
+    card = pack(run, {"modell": "Probe"}, tmp_path / "m.h5", tmp_path / "m.json")
     assert card["einstellungen"]["herkunft"] == model
     monkeypatch.setattr(scorecard, "ensure_run", lambda *_: run)
     monkeypatch.setattr(scorecard, "gather", lambda *_: None)

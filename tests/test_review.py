@@ -16,8 +16,8 @@ import pytest
 
 from helpers.basics import ROOT, SOLUTIONS, CourseError, sha256
 from helpers.checks.engine import Verdict
-from helpers.review import grading, page, run, sandbox
-from helpers.review.handins import ANSWER, CHECK, find, read, references
+from helpers.workshop.review import grading, page, run, sandbox
+from helpers.workshop.review.handins import ANSWER, CHECK, find, read, references
 
 
 @pytest.fixture(scope="module")

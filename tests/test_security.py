@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from conftest import snapshot
 
-from helpers import data, features, model, reference, report
+from helpers import data, features, model, reference
 from helpers.basics import ROOT, CourseError, write_json
 from helpers.model import Run, build_vgg16, keras, load_run, save_run
-from helpers.review import page, run, sandbox
-from helpers.review.handins import HandIn
 from helpers.settings import get_profile
 from helpers.training import Checkpoint
+from helpers.workshop import report
+from helpers.workshop.review import page, run, sandbox
+from helpers.workshop.review.handins import HandIn
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
 SOURCES = sorted((ROOT / "helpers").rglob("*.py"))
@@ -288,7 +289,7 @@ def test_erfundene_felder_werden_abgelehnt(value):
 def test_ueber_die_grenze_gehen_nur_startwerte(tmp_path, monkeypatch):
     """Im Arbeitsordner einer Abgabe liegt nichts, was beim Lesen Code ausführen könnte."""
     from helpers.checks.engine import exercises, secret_cases
-    from helpers.notebooks import read_notebook
+    from helpers.workshop.notebooks import read_notebook
 
     review = object.__new__(run.Review)
     review.seeds = {number: 3 for number in exercises()}

@@ -7,8 +7,8 @@ import pytest
 
 from helpers import start as start_module
 from helpers.basics import ROOT, CourseError
-from helpers.doctor import Check
 from helpers.start import STAMP, check_interpreter, start
+from helpers.workshop.doctor import Check
 
 WRONG = [Check(name, False, "fehlt, gebraucht 1.0", "bash install.bash") for name in "abcde"]
 

@@ -10,12 +10,12 @@ import psutil
 import pytest
 from lab_server import running_lab
 
-from helpers import start_page
 from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, ROOT, START_PAGE, write_json
 from helpers.checks import check
-from helpers.doctor import Check
-from helpers.jupyter.__main__ import arguments, prepare_environment
-from helpers.start_page import computing_minutes, course_map, doctor_text, page
+from helpers.workshop import start_page
+from helpers.workshop.doctor import Check
+from helpers.workshop.jupyter.__main__ import arguments, prepare_environment
+from helpers.workshop.start_page import computing_minutes, course_map, doctor_text, page
 
 
 def readme_rows():
@@ -94,7 +94,7 @@ def test_lab_is_told_only_what_the_learner_did_not_say(monkeypatch):
 
 
 def test_start_page_is_filled_on_reading_and_saved_without(ausgabe, tmp_path):
-    from helpers.jupyter.contents import CourseContents
+    from helpers.workshop.jupyter.contents import CourseContents
 
     for name in (START_PAGE, "01_Daten"):
         shutil.copy(NOTEBOOKS / f"{name}.ipynb", tmp_path)
@@ -114,7 +114,7 @@ def test_start_page_is_filled_on_reading_and_saved_without(ausgabe, tmp_path):
 
 
 def test_a_broken_start_page_still_opens(ausgabe, tmp_path, monkeypatch):
-    from helpers.jupyter.contents import CourseContents
+    from helpers.workshop.jupyter.contents import CourseContents
 
     def broken(notebook):
         raise RuntimeError("kaputt")

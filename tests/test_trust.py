@@ -11,10 +11,10 @@ from helpers import trust
 from helpers.basics import record, write_json
 from helpers.data import Watermark
 from helpers.model import predict_logits, softmax
-from helpers.report import build_report
 from helpers.scorecard import Settings
 from helpers.training import Evaluation
 from helpers.trust import DISTRUST, QUESTIONS, TRUST, UNDECIDED, Finding, judge
+from helpers.workshop.report import build_report
 
 
 def finding(name, answer):

@@ -13,8 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from helpers.basics import (
@@ -22,7 +20,6 @@ from helpers.basics import (
     COURSE_MODEL_CARD,
     INPUT,
     KERNEL_NAME,
-    ROOT,
     VGG16_SHA256,
     VGG16_WEIGHTS,
     display_path,
@@ -30,75 +27,12 @@ from helpers.basics import (
     output_dir,
     try_read_json,
 )
+from helpers.start import INSTALL, Check, check_packages, installed_version
 
-LOCKFILE = ROOT / "requirements.txt"
 SAMPLE = INPUT / "fashion-mnist"
-# Womit der Kurs arbeitet; diese Versionen nennt auch der Bericht.
-MAIN_PACKAGES = (
-    "tensorflow",
-    "keras",
-    "tf-keras",
-    "tf-keras-vis",
-    "innvestigate",
-    "numpy",
-    "pandas",
-    "matplotlib",
-    "jupyterlab",
-    "ipywidgets",
-    "papermill",
-    "nbval",
-)
-# Die direkten Abhängigkeiten aus pyproject.toml (ohne pip); alles Weitere hängt daran.
-PACKAGES = MAIN_PACKAGES + (
-    "scipy",
-    "scikit-learn",
-    "pillow",
-    "ipykernel",
-    "nbclient",
-    "nbconvert",
-    "nbformat",
-    "nbgrader",
-    "jupyterlab-language-pack-de-de",
-    "jinja2",
-    "beautifulsoup4",
-    "latex2mathml",
-    "psutil",
-    "tqdm",
-)
 PYTHONS = ((3, 11), (3, 13))
 FREE_GB = 1.0
-INSTALL = "bash install.bash"
 DOWNLOAD_AGAIN = "Laden Sie den Kurs noch einmal herunter."
-
-
-@dataclass(frozen=True)
-class Check:
-    """Eine Zeile der Tabelle: was geprüft wurde, ob es stimmt, was gefunden wurde und was zu tun ist."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
-def locked_versions(lockfile=LOCKFILE) -> dict:
-    """Paketname → erlaubte Versionen aus dem Lockfile (je nach Python eine andere); leer, wenn es fehlt."""
-    try:
-        text = Path(lockfile).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    versions = {}
-    for name, version in re.findall(r"^(?:# gpu: )?([a-z0-9][a-z0-9._-]*)==([^\s;]+)", text, re.MULTILINE):
-        versions.setdefault(name, set()).add(version)
-    return versions
-
-
-def installed_version(package: str):
-    """Version des installierten Pakets, ohne es zu importieren; None, wenn es fehlt."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def checksum(path: Path) -> str:
@@ -110,25 +44,6 @@ def check_python() -> Check:
     """Python 3.11 bis 3.13?"""
     fits = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
     return Check("Python", fits, platform.python_version(), f"Nehmen Sie Python 3.11, 3.12 oder 3.13: {INSTALL}")
-
-
-def check_package(package: str, locked: dict) -> Check:
-    """Ist das Paket da, und in der Version aus requirements.txt?"""
-    installed = installed_version(package)
-    expected = locked.get(package, set())
-    ok = installed is not None and (not expected or installed in expected)
-    wanted = " oder ".join(sorted(expected))
-    if installed is None:
-        detail = f"fehlt, gebraucht {wanted}" if wanted else "fehlt"
-    else:
-        detail = installed if ok else f"{installed} statt {wanted}"
-    return Check(package, ok, detail, INSTALL)
-
-
-def check_packages(lockfile=LOCKFILE) -> list:
-    """Alle Pakete des Kurses, eine Zeile je Paket."""
-    locked = locked_versions(lockfile)
-    return [check_package(package, locked) for package in PACKAGES]
 
 
 def check_kernel(prefix=None) -> Check:

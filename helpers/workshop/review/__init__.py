@@ -4,6 +4,6 @@
 darin aus, ``grading`` urteilt und trägt die Punkte in nbgraders Notenbuch ein, ``page`` schreibt die Ergebnisse.
 """
 
-from helpers.review.run import review_hand_ins
+from helpers.workshop.review.run import review_hand_ins
 
 __all__ = ["review_hand_ins"]

@@ -1,7 +1,7 @@
 """Das Lockfile requirements.txt: erneuern und prüfen, ob es zu pyproject.toml passt.
 
-``bash install.bash lock`` erneuert es, ``python -m helpers.lock --pruefen`` vergleicht ohne Netz. Das Erneuern braucht
-nur die Standardbibliothek und uv; fehlt uv, wird es in eine vorläufige Umgebung geholt.
+``bash install.bash lock`` erneuert es, ``python -m helpers.workshop.lock --pruefen`` vergleicht ohne Netz. Das Erneuern
+braucht nur die Standardbibliothek und uv; fehlt uv, wird es in eine vorläufige Umgebung geholt.
 """
 
 import argparse

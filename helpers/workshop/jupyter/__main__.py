@@ -1,4 +1,4 @@
-"""``python -m helpers.jupyter``: startet JupyterLab auf der Startseite; weitere Angaben gehen an JupyterLab."""
+"""``python -m helpers.workshop.jupyter``: JupyterLab auf der Startseite; weitere Angaben gehen an JupyterLab."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ SETTINGS = Path(__file__).resolve().parent
 DEFAULTS = {
     "--ServerApp.ip": "127.0.0.1",  # nur dieser Rechner
     "--ServerApp.root_dir": str(NOTEBOOKS),
-    "--ServerApp.contents_manager_class": "helpers.jupyter.contents.CourseContents",
+    "--ServerApp.contents_manager_class": "helpers.workshop.jupyter.contents.CourseContents",
     "--LabApp.default_url": f"/lab/tree/{START_PAGE}.ipynb",
 }
 SHORT_NAMES = {"--ip": "--ServerApp.ip", "--notebook-dir": "--ServerApp.root_dir"}

@@ -24,10 +24,10 @@ from helpers.basics import (
     write_json,
 )
 from helpers.checks.engine import CASES_FILE, Verdict, exercises, secret_cases
-from helpers.notebooks import changed_environment, declared_parameters, execute, write_notebook
 from helpers.provenance import provenance
-from helpers.review import grading, page, sandbox
-from helpers.review.handins import HandIn, Reference, find, read, references
+from helpers.workshop.notebooks import changed_environment, declared_parameters, execute, write_notebook
+from helpers.workshop.review import grading, page, sandbox
+from helpers.workshop.review.handins import HandIn, Reference, find, read, references
 
 MEMORY_MB = 4000
 CELL_SECONDS = 30

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from helpers.basics import quiet_stderr
 from helpers.checks.engine import Verdict, exercises, judge_handed_over
-from helpers.notebooks import CODE_STUB, KERNELSPEC, TEXT_STUB
-from helpers.review.handins import ANSWER, CHECK, HandIn, Reference
+from helpers.workshop.notebooks import CODE_STUB, KERNELSPEC, TEXT_STUB
+from helpers.workshop.review.handins import ANSWER, CHECK, HandIn, Reference
 
 ASSIGNMENT = "kurs"
 OPENING = "anfang"  # so sind die ersten Zellen gezeichnet: Bibliotheken laden darf länger dauern

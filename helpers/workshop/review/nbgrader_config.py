@@ -1,7 +1,7 @@
 """Damit öffnet nbgrader ``solutions/`` als Quelle, aufgerufen im Kursordner; der Befehl steht in der README."""
 
 from helpers.basics import output_dir
-from helpers.notebooks import CODE_STUB, TEXT_STUB
+from helpers.workshop.notebooks import CODE_STUB, TEXT_STUB
 
 folder = output_dir() / "nbgrader"
 folder.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,10 @@ from pathlib import Path
 from helpers.basics import (
     NOTEBOOKS,
     CourseError,
+    as_dict,
     display_path,
     german,
+    is_number,
     one_line,
     output_dir,
     progress,
@@ -18,10 +20,10 @@ from helpers.basics import (
     record,
     update_figures,
 )
-from helpers.notebooks import CELL_TIMEOUT_S, choose, code_cells, declared_parameters, execute, read_notebook
-from helpers.parameters import check_parameters
 from helpers.provenance import package_versions
-from helpers.report import as_dict, build_report, is_number, write_page
+from helpers.workshop.notebooks import CELL_TIMEOUT_S, choose, code_cells, declared_parameters, execute, read_notebook
+from helpers.workshop.parameters import check_parameters
+from helpers.workshop.report import build_report, write_page
 
 # Zeitgrenze je Zelle in Sekunden, wo die übliche nicht reicht; „voll“ trainiert ohne GPU auch einmal einen halben Tag.
 TIMEOUT_S = {"voll": 12 * 3600}

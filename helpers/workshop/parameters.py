@@ -6,8 +6,7 @@ Jeder Parameter, den ein Notebook des Kurses nennt, hat hier eine Regel. Fremde 
 import math
 from pathlib import Path
 
-from helpers.basics import NOTEBOOKS, CourseError, is_whole, one_line
-from helpers.report import is_number
+from helpers.basics import NOTEBOOKS, CourseError, is_number, is_whole, one_line
 from helpers.settings import MAX_EPOCHS, PROFILES
 
 SOURCES = ("auto", "beispiel", "voll")

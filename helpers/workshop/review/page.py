@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from helpers.basics import atomic_file
-from helpers.review.handins import ANSWER, CHECK, Reference
+from helpers.workshop.review.handins import ANSWER, CHECK, Reference
 
 MAX_TEXT = 4000
 MAX_PICTURE_BYTES = 2_000_000

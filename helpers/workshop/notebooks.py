@@ -21,6 +21,7 @@ from helpers.basics import (
     KERNEL_TITLE,
     NOTEBOOKS,
     SOLUTIONS,
+    WIDGET_VIEW,
     CourseError,
     atomic_file,
     display_path,
@@ -28,9 +29,9 @@ from helpers.basics import (
     progress,
     quiet_stderr,
 )
-from helpers.report import WIDGET_VIEW, mathml
+from helpers.workshop.report import mathml
 
-CELL_TIMEOUT_S = 1800  # Zeitgrenze je Zelle; mit dem Profil „voll“ setzt helpers.course eine höhere.
+CELL_TIMEOUT_S = 1800  # Zeitgrenze je Zelle; mit dem Profil „voll“ setzt helpers.workshop.course eine höhere.
 MAX_CELL_LINES = 25
 MAX_MEDIAN_LINES = 8
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, SOLUTIONS, START_PAGE, CourseError, display_path, one_line
-from helpers.notebooks import derived, read_notebook
+from helpers.workshop.notebooks import derived, read_notebook
 
 MAX_BYTES = 20_000_000
 MAX_CELLS = 500

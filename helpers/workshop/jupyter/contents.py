@@ -4,8 +4,8 @@ import asyncio
 
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
-from helpers import start_page
 from helpers.basics import START_PAGE
+from helpers.workshop import start_page
 
 
 def is_start_page(path: str, model) -> bool:

@@ -19,13 +19,16 @@ from helpers.basics import (
     CLASS_NAMES,
     COURSE_NOTEBOOKS,
     ROOT,
+    WIDGET_VIEW,
+    as_dict,
     atomic_file,
     german,
+    is_number,
     output_dir,
     try_read_json,
 )
+from helpers.metrics import wilson_interval
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # Bilder des Berichts in ihrer Reihenfolge: Name, Überschrift, Notebook, das es macht.
 PICTURES = (
     ("ergebnis", "Rohbild, Grad-CAM und LRP für jede Klasse", "05_LRP"),
@@ -178,13 +181,6 @@ def headlines(figures: dict) -> list[dict]:
     return numbers
 
 
-def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson-Intervall (95 %) eines Anteils ``share`` aus ``n`` Versuchen (Wilson 1927)."""
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def confusion_table(matrix) -> list[list[dict]] | None:
     """Zeilen der Konfusionsmatrix (wahr × vorhergesagt) mit Anzahl und Farbstufe 0–9; None, wenn es keine ist."""
     size = len(CLASS_NAMES)
@@ -256,21 +252,11 @@ def german_value(value) -> str:
     return german(value, 3 if abs(value) < 10 else 1) if is_number(value) else str(value)
 
 
-def is_number(value) -> bool:
-    """Eine echte, endliche Zahl?"""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def leaves(value, path: tuple = ()) -> list[tuple]:
     """(Namen von außen nach innen, Wert) für alles in verschachtelten dicts, was in eine Tabellenzelle passt."""
     if isinstance(value, dict):
         return [leaf for name, inner in value.items() for leaf in leaves(inner, (*path, str(name)))]
     return [(path, value)] if isinstance(value, str | int | float | bool) else []
-
-
-def as_dict(value) -> dict:
-    """``value``, wenn es ein dict ist, sonst ein leeres (``kennzahlen.json`` kann von Hand verändert sein)."""
-    return value if isinstance(value, dict) else {}
 
 
 # --- Notebooks als HTML ----------------------------------------------------------------------------------------------

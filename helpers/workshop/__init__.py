@@ -1,0 +1,1 @@
+"""Werkstatt: was Lehrende und CI brauchen und kein Notebook: ausführen, ableiten, berichten, durchsehen, packen."""
