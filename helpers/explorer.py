@@ -21,7 +21,7 @@ import numpy as np
 from helpers import plots
 from helpers.basics import CLASS_NAMES, SOLUTIONS, WIDGET_VIEW, CourseError, atomic_file, german
 from helpers.data import Watermark
-from helpers.explanation import grad_cam
+from helpers.gradcam import grad_cam
 from helpers.live_lrp import LIVE_RULES, live_lrp
 from helpers.metrics import relevance_mass
 from helpers.model import keras, preprocess, softmax

@@ -1,8 +1,8 @@
 """LRP mit Reglern für den Explorer: ε und α sind Eingaben der Rechnung und keine festen Zahlen in ihr.
 
-``helpers.explanation.LRP`` baut für jeden Wert von ε einen neuen Analyzer; das dauert Sekunden und kostet Hunderte MB.
+``helpers.lrp_library.LRP`` baut für jeden Wert von ε einen neuen Analyzer; das dauert Sekunden und kostet Hunderte MB.
 Hier wird jede Regel einmal übersetzt und antwortet danach für jeden Wert sofort. Es sind dieselben Formeln wie im LRP
-zum Nachlesen (``helpers.own_lrp``), in TensorFlow; tests/test_explorer.py vergleicht beide.
+zum Nachlesen (``helpers.lrp``), in TensorFlow; tests/test_explorer.py vergleicht beide.
 
 Regeln: Bach et al. (2015), PLoS ONE 10(7) e0130140; Montavon et al. (2019), Layer-Wise Relevance Propagation: An
 Overview.
@@ -13,8 +13,8 @@ import functools
 import numpy as np
 
 from helpers.basics import CourseError, german, quiet_stderr
+from helpers.lrp import Layer, read_layers
 from helpers.model import keras
-from helpers.own_lrp import Layer, read_layers
 
 with quiet_stderr():
     import tensorflow as tf

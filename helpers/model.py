@@ -23,6 +23,7 @@ from helpers.basics import (
     CourseError,
     atomic_folder,
     display_path,
+    german,
     is_whole,
     locked,
     one_line,
@@ -360,3 +361,27 @@ def load_stored_weights(model: keras.Model, path: Path) -> None:
                 if not np.isfinite(values[-1]).all():
                     raise Unusable(f"die Gewichte von {layer.name} sind keine endlichen Zahlen")
             layer.set_weights(values)
+
+
+def checked_classes(classes, count: int, outputs: int) -> np.ndarray:
+    """Gefragte Klassen als int-Feld der Form (count,); eine einzelne Zahl gilt für alle Bilder."""
+    classes = np.full(count, classes) if np.ndim(classes) == 0 else np.asarray(classes)
+    if classes.shape != (count,):
+        raise CourseError(
+            f"Zu {german(count)} Bildern gehören {german(count)} Klassen, es kamen aber {german(classes.size)}: Geben "
+            "Sie eine Klasse je Bild an oder eine einzige für alle."
+        )
+    if count and not (0 <= classes.min() and classes.max() < outputs):
+        raise CourseError(f"Gefragt wurde nach einer Klasse, die es nicht gibt: Erlaubt sind 0 bis {outputs - 1}.")
+    return classes.astype(int)
+
+
+def checked_inputs(inputs, shape: tuple, method: str) -> np.ndarray:
+    """Eingaben als float32 (n, *shape); rohe Bilder oder ein einzelnes Bild werden mit einem Satz abgewiesen."""
+    inputs = np.asarray(inputs, dtype=np.float32)
+    if inputs.shape[1:] != shape:
+        raise CourseError(
+            f"{method} erwartet vorverarbeitete Bilder der Form (n, {', '.join(map(str, shape))}), bekam aber "
+            f"{inputs.shape}: Rufen Sie zuerst preprocess auf."
+        )
+    return inputs

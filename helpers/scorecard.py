@@ -15,7 +15,9 @@ import numpy as np
 from helpers import metrics
 from helpers.basics import CLASS_NAMES, INPUT, CourseError, german, progress, try_read_json, write_json
 from helpers.data import Watermark, checksum, load_source, stratified_sample
-from helpers.explanation import LRP, LRP_RULES, grad_cam, grad_cam_plus_plus, input_times_gradient
+from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient
+from helpers.lrp import LRP_RULES
+from helpers.lrp_library import LRP
 from helpers.model import enlarge_mask, keras, predict_logits, preprocess, weights_checksum
 from helpers.provenance import provenance
 from helpers.settings import get_profile

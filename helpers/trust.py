@@ -11,7 +11,7 @@ import numpy as np
 from helpers import clusters, metrics
 from helpers.basics import CLASS_NAMES, german
 from helpers.data import Watermark
-from helpers.explanation import LRP
+from helpers.lrp_library import LRP
 from helpers.metrics import wilson_interval
 from helpers.model import enlarge_mask, keras, predict_logits, preprocess
 from helpers.scorecard import Settings

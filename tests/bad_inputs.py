@@ -22,7 +22,7 @@ import handin_factory
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from helpers import course_model, data, model, reference
+from helpers import course_model, data, lrp_library, model
 from helpers.basics import COURSE_MODEL_CARD
 
 TRAIN, TEST = data.CSV_NAMES
@@ -792,7 +792,7 @@ def cases() -> dict[str, Case]:
     found |= {f"Modell: {name}": Case(spoil, MODEL_CALL, ("sauber",)) for name, spoil in MODELS.items()}
     for name, content in REFERENCES.items():
         spoil = put("referenz.npz", object_npz() if content is None else content)
-        call = lambda folder: reference.load_reference(folder / "referenz.npz")  # noqa: E731
+        call = lambda folder: lrp_library.load_reference(folder / "referenz.npz")  # noqa: E731
         found[f"Vergleichskarten: {name}"] = Case(spoil, call, ("referenz.npz", "Holen Sie"))
     found |= {f"Zeile: {' '.join(call)[:60]}": Case(nothing, call, says) for call, says in LINES.items()}
     for name, values in PARAMETERS.items():

@@ -9,9 +9,11 @@ import psutil
 import pytest
 import tensorflow as tf
 
-from helpers import explanation
+from helpers import gradcam, lrp_library
 from helpers.basics import ROOT, CourseError
-from helpers.explanation import LRP, LRP_RULES, grad_cam
+from helpers.gradcam import grad_cam
+from helpers.lrp import LRP_RULES
+from helpers.lrp_library import LRP
 from helpers.model import keras, predict_logits, preprocess
 
 
@@ -392,7 +394,8 @@ def test_viele_aufrufe_brauchen_nicht_mehr_speicher(small_vgg16, dataset):
 
 CLOSING = """
 import psutil, numpy as np
-from helpers.explanation import LRP, keras
+from helpers.lrp_library import LRP
+from helpers.model import keras
 
 def megabytes():
     return psutil.Process().memory_info().rss / 2**20
@@ -447,7 +450,7 @@ def test_keine_bilder_keine_logits(small_vgg16, cnn, pictures):
 def test_regeln_heissen_in_bildern_lesbar():
     assert len(set(LRP_RULES.values())) == len(LRP_RULES)
     assert all("lrp." not in name for name in LRP_RULES.values())
-    assert explanation.LRP_RULES["lrp.alpha_2_beta_1_IB"] != explanation.LRP_RULES["lrp.alpha_1_beta_0"]
+    assert lrp_library.LRP_RULES["lrp.alpha_2_beta_1_IB"] != lrp_library.LRP_RULES["lrp.alpha_1_beta_0"]
 
 
 def test_im_hintergrund_entscheidet_die_rundung_sonst_nirgends(small_vgg16, dataset):
@@ -468,15 +471,15 @@ def test_im_hintergrund_entscheidet_die_rundung_sonst_nirgends(small_vgg16, data
 
 
 def test_eingabe_mal_ableitung_ist_lrp_null(small_vgg16, dataset):
-    from helpers.own_lrp import lrp, zero
+    from helpers.lrp import lrp, zero
 
     inputs, classes = preprocess(dataset.test_images[:2], 32), np.array([3, 8])
-    found = explanation.input_times_gradient(small_vgg16, inputs, classes)
+    found = gradcam.input_times_gradient(small_vgg16, inputs, classes)
     expected = lrp(small_vgg16, inputs, classes, zero).sum(axis=-1)
     # Bei Gleichstand im Max-Pooling (einfarbiger Hintergrund) entscheidet die letzte Stelle: Einzelne Pixel weichen ab.
     assert np.quantile(np.abs(found - expected), 0.95) < 1e-4 * np.abs(expected).max()
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
-    one = explanation.input_times_gradient(small_vgg16, inputs, classes, batch_size=1)
+    one = gradcam.input_times_gradient(small_vgg16, inputs, classes, batch_size=1)
     # Auch die Größe des Stapels ändert letzte Stellen (auf Prozessoren ohne AVX-512 bei jedem zehnten Pixel).
     assert np.quantile(np.abs(one - found), 0.8) < 1e-4 * np.abs(found).max()
     assert np.corrcoef(one.ravel(), found.ravel())[0, 1] > 0.99
@@ -484,11 +487,9 @@ def test_eingabe_mal_ableitung_ist_lrp_null(small_vgg16, dataset):
 
 def test_grad_cam_plus_plus(small_vgg16, dataset):
     inputs, classes = preprocess(dataset.test_images[:5], 32), [3, 1, 4, 1, 5]
-    found = explanation.grad_cam_plus_plus(small_vgg16, inputs, classes)
+    found = gradcam.grad_cam_plus_plus(small_vgg16, inputs, classes)
     assert found.shape == (5, 32, 32) and found.min() >= 0 and found.max() <= 1
-    np.testing.assert_allclose(
-        explanation.grad_cam_plus_plus(small_vgg16, inputs, classes, batch_size=2), found, atol=1e-4
-    )
+    np.testing.assert_allclose(gradcam.grad_cam_plus_plus(small_vgg16, inputs, classes, batch_size=2), found, atol=1e-4)
     assert not np.allclose(found, grad_cam(small_vgg16, inputs, classes), atol=0.01)
     with pytest.raises(CourseError, match="Klasse"):
-        explanation.grad_cam_plus_plus(small_vgg16, inputs, 10)
+        gradcam.grad_cam_plus_plus(small_vgg16, inputs, 10)

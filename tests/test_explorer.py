@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import explorer, own_lrp
+from helpers import explorer, lrp
 from helpers.basics import CLASS_NAMES, CourseError
 from helpers.data import Watermark, poison, subset
 from helpers.explorer import ANSWER, TRUTH, Explorer, Scene, View, grad_cam_method, has_front_end, lrp_method
@@ -426,17 +426,17 @@ def test_bildstreifen_der_readme():
 @pytest.mark.parametrize(
     ("rule", "parameter", "same"),
     [
-        ("LRP-ε", 1e-7, own_lrp.epsilon()),
-        ("LRP-ε", 5.0, own_lrp.epsilon(5)),
-        ("LRP-αβ", 1.0, own_lrp.alpha_beta(1, 0)),
-        ("LRP-αβ", 2.5, own_lrp.alpha_beta(2.5, 1.5)),
-        ("LRP-Preset A flat", 0.1, [own_lrp.flat, own_lrp.alpha_beta(1, 0, "beide"), own_lrp.epsilon(0.1)]),
+        ("LRP-ε", 1e-7, lrp.epsilon()),
+        ("LRP-ε", 5.0, lrp.epsilon(5)),
+        ("LRP-αβ", 1.0, lrp.alpha_beta(1, 0)),
+        ("LRP-αβ", 2.5, lrp.alpha_beta(2.5, 1.5)),
+        ("LRP-Preset A flat", 0.1, [lrp.flat, lrp.alpha_beta(1, 0, "beide"), lrp.epsilon(0.1)]),
     ],
 )
 def test_gleich_dem_lrp_zum_nachlesen(world, rule, parameter, same):
     models, result, images, _ = world
     inputs, classes = preprocess(images[:6], SIZE), result.labels[:6]
-    expected = own_lrp.lrp(models["Zwilling"], inputs, classes, same).sum(axis=-1)
+    expected = lrp.lrp(models["Zwilling"], inputs, classes, same).sum(axis=-1)
     found = live_lrp(models["Zwilling"], inputs, classes, rule, parameter)
     assert found.shape == expected.shape and np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
 

@@ -15,7 +15,8 @@ from benchmark import last
 from notebook_factory import write_small_notebook
 
 from helpers.basics import ROOT, read_json
-from helpers.explanation import LRP, grad_cam
+from helpers.gradcam import grad_cam
+from helpers.lrp_library import LRP
 from helpers.model import keras, preprocess
 
 REQUESTS = 30

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import explanation, lrp_graph
-from helpers.explanation import LRP, LRP_RULES
+from helpers import lrp_graph, lrp_library
+from helpers.lrp import LRP_RULES
+from helpers.lrp_library import LRP
 from helpers.model import keras, preprocess
 
 
@@ -19,9 +20,9 @@ def untouched(self, outputs):
 @pytest.fixture(autouse=True)
 def no_kept_graphs():
     """Jeder Test baut seine Graphen selbst."""
-    explanation._template.cache_clear()
+    lrp_library._template.cache_clear()
     yield
-    explanation._template.cache_clear()
+    lrp_library._template.cache_clear()
 
 
 def operations(lrp) -> collections.Counter:
@@ -45,7 +46,7 @@ def test_gleiche_relevanz_wie_ohne_vereinfachung(beginning, small_vgg16, dataset
     inputs, classes = preprocess(dataset.test_images[:4], 32), [9, 2, 1, 1]
     with LRP(model, rule) as fast:
         found, fast_operations = fast.relevance(inputs, classes), operations(fast)
-    explanation._template.cache_clear()
+    lrp_library._template.cache_clear()
     monkeypatch.setattr(lrp_graph.Simplifier, "run", untouched)
     with LRP(model, rule) as plain:
         expected, plain_operations = plain.relevance(inputs, classes), operations(plain)
@@ -76,7 +77,7 @@ def test_negative_zwischenwerte_bleiben(monkeypatch, activation, rule):
     inputs = np.random.default_rng(0).normal(size=(5, 8, 8, 1)).astype(np.float32)
     with LRP(model, rule) as fast:
         found = fast.relevance(inputs, 4)
-    explanation._template.cache_clear()
+    lrp_library._template.cache_clear()
     monkeypatch.setattr(lrp_graph.Simplifier, "run", untouched)
     with LRP(model, rule) as plain:
         expected = plain.relevance(inputs, 4)
@@ -150,9 +151,9 @@ def test_ein_graph_fuer_alle_gewichte(beginning, dataset):
     for model in (beginning, other):
         with LRP(model, "lrp.alpha_2_beta_1_IB") as lrp:
             found[model] = lrp.relevance(inputs, 5)
-    assert explanation._template.cache_info()[:2] == (1, 1), "einmal gebaut, einmal wiederverwendet"
+    assert lrp_library._template.cache_info()[:2] == (1, 1), "einmal gebaut, einmal wiederverwendet"
     assert np.corrcoef(found[beginning].ravel(), found[other].ravel())[0, 1] < 0.9
-    explanation._template.cache_clear()
+    lrp_library._template.cache_clear()
     with LRP(other, "lrp.alpha_2_beta_1_IB") as lrp:
         np.testing.assert_array_equal(lrp.relevance(inputs, 5), found[other])
 
@@ -166,7 +167,7 @@ def test_andere_bauart_regel_oder_angabe_heisst_neuer_graph():
     calls += [(net(3), "lrp.epsilon", {}), (net(3), "lrp.epsilon", {"epsilon": 0.5})]
     for model, rule, options in calls:
         LRP(model, rule, **options).close()
-    assert explanation._template.cache_info()[:2] == (0, len(calls))
+    assert lrp_library._template.cache_info()[:2] == (0, len(calls))
 
 
 def test_fremde_variablen_und_falsche_formen_fallen_auf():

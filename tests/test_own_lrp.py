@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import own_lrp
+from helpers import lrp as own
 from helpers.basics import CourseError
-from helpers.explanation import LRP
+from helpers.lrp import alpha_beta, epsilon, flat, lrp, zero
+from helpers.lrp_library import LRP
 from helpers.model import keras
-from helpers.own_lrp import alpha_beta, epsilon, flat, lrp, zero
 
 
 def small_cnn(seed=0, bias=True, padding="same", strides=1, size=12, channels=2):
@@ -138,7 +138,7 @@ def test_saetze_statt_spuren(trained):
         lrp(model, inputs, 0, [zero, flat])
     sigmoid = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "sigmoid", name="ende")])
     with pytest.raises(CourseError, match="„ende“ hat die Aktivierung sigmoid"):
-        own_lrp.read_layers(sigmoid)
+        own.read_layers(sigmoid)
     other = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(name="normal")])
     with pytest.raises(CourseError, match="BatchNormalization"):
-        own_lrp.read_layers(other)
+        own.read_layers(other)

@@ -8,7 +8,7 @@ import pytest
 from benchmark import environment
 
 from helpers import metrics, training
-from helpers.explanation import input_times_gradient
+from helpers.gradcam import input_times_gradient
 from helpers.model import keras, softmax
 
 PROGRAM = Path(__file__).resolve().parent / "referenz" / "quantus_peer.py"

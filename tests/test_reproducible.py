@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import snapshot
 
-from helpers import course_model, data, own_lrp, provenance, scorecard
+from helpers import course_model, data, lrp, provenance, scorecard
 from helpers.basics import ROOT, read_json, record
 from helpers.model import load_run, predict_logits, preprocess, save_run
 from helpers.settings import get_profile
@@ -127,8 +127,8 @@ def test_logits_stay_within_the_stated_tolerance_of_exact_arithmetic(dataset):
     model = course_model.load_course_model().model
     images = dataset.test_images[:8]
     exact = preprocess(images).astype(np.float64)
-    for layer in own_lrp.read_layers(model):
-        exact = own_lrp._forward(layer, exact)
+    for layer in lrp.read_layers(model):
+        exact = lrp._forward(layer, exact)
     limit = provenance.TOLERANCE * np.abs(exact).max()
     for batch_size in (8, 3):
         assert np.abs(predict_logits(model, images, batch_size) - exact).max() <= limit / 2

@@ -72,7 +72,7 @@ def test_alle_verfahren_stehen_auf_der_tafel():
 
 def test_gleich_wie_einzeln_gemessen(card, material):
     """Die Zahlen der Tafel sind die der Maße, Bild für Bild nachgerechnet."""
-    from helpers.explanation import LRP
+    from helpers.lrp_library import LRP
     from helpers.model import enlarge_mask, preprocess
     from helpers.training import probabilities
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import snapshot
 
-from helpers import data, features, model, reference
+from helpers import data, features, lrp_library, model
 from helpers.basics import ROOT, CourseError, write_json
 from helpers.model import Run, build_vgg16, keras, load_run, save_run
 from helpers.settings import get_profile
@@ -205,7 +205,7 @@ def test_pickle_in_einem_feld_wird_nie_geladen(where, tmp_path, tiny_learner):
     else:
         np.savez(tmp_path / "a.npz", pruefsumme=bait)
         with pytest.raises(CourseError, match="beschädigt"):
-            reference.load_reference(tmp_path / "a.npz")
+            lrp_library.load_reference(tmp_path / "a.npz")
     assert not trap.exists()
     # Gegenprobe: Die Falle ist scharf.
     stream = io.BytesIO()

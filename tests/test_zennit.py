@@ -5,8 +5,8 @@ import pytest
 from referenz.zennit_reference import reference_images
 
 from helpers.course_model import load_course_model
+from helpers.lrp_library import ZENNIT_REFERENCE, ZENNIT_RULES, compare, load_reference, matches
 from helpers.model import build_vgg16
-from helpers.reference import ZENNIT_REFERENCE, ZENNIT_RULES, compare, load_reference, matches
 
 
 @pytest.fixture(scope="module")

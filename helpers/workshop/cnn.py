@@ -72,7 +72,8 @@ def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: 
 
 def _explain(run: Run, images, labels: np.ndarray) -> None:
     from helpers import plots
-    from helpers.explanation import LRP, grad_cam
+    from helpers.gradcam import grad_cam
+    from helpers.lrp_library import LRP
 
     inputs = preprocess(images, run.settings["image_size"])
     with LRP(run.model, "lrp.epsilon") as lrp:

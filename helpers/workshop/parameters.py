@@ -60,7 +60,7 @@ def _list_of(names):
 
 
 def _rules():
-    from helpers.explanation import LRP_RULES
+    from helpers.lrp import LRP_RULES
 
     return tuple(LRP_RULES)
 

@@ -26,7 +26,8 @@ KERNEL = """
 import hashlib, sys
 import numpy as np
 from helpers.data import load_source
-from helpers.explanation import LRP, grad_cam
+from helpers.gradcam import grad_cam
+from helpers.lrp_library import LRP
 from helpers.model import build_vgg16, preprocess
 data, model = load_source("beispiel"), build_vgg16(32)
 inputs, classes = preprocess(data.test_images[:4], 32), data.test_labels[:4].astype(int)
@@ -102,7 +103,8 @@ def many_images(count: int) -> bool:
     """``count`` Testbilder durch das Kursmodell, in Häppchen von 500; zehn davon auch einzeln."""
     from helpers.course_model import load_course_model
     from helpers.data import load_source
-    from helpers.explanation import LRP, grad_cam
+    from helpers.gradcam import grad_cam
+    from helpers.lrp_library import LRP
     from helpers.model import preprocess
 
     data, model = load_source("beispiel"), load_course_model().model

@@ -39,8 +39,10 @@ from helpers.basics import (  # noqa: E402
 from helpers.course_model import load_course_model  # noqa: E402
 from helpers.data import Watermark, load_source, subset, validation_split  # noqa: E402
 from helpers.devices import has_gpu  # noqa: E402
-from helpers.explanation import LRP, LRP_RULES, grad_cam  # noqa: E402
 from helpers.explorer import Explorer, Scene, grad_cam_method, lrp_method  # noqa: E402
+from helpers.gradcam import grad_cam  # noqa: E402
+from helpers.lrp import LRP_RULES  # noqa: E402
+from helpers.lrp_library import LRP  # noqa: E402
 from helpers.model import build_vgg16, keras, preprocess, resize_head  # noqa: E402
 from helpers.settings import get_profile  # noqa: E402
 

@@ -20,8 +20,8 @@ from benchmark import environment  # noqa: E402
 from helpers.basics import atomic_file, display_path, german  # noqa: E402
 from helpers.course_model import load_course_model  # noqa: E402
 from helpers.data import load_source  # noqa: E402
+from helpers.lrp_library import ZENNIT_REFERENCE  # noqa: E402
 from helpers.model import keras, preprocess, weights_checksum  # noqa: E402
-from helpers.reference import ZENNIT_REFERENCE  # noqa: E402
 
 
 def reference_images(model: keras.Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ Jede Regel ist *eine* Funktion für dichte Schichten. Eine Faltung ist nichts an
 Ausschnitt des Bilds angewandt wird. ``lrp`` schneidet das Bild deshalb in Ausschnitte, ruft die Regel und legt die
 Relevanz der Ausschnitte wieder an ihren Platz.
 
-Zum Verstehen, nicht zum Rechnen im Großen: Für viele Bilder gibt es ``helpers.explanation.LRP``. Beide stimmen auf
+Zum Verstehen, nicht zum Rechnen im Großen: Für viele Bilder gibt es ``helpers.lrp_library.LRP``. Beide stimmen auf
 1e-4 der größten Relevanz überein (tests/test_own_lrp.py).
 
 Bach et al. (2015), PLoS ONE 10(7) e0130140; Montavon et al. (2019), Layer-Wise Relevance Propagation: An Overview; die
@@ -18,6 +18,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.basics import CourseError
+
+# Regel von iNNvestigate → Name, wie er in Bildern steht. α2β1 nur ohne Bias (IB): Mit Bias rechnet iNNvestigate falsch,
+# weil es Bias⁺ und Bias⁻ jeder Hälfte zuschlägt; aus demselben Grund preset_a und nicht preset_b.
+LRP_RULES = {
+    "lrp.z": "LRP-z",
+    "lrp.epsilon": "LRP-ε",
+    "lrp.alpha_1_beta_0": "LRP-α1β0",
+    "lrp.alpha_2_beta_1_IB": "LRP-α2β1 (ohne Bias)",
+    "lrp.flat": "LRP-flat",
+    "lrp.w_square": "LRP-w²",
+    "lrp.sequential_preset_a": "LRP-Preset A",
+    "lrp.sequential_preset_a_flat": "LRP-Preset A flat",
+    "deep_taylor": "Deep Taylor",
+}
 
 # --- Regeln ---------------------------------------------------------------------------------------------------------
 # Jede Regel bekommt
@@ -248,3 +262,19 @@ def lrp(model, inputs, classes, rules: Rule | list[Rule] = zero) -> np.ndarray:
         rule = per_layer.pop() if layer.weights is not None else zero
         relevance = _backward(layer, a, relevance, rule)
     return relevance
+
+
+def relevance(model, inputs, classes, rule="lrp.epsilon", parameter=None, sum_channels=True, batch_size: int = 16):
+    """Relevanz jedes Eingabepixels (vorläufig: rechnet noch mit ``live_lrp`` und der Bibliothek)."""
+    from helpers.live_lrp import live_lrp
+    from helpers.lrp_library import LRP
+
+    if parameter is not None:
+        names = {
+            "lrp.epsilon": "LRP-ε",
+            "lrp.alpha_beta": "LRP-αβ",
+            "lrp.sequential_preset_a_flat": "LRP-Preset A flat",
+        }
+        return live_lrp(model, inputs, classes, names[rule], parameter)
+    with LRP(model, rule) as library:
+        return library.relevance(inputs, classes, batch_size, sum_channels)

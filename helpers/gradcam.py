@@ -1,0 +1,142 @@
+"""Grad-CAM, geprüft gegen tf-keras-vis, stapelweise und für jede Klasse; daneben Grad-CAM++ und Eingabe × Ableitung.
+
+Selvaraju et al. (2017), Grad-CAM, arXiv 1610.02391.
+"""
+
+import functools
+
+import numpy as np
+
+from helpers.basics import CourseError, progress, quiet_stderr
+from helpers.model import LAST_CONV, checked_classes, checked_inputs, keras
+
+with quiet_stderr():
+    import tensorflow as tf
+
+
+def grad_cam(
+    model: keras.Model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 64, normalize: bool = True
+) -> np.ndarray:
+    """Grad-CAM, in einem übersetzten Schritt: einmal vorwärts, rückwärts nur bis zur gefragten Schicht.
+
+    Ergibt dasselbe wie tf-keras-vis (Abweichung unter 1e-5, auch das Vergrößern von Ecke zu Ecke), braucht aber einen
+    Bruchteil der Zeit und bei beliebig vielen Bildern nicht mehr Speicher für die Rechnung.
+
+    Args:
+        model: Keras-3-Modell mit Logits als Ausgang.
+        inputs: vorverarbeitete Bilder, float32, (n, h, b, 3).
+        classes: gefragte Klasse je Bild (n,) oder eine Zahl für alle.
+        layer: Faltungsschicht, deren Merkmalskarten gewichtet werden.
+        batch_size: Bilder je Rechenschritt.
+        normalize: jede Karte auf 0 bis 1 strecken.
+
+    Returns:
+        float32, (n, h, b), Werte ≥ 0; mit ``normalize`` höchstens 1.
+
+    Raises:
+        CourseError: bei unbekannter Schicht, Bildern falscher Form oder unpassenden Klassen.
+    """
+    names = [each.name for each in model.layers if isinstance(each, keras.layers.Conv2D)]
+    if layer not in names:
+        raise CourseError(f"Die Faltungsschicht „{layer}“ gibt es nicht: Wählen Sie eine aus {', '.join(names)}.")
+    inputs = checked_inputs(inputs, tuple(model.inputs[0].shape[1:]), "Grad-CAM")
+    classes = checked_classes(classes, len(inputs), model.outputs[0].shape[-1])
+    step = _grad_cam_step(model, layer)
+    maps = np.empty(inputs.shape[:3], dtype=np.float32)
+    for start in progress(range(0, len(inputs), batch_size), text="Grad-CAM", unit="Stapel"):
+        part = slice(start, start + batch_size)
+        maps[part] = step(inputs[part], classes[part].astype(np.int32))
+    if normalize and len(maps):
+        low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+        maps = (maps - low) / (high - low + keras.config.epsilon())
+    return maps
+
+
+# Der Explorer wechselt zwischen zwei Modellen mit je vier Schichten.
+@functools.lru_cache(maxsize=8)
+def _grad_cam_step(model: keras.Model, layer: str):
+    """Übersetzte Funktion (Bilder, Klassen) → Karten in Bildgröße; die letzten acht bleiben übersetzt."""
+    inner = keras.Model(model.inputs, [model.get_layer(layer).output, model.outputs[0]])
+    image_shape = tuple(model.inputs[0].shape[1:])
+    rows, columns = (
+        _corner_to_corner(small, large) for small, large in zip(inner.outputs[0].shape[1:3], image_shape, strict=False)
+    )
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *image_shape)), tf.TensorSpec((None,), tf.int32)])
+    def step(images, classes):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            features, logits = inner(images, training=False)
+            score = tf.gather(logits, classes, batch_dims=1)
+        weights = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2), keepdims=True)
+        coarse = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
+        return tf.einsum("yi,nij,xj->nyx", rows, coarse, columns)
+
+    return step
+
+
+def grad_cam_plus_plus(model: keras.Model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 64) -> np.ndarray:
+    """Grad-CAM++ mit tf-keras-vis, stapelweise: gewichtet jede *Stelle* einer Merkmalskarte, nicht nur jede Karte.
+
+    Args, Returns: wie ``grad_cam`` mit ``normalize=True``.
+
+    Quelle: Chattopadhay et al. (2018), Grad-CAM++, arXiv 1710.11063.
+    """
+    from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+    from tf_keras_vis.utils.scores import CategoricalScore
+
+    inputs = checked_inputs(inputs, tuple(model.inputs[0].shape[1:]), "Grad-CAM++")
+    classes = checked_classes(classes, len(inputs), model.outputs[0].shape[-1])
+    explainer = GradcamPlusPlus(model, clone=False)
+    maps = np.empty(inputs.shape[:3], dtype=np.float32)
+    for start in progress(range(0, len(inputs), batch_size), text="Grad-CAM++", unit="Stapel"):
+        part = slice(start, start + batch_size)
+        score = CategoricalScore(classes[part].tolist())
+        maps[part] = explainer(score, inputs[part], penultimate_layer=layer)
+    return maps
+
+
+def input_times_gradient(model: keras.Model, inputs, classes, batch_size: int = 64) -> np.ndarray:
+    """Eingabe mal Ableitung: Jeder Pixel mal der Steigung des Logits an dieser Stelle, über die Kanäle summiert.
+
+    In einem Netz aus ReLU-Schichten und Max-Pooling kommt genau LRP-0 heraus (Ancona et al. 2018, arXiv 1711.06104).
+    In vorverarbeiteten Bildern ist 0 der Mittelwert von ImageNet.
+
+    Args:
+        model: Keras-3-Modell mit Logits als Ausgang.
+        inputs: vorverarbeitete Bilder, float32, (n, h, b, c).
+        classes: gefragte Klasse je Bild (n,) oder eine Zahl für alle.
+        batch_size: Bilder je Rechenschritt.
+
+    Returns:
+        float32, (n, h, b); positiv spricht für, negativ gegen die Klasse.
+    """
+    inputs = checked_inputs(inputs, tuple(model.inputs[0].shape[1:]), "Eingabe mal Ableitung")
+    classes = checked_classes(classes, len(inputs), model.outputs[0].shape[-1])
+    step = _gradient_step(model)
+    maps = np.empty(inputs.shape[:3], dtype=np.float32)
+    for start in progress(range(0, len(inputs), batch_size), text="Eingabe × Ableitung", unit="Stapel"):
+        part = slice(start, start + batch_size)
+        maps[part] = step(inputs[part], classes[part].astype(np.int32))
+    return maps
+
+
+@functools.lru_cache(maxsize=4)
+def _gradient_step(model: keras.Model):
+    """Übersetzte Funktion (Bilder, Klassen) → Eingabe mal Ableitung, (n, h, b)."""
+    shape = tuple(model.inputs[0].shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape)), tf.TensorSpec((None,), tf.int32)])
+    def step(images, classes):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            score = tf.gather(model(images, training=False), classes, batch_dims=1)
+        return tf.reduce_sum(images * tape.gradient(score, images), axis=-1)
+
+    return step
+
+
+def _corner_to_corner(small: int, large: int) -> np.ndarray:
+    """Matrix (large, small), die linear vergrößert: erste auf erste Stelle, letzte auf letzte."""
+    places = np.linspace(0, small - 1, large)
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(small))).astype(np.float32)
