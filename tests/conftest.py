@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import hashlib  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 import helpers  # noqa: E402, F401  (setzt, was TensorFlow vor seinem Import sehen muss)
@@ -29,8 +30,22 @@ def snapshot(folder) -> dict:
     }
 
 
-def pytest_collection_modifyitems(items):
-    """Dateien mit langsamen Tests zuerst: Sonst wartet am Ende ein Prozess auf den anderen."""
+def pytest_addoption(parser):
+    parser.addoption("--alles", action="store_true", help="auch die langen Tests (Marke „alles“), etwa wöchentlich")
+
+
+def pytest_configure(config):
+    # Eigenschaften: täglich eine Stichprobe, mit --alles viele Beispiele.
+    hypothesis.settings.register_profile("kurz", max_examples=15, deadline=None, derandomize=True)
+    hypothesis.settings.register_profile("alles", max_examples=120, deadline=None)
+    hypothesis.settings.load_profile("alles" if config.getoption("--alles") else "kurz")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Ohne --alles fallen lange Tests weg. Dateien mit langsamen zuerst: Sonst wartet am Ende ein Prozess."""
+    if not config.getoption("--alles"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("alles")])
+        items[:] = [item for item in items if not item.get_closest_marker("alles")]
     slow = {item.path for item in items if item.get_closest_marker("langsam")}
     items.sort(key=lambda item: item.path not in slow)
 
