@@ -4,7 +4,7 @@ import ctypes
 import os
 import socket
 
-from helpers.workshop.review.sandbox import LOOPBACK_UP
+from helpers.workshop.review.namespaces import loopback_up
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 
@@ -25,7 +25,7 @@ def cut_off() -> bool:
             for name, content in maps.items():
                 with open(f"/proc/self/{name}", "w") as file:
                     file.write(content)
-        exec(LOOPBACK_UP, {})
+        loopback_up()
     except (AttributeError, OSError):
         return False
     return not reaches_out()

@@ -1,8 +1,79 @@
 """Prüfungen der Aufgaben: ``check("1.1")`` probiert eine Antwort auf frischen Eingaben aus und sagt, was war.
 
-``engine`` führt Antworten aus und urteilt, ``notebook_01`` bis ``notebook_05`` beschreiben die Aufgaben.
+``notebook_01`` bis ``notebook_05`` beschreiben die Aufgaben (``exercise`` sagt, wie), ``engine`` führt Antworten aus
+und urteilt, ``hints`` wählt den Hinweis, ``handover`` dient der Durchsicht. Wer eine Aufgabe ergänzt, schreibt ihre
+Zellen in ``solutions/`` und einen Eintrag in ``notebook_0x``, sonst nichts.
 """
 
-from helpers.checks.engine import check, progress_text
+import os
+import sys
+from pathlib import Path
 
-__all__ = ["check", "progress_text"]
+from helpers.basics import CourseError, output_dir, reason, update_json
+from helpers.checks.engine import MISSING, review
+from helpers.checks.exercise import Exercise, Verdict, exercises
+from helpers.checks.handover import REVIEW_FOLDER, hand_over
+
+VISIBLE_SEED, HIDDEN_SEED = 1, 2
+PROGRESS_FILE = "fortschritt.json"
+
+
+def check(number: str, strict: bool = False) -> None:
+    """Prüft die Aufgabe ``number`` und sagt das Ergebnis: ✔, ✘ mit Hinweis oder „noch nicht bearbeitet“.
+
+    Die Antwort ist, was im Notebook so heißt, wie die Aufgabe es verlangt. Ab dem zweiten und dritten Fehlversuch wird
+    der Hinweis deutlicher.
+
+    Args:
+        strict: der verborgene Test: andere Eingaben, keine Ausgabe.
+
+    Raises:
+        AssertionError: nur mit ``strict``, wenn die Antwort nicht stimmt.
+        CourseError: wenn es die Aufgabe nicht gibt.
+    """
+    exercise = exercises().get(str(number))
+    if exercise is None:
+        raise CourseError(f'Die Aufgabe „{number}“ gibt es nicht: Schreiben Sie zum Beispiel check("1.1").')
+    answer = sys._getframe(1).f_globals.get(exercise.name, MISSING)
+    if strict and os.environ.get(REVIEW_FOLDER):
+        hand_over(exercise, answer, Path(os.environ[REVIEW_FOLDER]))
+        return
+    verdict = review(exercise, answer, HIDDEN_SEED if strict else VISIBLE_SEED)
+    if strict:
+        assert verdict.accepted, (verdict.hints or ("noch nicht bearbeitet",))[0]
+        return
+    print(message(exercise, verdict, remember(exercise, verdict)))
+
+
+def message(exercise: Exercise, verdict: Verdict, tries: int) -> str:
+    """Was unter der Prüfzelle steht; ``tries`` zählt die Fehlversuche mit diesem."""
+    title = f"Aufgabe {exercise.number}"
+    if verdict.accepted:
+        return f"✔ {title}: {exercise.why}"
+    if verdict.status == "offen":
+        return " ".join([f"○ {title}: noch nicht bearbeitet.", *verdict.hints])
+    return "\n   ".join([f"✘ {title}: {verdict.hints[0]}", *verdict.hints[1 : max(tries, 1)]])
+
+
+def remember(exercise: Exercise, verdict: Verdict) -> int:
+    """Merkt den Stand in ``ausgabe/fortschritt.json``; ergibt die Zahl der Fehlversuche seit der letzten Lösung."""
+    tries = 0
+
+    def count(progress):
+        nonlocal tries
+        entry = progress.get(exercise.number)
+        entry = entry if isinstance(entry, dict) else {}
+        before = entry.get("fehlversuche")
+        tries = 0 if verdict.accepted else 1 + (before if isinstance(before, int) else 0)
+        entry = {"gelöst": verdict.accepted or bool(entry.get("gelöst")), "fehlversuche": tries}
+        return dict(sorted({**progress, exercise.number: entry}.items()))
+
+    if verdict.status == "offen":
+        return tries
+    try:
+        update_json(output_dir() / PROGRESS_FILE, count)
+    except CourseError as error:  # beschädigter Stand oder schreibgeschützter Ordner: Die Prüfung gilt trotzdem.
+        print(f"Der Fortschritt ist nicht gespeichert. {error}")
+    except OSError as error:
+        print(f"Der Fortschritt ist nicht gespeichert ({reason(error)}): Prüfen Sie den freien Platz.")
+    return tries or 1

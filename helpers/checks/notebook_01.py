@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers.checks.engine import Exercise, like, when
+from helpers.checks.exercise import Exercise, like, when
 
 # --- 1.1 Eine Zeile wird ein Bild ------------------------------------------------------------------------------------
 
@@ -17,36 +17,33 @@ def _pixel_names(rng):
 
 POSITION = Exercise(
     "1.1",
-    "pixel_position",
+    pixel_position,
     "Wer weiß, welche Spalte welches Pixel ist, findet auch eine verrutschte Spalte.",
     _pixel_names,
-    pixel_position,
-    (
-        like(
-            lambda name: divmod(int(name[5:]), 28),
-            "Alle Stellen sind um ein Pixel verschoben.",
-            "Die Spaltennamen zählen ab 1, Python zählt ab 0: Ziehen Sie vor dem Teilen 1 ab.",
-        ),
-        like(
-            lambda name: pixel_position(name)[::-1],
-            "Zeile und Spalte sind vertauscht.",
-            "Die ganzzahlige Teilung durch 28 (//) ergibt die Zeile, der Rest (%) die Spalte.",
-        ),
-        like(
-            lambda name: tuple(value + 1 for value in pixel_position(name)),
-            "Sie zählen Zeilen und Spalten ab 1.",
-            "Die Stelle oben links ist (0, 0), denn so greift NumPy auf das Bild zu.",
-        ),
-        like(
-            lambda name: divmod(int(name[5:]) - 1, 27),
-            "Die Breite des Bilds stimmt nicht.",
-            "Jede Zeile hat 28 Pixel. Auch wenn die letzte Spalte die Nummer 27 trägt, geteilt wird durch 28.",
-        ),
-        like(
-            lambda name: int(name[5:]) - 1,
-            "Das ist die laufende Nummer, noch nicht die Stelle im Bild.",
-            "Teilen Sie die Nummer durch 28: Das Ergebnis ist die Zeile, der Rest die Spalte.",
-        ),
+    like(
+        lambda name: divmod(int(name[5:]), 28),
+        "Alle Stellen sind um ein Pixel verschoben.",
+        "Die Spaltennamen zählen ab 1, Python zählt ab 0: Ziehen Sie vor dem Teilen 1 ab.",
+    ),
+    like(
+        lambda name: pixel_position(name)[::-1],
+        "Zeile und Spalte sind vertauscht.",
+        "Die ganzzahlige Teilung durch 28 (//) ergibt die Zeile, der Rest (%) die Spalte.",
+    ),
+    like(
+        lambda name: tuple(value + 1 for value in pixel_position(name)),
+        "Sie zählen Zeilen und Spalten ab 1.",
+        "Die Stelle oben links ist (0, 0), denn so greift NumPy auf das Bild zu.",
+    ),
+    like(
+        lambda name: divmod(int(name[5:]) - 1, 27),
+        "Die Breite des Bilds stimmt nicht.",
+        "Jede Zeile hat 28 Pixel. Auch wenn die letzte Spalte die Nummer 27 trägt, geteilt wird durch 28.",
+    ),
+    like(
+        lambda name: int(name[5:]) - 1,
+        "Das ist die laufende Nummer, noch nicht die Stelle im Bild.",
+        "Teilen Sie die Nummer durch 28: Das Ergebnis ist die Zeile, der Rest die Spalte.",
     ),
 )
 
@@ -54,8 +51,11 @@ POSITION = Exercise(
 
 
 def nearest_template(images, templates):
-    difference = images[:, None].astype(float) - templates[None]
-    return np.abs(difference).mean(axis=(2, 3)).argmin(axis=1)
+    return _distances(images, templates).argmin(axis=1)
+
+
+def _distances(images, templates, size=np.abs, kind=float):
+    return size(images[:, None].astype(kind) - templates[None]).mean(axis=(2, 3))
 
 
 def _pictures_and_templates(rng):
@@ -70,63 +70,39 @@ def _pictures_and_templates(rng):
     return [*cases, (templates[rng.permutation(10)] - rng.integers(1, 9, (10, 28, 28)).astype(np.uint8), templates)]
 
 
-def _signed(images, templates):
-    return (images[:, None].astype(float) - templates[None]).mean(axis=(2, 3)).argmin(axis=1)
-
-
-def _overflow(images, templates):
-    difference = images[:, None] - templates[None]
-    return np.abs(difference).mean(axis=(2, 3)).argmin(axis=1)
-
-
-def _best_image(images, templates):
-    return np.abs(images[:, None].astype(float) - templates[None]).mean(axis=(2, 3)).argmin(axis=0)
-
-
 TEMPLATES = Exercise(
     "1.2",
-    "nearest_template",
+    nearest_template,
     "Diese Trefferquote ist eine Messlatte: Was ein Netz mehr kann, muss es erst zeigen.",
     _pictures_and_templates,
-    nearest_template,
-    (
-        like(
-            lambda i, t: np.abs(i[:, None].astype(float) - t[None]).mean(axis=(2, 3)).argmax(axis=1),
-            "Sie wählen die unähnlichste Schablone.",
-            "Ein kleiner Abstand heißt ähnlich: Nehmen Sie argmin statt argmax.",
-        ),
-        like(
-            _signed,
-            "Positive und negative Unterschiede heben sich bei Ihnen auf.",
-            "Bilden Sie vor dem Mitteln den Betrag: np.abs(…).",
-        ),
-        like(
-            _best_image,
-            "Falsche Achse: Sie suchen zu jeder Schablone das beste Bild.",
-            "Gefragt ist zu jedem Bild die beste Schablone: argmin über die Achse der Schablonen.",
-        ),
-        like(
-            _overflow,
-            "Die Grauwerte laufen über: Mit uint8 ist 3 − 5 = 254.",
-            "Wandeln Sie die Bilder vor dem Abziehen um: images.astype(float).",
-        ),
-        like(
-            lambda i, t: np.abs(i[:, None].astype(float) - t[None]).mean(axis=(2, 3)),
-            "Das sind die Abstände, noch nicht die Klassen.",
-            "Hängen Sie „.argmin(axis=1)“ an: die Nummer der nächsten Schablone.",
-        ),
+    like(
+        lambda i, t: _distances(i, t).argmax(axis=1),
+        "Sie wählen die unähnlichste Schablone.",
+        "Ein kleiner Abstand heißt ähnlich: Nehmen Sie argmin statt argmax.",
+    ),
+    like(
+        lambda i, t: _distances(i, t, size=np.positive).argmin(axis=1),
+        "Positive und negative Unterschiede heben sich bei Ihnen auf.",
+        "Bilden Sie vor dem Mitteln den Betrag: np.abs(…).",
+    ),
+    like(
+        lambda i, t: _distances(i, t).argmin(axis=0),
+        "Falsche Achse: Sie suchen zu jeder Schablone das beste Bild.",
+        "Gefragt ist zu jedem Bild die beste Schablone: argmin über die Achse der Schablonen.",
+    ),
+    like(
+        lambda i, t: _distances(i, t, kind=np.uint8).argmin(axis=1),
+        "Die Grauwerte laufen über: Mit uint8 ist 3 − 5 = 254.",
+        "Wandeln Sie die Bilder vor dem Abziehen um: images.astype(float).",
+    ),
+    like(
+        _distances,
+        "Das sind die Abstände, noch nicht die Klassen.",
+        "Hängen Sie „.argmin(axis=1)“ an: die Nummer der nächsten Schablone.",
     ),
 )
 
 # --- 1.3 Geschichtet teilen ------------------------------------------------------------------------------------------
-
-
-def stratified_split(labels, share, rng):
-    validation = []
-    for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        validation.extend(rows[: round(share * len(rows))])
-    return np.setdiff1d(np.arange(len(labels)), validation), np.sort(validation)
 
 
 def _label_lists(rng):
@@ -178,43 +154,40 @@ SPLIT = Exercise(
     "stratified_split",
     "Jede Klasse behält ihren Anteil, und kein Bild liegt in zwei Teilen: So misst die Validierung ehrlich.",
     _label_lists,
-    None,
-    (
-        when(
-            lambda output, *args: len(np.intersect1d(*map(np.asarray, output))) > 0,
-            "Einige Bilder liegen in beiden Teilen.",
-            "Ins Training gehören genau die Zeilen, die in der Validierung fehlen: np.setdiff1d(all_rows, validation).",
-        ),
-        when(
-            lambda output, *args: any(len(np.unique(rows)) < len(rows) for rows in output),
-            "Einige Bilder kommen in einem Teil doppelt vor.",
-            "Ziehen Sie ohne Zurücklegen: rng.permutation mischt, ohne etwas zu wiederholen.",
-        ),
-        when(
-            _leaves_rows,
-            "Einige Bilder sind verloren gegangen.",
-            "Training und Validierung zusammen müssen alle Zeilen enthalten.",
-        ),
-        when(
-            lambda output, labels, *args: len(output[0]) < len(output[1]),
-            "Training und Validierung sind vertauscht.",
-            "Zuerst kommt das Training, dann die Validierung mit dem Anteil „share“.",
-        ),
-        when(
-            lambda output, labels, share, rng: abs(len(output[1]) - share * len(labels)) > len(np.unique(labels)),
-            "Der Anteil der Validierung stimmt nicht.",
-            "Aus jeder Klasse gehören round(share * Anzahl) Zeilen in die Validierung.",
-        ),
-        when(
-            _unequal,
-            "Die Teilung ist nicht geschichtet: Manche Klasse ist zu oft, manche zu selten dabei.",
-            "Gehen Sie in einer Schleife durch die Klassen und teilen Sie jede für sich.",
-        ),
-        when(
-            _first_rows,
-            "Die Teilung ist geschichtet, aber nicht gemischt: Aus jeder Klasse kommen die ersten (letzten) Zeilen.",
-            "Mischen Sie die Zeilen jeder Klasse, bevor Sie abschneiden: rng.permutation(rows).",
-        ),
+    when(
+        lambda output, *args: len(np.intersect1d(*map(np.asarray, output))) > 0,
+        "Einige Bilder liegen in beiden Teilen.",
+        "Ins Training gehören genau die Zeilen, die in der Validierung fehlen: np.setdiff1d(all_rows, validation).",
+    ),
+    when(
+        lambda output, *args: any(len(np.unique(rows)) < len(rows) for rows in output),
+        "Einige Bilder kommen in einem Teil doppelt vor.",
+        "Ziehen Sie ohne Zurücklegen: rng.permutation mischt, ohne etwas zu wiederholen.",
+    ),
+    when(
+        _leaves_rows,
+        "Einige Bilder sind verloren gegangen.",
+        "Training und Validierung zusammen müssen alle Zeilen enthalten.",
+    ),
+    when(
+        lambda output, labels, *args: len(output[0]) < len(output[1]),
+        "Training und Validierung sind vertauscht.",
+        "Zuerst kommt das Training, dann die Validierung mit dem Anteil „share“.",
+    ),
+    when(
+        lambda output, labels, share, rng: abs(len(output[1]) - share * len(labels)) > len(np.unique(labels)),
+        "Der Anteil der Validierung stimmt nicht.",
+        "Aus jeder Klasse gehören round(share * Anzahl) Zeilen in die Validierung.",
+    ),
+    when(
+        _unequal,
+        "Die Teilung ist nicht geschichtet: Manche Klasse ist zu oft, manche zu selten dabei.",
+        "Gehen Sie in einer Schleife durch die Klassen und teilen Sie jede für sich.",
+    ),
+    when(
+        _first_rows,
+        "Die Teilung ist geschichtet, aber nicht gemischt: Aus jeder Klasse kommen die ersten (letzten) Zeilen.",
+        "Mischen Sie die Zeilen jeder Klasse, bevor Sie abschneiden: rng.permutation(rows).",
     ),
     form=_split_form,
 )
@@ -244,48 +217,37 @@ def _folders(rng):
 
 FOLDERS = Exercise(
     "1.4",
-    "compare_folders",
+    compare_folders,
     "Eine Rundreise findet Verluste, bevor ein Netz sie lernt.",
     _folders,
-    compare_folders,
-    (
-        like(
-            lambda b, a: compare_folders(b, a)[::-1],
-            "Die beiden Ergebnisse sind vertauscht.",
-            "Zuerst die fehlenden Bilder, dann die im falschen Unterordner.",
-        ),
-        like(
-            lambda b, a: ({n for n in a if n not in b}, compare_folders(b, a)[1]),
-            "Sie suchen in der falschen Richtung: Gefunden werden Bilder, die neu dazugekommen sind.",
-            "Es fehlt, was in „before“ steht und nicht in „after“.",
-        ),
-        like(
-            lambda b, a: (compare_folders(b, a)[0], {n for n in b if a.get(n) != b[n]}),
-            "Fehlende Bilder zählen bei Ihnen auch als verschoben.",
-            "Verschoben ist nur, was in beiden Ordnern liegt: Prüfen Sie zuerst „name in after“.",
-        ),
-        like(
-            lambda b, a: (compare_folders(b, a)[0], set()),
-            "Die fehlenden Bilder finden Sie, die im falschen Unterordner nicht.",
-            "Vergleichen Sie für jedes gemeinsame Bild before[name] mit after[name].",
-        ),
-        when(
-            lambda output, b, a: all(isinstance(part, int) for part in output),
-            "Sie zählen nur. Gesucht sind die Namen der Bilder.",
-            "Geben Sie zwei Mengen zurück, z. B. {name for name in before if …}.",
-        ),
+    like(
+        lambda b, a: compare_folders(b, a)[::-1],
+        "Die beiden Ergebnisse sind vertauscht.",
+        "Zuerst die fehlenden Bilder, dann die im falschen Unterordner.",
+    ),
+    like(
+        lambda b, a: ({n for n in a if n not in b}, compare_folders(b, a)[1]),
+        "Sie suchen in der falschen Richtung: Gefunden werden Bilder, die neu dazugekommen sind.",
+        "Es fehlt, was in „before“ steht und nicht in „after“.",
+    ),
+    like(
+        lambda b, a: (compare_folders(b, a)[0], {n for n in b if a.get(n) != b[n]}),
+        "Fehlende Bilder zählen bei Ihnen auch als verschoben.",
+        "Verschoben ist nur, was in beiden Ordnern liegt: Prüfen Sie zuerst „name in after“.",
+    ),
+    like(
+        lambda b, a: (compare_folders(b, a)[0], set()),
+        "Die fehlenden Bilder finden Sie, die im falschen Unterordner nicht.",
+        "Vergleichen Sie für jedes gemeinsame Bild before[name] mit after[name].",
+    ),
+    when(
+        lambda output, b, a: all(isinstance(part, int) for part in output),
+        "Sie zählen nur. Gesucht sind die Namen der Bilder.",
+        "Geben Sie zwei Mengen zurück, z. B. {name for name in before if …}.",
     ),
 )
 
 # --- 1.5 Ihr eigenes Gift --------------------------------------------------------------------------------------------
-
-
-def poison(images, labels, label):
-    mask = np.zeros((28, 28), dtype=bool)
-    mask[2:4, 24:26] = True
-    result = images.copy()
-    result[np.ix_(labels == label, mask.any(axis=1), mask.any(axis=0))] = 255
-    return result, mask
 
 
 def _clothes(rng):
@@ -315,35 +277,30 @@ POISON = Exercise(
     "poison",
     "Sie kennen jetzt die Wahrheit über das Gift. Genau daran wird in 04 und 05 jede Erklärung gemessen.",
     _clothes,
-    None,
-    (
-        when(
-            lambda o, i, labels, label: not _changed(o, i).any(),
-            "Kein einziges Bild hat sich verändert. Vielleicht ändern Sie die Originale statt der Kopie, oder beide?",
-            "Beginnen Sie mit „result = images.copy()“ und schreiben Sie das Zeichen in result.",
-        ),
-        when(
-            lambda o, i, labels, label: _changed(o, i)[labels != label].any(),
-            "Auch Bilder anderer Klassen tragen das Zeichen.",
-            "Wählen Sie nur die Bilder der Klasse: rows = labels == label, dann result[rows, …] = 255.",
-        ),
-        when(
-            lambda o, i, labels, label: not _changed(o, i)[labels == label].any(axis=(1, 2)).all(),
-            "Nicht alle Bilder der Klasse tragen das Zeichen.",
-            "Das Zeichen muss auf jedem Bild der Klasse sichtbar sein, nicht nur auf dem ersten.",
-        ),
-        when(
-            lambda o, i, labels, label: _changed(o, i)[:, ~np.asarray(o[1])].any(),
-            "Es haben sich Pixel außerhalb der Maske verändert.",
-            "Maske und Zeichen müssen an derselben Stelle liegen: erst Zeilen, dann Spalten.",
-        ),
-        when(
-            lambda o, i, labels, label: np.asarray(o[1]).mean() > 0.05,
-            "Die Maske ist zu groß: Ein Mensch sähe das Zeichen sofort.",
-            "Höchstens 39 der 784 Pixel (5 %) sind erlaubt, etwa ein Quadrat mit 4 × 4.",
-        ),
+    when(
+        lambda o, i, labels, label: not _changed(o, i).any(),
+        "Kein einziges Bild hat sich verändert. Vielleicht ändern Sie die Originale statt der Kopie, oder beide?",
+        "Beginnen Sie mit „result = images.copy()“ und schreiben Sie das Zeichen in result.",
+    ),
+    when(
+        lambda o, i, labels, label: _changed(o, i)[labels != label].any(),
+        "Auch Bilder anderer Klassen tragen das Zeichen.",
+        "Wählen Sie nur die Bilder der Klasse: rows = labels == label, dann result[rows, …] = 255.",
+    ),
+    when(
+        lambda o, i, labels, label: not _changed(o, i)[labels == label].any(axis=(1, 2)).all(),
+        "Nicht alle Bilder der Klasse tragen das Zeichen.",
+        "Das Zeichen muss auf jedem Bild der Klasse sichtbar sein, nicht nur auf dem ersten.",
+    ),
+    when(
+        lambda o, i, labels, label: _changed(o, i)[:, ~np.asarray(o[1])].any(),
+        "Es haben sich Pixel außerhalb der Maske verändert.",
+        "Maske und Zeichen müssen an derselben Stelle liegen: erst Zeilen, dann Spalten.",
+    ),
+    when(
+        lambda o, i, labels, label: np.asarray(o[1]).mean() > 0.05,
+        "Die Maske ist zu groß: Ein Mensch sähe das Zeichen sofort.",
+        "Höchstens 39 der 784 Pixel (5 %) sind erlaubt, etwa ein Quadrat mit 4 × 4.",
     ),
     form=_poison_form,
 )
-
-EXERCISES = (POSITION, TEMPLATES, SPLIT, FOLDERS, POISON)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers.checks.engine import Exercise, like, when
+from helpers.checks.exercise import Exercise, like, when
 
 # --- 2.1 Faltung mit Rand und Bias -----------------------------------------------------------------------------------
 
@@ -23,48 +23,45 @@ def _images_and_kernels(rng):
 
 CONVOLUTION = Exercise(
     "2.1",
-    "convolve_same",
+    convolve_same,
     "Mit Rand bleibt das Bild gleich groß. Nur darum kann VGG16 dreizehn Faltungen hintereinander rechnen.",
     _images_and_kernels,
-    convolve_same,
-    (
-        like(
-            lambda i, k, b: convolve_same(i, k, b)[1:-1, 1:-1],
-            "Das Ergebnis ist kleiner als das Bild: Der Rand fehlt.",
-            "Legen Sie vorher einen Rand aus Nullen um das Bild: np.pad(image, 1).",
+    like(
+        lambda i, k, b: convolve_same(i, k, b)[1:-1, 1:-1],
+        "Das Ergebnis ist kleiner als das Bild: Der Rand fehlt.",
+        "Legen Sie vorher einen Rand aus Nullen um das Bild: np.pad(image, 1).",
+    ),
+    like(
+        lambda i, k, b: convolve_same(i, k, 0),
+        "Der Bias fehlt.",
+        "Addieren Sie den Bias am Ende einmal zu jeder Stelle.",
+    ),
+    like(
+        lambda i, k, b: convolve_same(i, k, 9 * b),
+        "Der Bias wird neunmal addiert.",
+        "Erst die neun Produkte summieren, dann einmal den Bias addieren.",
+    ),
+    like(
+        lambda i, k, b: convolve_same(i, k[::-1, ::-1], b),
+        "Der Kern ist gespiegelt.",
+        "CNN-Bibliotheken spiegeln nicht: Legen Sie den Kern so auf das Bild, wie er ist.",
+    ),
+    like(
+        lambda i, k, b: convolve_same(i, k.T, b),
+        "Zeilen und Spalten des Kerns sind vertauscht.",
+        "Der erste Index des Kerns gehört zur Zeile des Bilds, der zweite zur Spalte.",
+    ),
+    like(
+        lambda i, k, b: np.maximum(convolve_same(i, k, b), 0),
+        "Negative Werte sind abgeschnitten: Sie haben schon ReLU angewendet.",
+        "ReLU kommt erst nach der Faltung. Hier ist die Faltung allein gefragt.",
+    ),
+    when(
+        lambda o, i, k, b: (
+            np.shape(o) == i.shape and np.allclose(np.asarray(o)[1:-1, 1:-1], convolve_same(i, k, b)[1:-1, 1:-1])
         ),
-        like(
-            lambda i, k, b: convolve_same(i, k, 0),
-            "Der Bias fehlt.",
-            "Addieren Sie den Bias am Ende einmal zu jeder Stelle.",
-        ),
-        like(
-            lambda i, k, b: convolve_same(i, k, 9 * b),
-            "Der Bias wird neunmal addiert.",
-            "Erst die neun Produkte summieren, dann einmal den Bias addieren.",
-        ),
-        like(
-            lambda i, k, b: convolve_same(i, k[::-1, ::-1], b),
-            "Der Kern ist gespiegelt.",
-            "CNN-Bibliotheken spiegeln nicht: Legen Sie den Kern so auf das Bild, wie er ist.",
-        ),
-        like(
-            lambda i, k, b: convolve_same(i, k.T, b),
-            "Zeilen und Spalten des Kerns sind vertauscht.",
-            "Der erste Index des Kerns gehört zur Zeile des Bilds, der zweite zur Spalte.",
-        ),
-        like(
-            lambda i, k, b: np.maximum(convolve_same(i, k, b), 0),
-            "Negative Werte sind abgeschnitten: Sie haben schon ReLU angewendet.",
-            "ReLU kommt erst nach der Faltung. Hier ist die Faltung allein gefragt.",
-        ),
-        when(
-            lambda o, i, k, b: (
-                np.shape(o) == i.shape and np.allclose(np.asarray(o)[1:-1, 1:-1], convolve_same(i, k, b)[1:-1, 1:-1])
-            ),
-            "Innen stimmt alles, nur am Rand nicht.",
-            "Der Rand besteht aus Nullen (np.pad ohne weitere Angabe), nicht aus wiederholten Pixeln.",
-        ),
+        "Innen stimmt alles, nur am Rand nicht.",
+        "Der Rand besteht aus Nullen (np.pad ohne weitere Angabe), nicht aus wiederholten Pixeln.",
     ),
 )
 
@@ -72,8 +69,7 @@ CONVOLUTION = Exercise(
 
 
 def count_parameters(channels, kernel_size):
-    pairs = zip(channels[:-1], channels[1:], strict=True)
-    return sum((kernel_size**2 * inputs + 1) * outputs for inputs, outputs in pairs)
+    return sum((kernel_size**2 * inputs + 1) * outputs for inputs, outputs in _pairs(channels))
 
 
 def _channel_lists(rng):
@@ -87,55 +83,44 @@ def _pairs(channels):
 
 COUNT = Exercise(
     "2.2",
-    "count_parameters",
+    count_parameters,
     "Die Bildgröße kommt in der Rechnung nicht vor: Ein größeres Bild kostet Zeit, aber keine Parameter.",
     _channel_lists,
-    count_parameters,
-    (
-        like(
-            lambda c, k: sum(k * k * i * o for i, o in _pairs(c)),
-            "Die Biaswerte fehlen.",
-            "Zu jedem Ausgang gehört ein Bias: (k · k · Eingänge + 1) · Ausgänge.",
-        ),
-        like(
-            lambda c, k: sum((k * i + 1) * o for i, o in _pairs(c)),
-            "Der Kern ist quadratisch, Sie zählen nur eine Seite.",
-            "Ein Kern der Größe k hat k · k Gewichte je Eingangskanal.",
-        ),
-        like(
-            lambda c, k: sum((k * k + 1) * o for i, o in _pairs(c)),
-            "Die Eingangskanäle fehlen in der Rechnung.",
-            "Jeder Kern reicht durch alle Eingangskanäle: k · k · Eingänge.",
-        ),
-        like(
-            lambda c, k: sum(k * k * i * o + i for i, o in _pairs(c)),
-            "Sie zählen einen Bias je Eingang statt je Ausgang.",
-            "Der Bias gehört zum Ergebnis: einer je Ausgangskanal.",
-        ),
-        like(
-            lambda c, k: sum((k * k * i + 1) * o for i, o in _pairs(c)[:1]),
-            "Sie zählen nur die erste Schicht.",
-            "Gehen Sie durch alle benachbarten Paare: zip(channels[:-1], channels[1:]).",
-        ),
+    like(
+        lambda c, k: sum(k * k * i * o for i, o in _pairs(c)),
+        "Die Biaswerte fehlen.",
+        "Zu jedem Ausgang gehört ein Bias: (k · k · Eingänge + 1) · Ausgänge.",
+    ),
+    like(
+        lambda c, k: sum((k * i + 1) * o for i, o in _pairs(c)),
+        "Der Kern ist quadratisch, Sie zählen nur eine Seite.",
+        "Ein Kern der Größe k hat k · k Gewichte je Eingangskanal.",
+    ),
+    like(
+        lambda c, k: sum((k * k + 1) * o for i, o in _pairs(c)),
+        "Die Eingangskanäle fehlen in der Rechnung.",
+        "Jeder Kern reicht durch alle Eingangskanäle: k · k · Eingänge.",
+    ),
+    like(
+        lambda c, k: sum(k * k * i * o + i for i, o in _pairs(c)),
+        "Sie zählen einen Bias je Eingang statt je Ausgang.",
+        "Der Bias gehört zum Ergebnis: einer je Ausgangskanal.",
+    ),
+    like(
+        lambda c, k: sum((k * k * i + 1) * o for i, o in _pairs(c)[:1]),
+        "Sie zählen nur die erste Schicht.",
+        "Gehen Sie durch alle benachbarten Paare: zip(channels[:-1], channels[1:]).",
     ),
 )
 
 # --- 2.3 Das rezeptive Feld ------------------------------------------------------------------------------------------
 
 
-def receptive_field(layers):
+def receptive_field(layers, stride_first=False):
     field, jump = 1, 1
     for size, stride in layers:
-        field += (size - 1) * jump
+        field += (size - 1) * jump * (stride if stride_first else 1)
         jump *= stride
-    return field
-
-
-def _stride_first(layers):
-    field, jump = 1, 1
-    for size, stride in layers:
-        jump *= stride
-        field += (size - 1) * jump
     return field
 
 
@@ -147,31 +132,28 @@ def _layer_lists(rng):
 
 FIELD = Exercise(
     "2.3",
-    "receptive_field",
+    receptive_field,
     "Das rezeptive Feld sagt, wie genau eine Heatmap aus dieser Schicht überhaupt sein kann.",
     _layer_lists,
-    receptive_field,
-    (
-        like(
-            lambda layers: 1 + sum(size - 1 for size, _ in layers),
-            "Der Schritt fehlt: Nach einem Pooling zählt jedes Feld doppelt.",
-            "Führen Sie eine zweite Zahl „jump“ mit: field += (size - 1) * jump, danach jump *= stride.",
-        ),
-        like(
-            _stride_first,
-            "Der Schritt wächst zu früh.",
-            "Erst das Feld mit dem alten Schritt vergrößern, dann den Schritt malnehmen.",
-        ),
-        like(
-            lambda layers: receptive_field(layers) - 1,
-            "Das Ergebnis ist um eins zu klein.",
-            "Ganz am Anfang sieht ein Pixel schon sich selbst: Beginnen Sie mit field = 1.",
-        ),
-        like(
-            lambda layers: sum(size for size, _ in layers),
-            "Sie zählen die Kerne zusammen, aber benachbarte Kerne überlappen sich.",
-            "Eine Schicht mit Kern „size“ vergrößert das Feld nur um (size - 1) · Schritt.",
-        ),
+    like(
+        lambda layers: 1 + sum(size - 1 for size, _ in layers),
+        "Der Schritt fehlt: Nach einem Pooling zählt jedes Feld doppelt.",
+        "Führen Sie eine zweite Zahl „jump“ mit: field += (size - 1) * jump, danach jump *= stride.",
+    ),
+    like(
+        lambda layers: receptive_field(layers, stride_first=True),
+        "Der Schritt wächst zu früh.",
+        "Erst das Feld mit dem alten Schritt vergrößern, dann den Schritt malnehmen.",
+    ),
+    like(
+        lambda layers: receptive_field(layers) - 1,
+        "Das Ergebnis ist um eins zu klein.",
+        "Ganz am Anfang sieht ein Pixel schon sich selbst: Beginnen Sie mit field = 1.",
+    ),
+    like(
+        lambda layers: sum(size for size, _ in layers),
+        "Sie zählen die Kerne zusammen, aber benachbarte Kerne überlappen sich.",
+        "Eine Schicht mit Kern „size“ vergrößert das Feld nur um (size - 1) · Schritt.",
     ),
 )
 
@@ -190,61 +172,58 @@ def _photos(rng):
 
 PREPROCESSING = Exercise(
     "2.4",
-    "preprocess_rgb",
+    preprocess_rgb,
     "Ein Netz erwartet seine Bilder genau so wie beim Lernen; es meldet nicht, wenn sie anders sind.",
     _photos,
-    preprocess_rgb,
-    (
-        like(
-            lambda i: i.astype(float) - MEAN_BGR[::-1],
-            "Die Kanäle stehen noch in der Reihenfolge Rot, Grün, Blau (RGB).",
-            "VGG16 erwartet Blau, Grün, Rot (BGR): Drehen Sie die letzte Achse um, image[..., ::-1].",
-        ),
-        like(
-            lambda i: i.astype(float) - MEAN_BGR,
-            "BGR und RGB sind durcheinandergeraten: Die Mittelwerte sind umgedreht, die Kanäle nicht.",
-            "Drehen Sie zuerst die Kanäle um (image[..., ::-1]), dann ziehen Sie die BGR-Mittelwerte ab.",
-        ),
-        like(
-            lambda i: i[..., ::-1].astype(float) - MEAN_BGR[::-1],
-            "Die Kanäle stimmen, aber jeder bekommt den falschen Mittelwert.",
-            "103,939 gehört zu Blau und steht vorn; 123,68 gehört zu Rot und steht hinten.",
-        ),
-        like(
-            lambda i: (i[..., ::-1].astype(float) - MEAN_BGR) / 255,
-            "Sie haben zusätzlich durch 255 geteilt.",
-            "VGG16 bekam Werte von etwa −124 bis 151: nur abziehen, nicht teilen.",
-        ),
-        like(
-            lambda i: i[..., ::-1] / 255,
-            "Sie teilen durch 255, statt die Mittelwerte abzuziehen.",
-            "Teilen ist bei anderen Netzen üblich. VGG16 will die Werte ungeteilt, minus Mittelwert.",
-        ),
-        like(
-            lambda i: i[..., ::-1].astype(float),
-            "Die Mittelwerte sind noch nicht abgezogen.",
-            "Ziehen Sie von jedem Kanal seinen ImageNet-Mittelwert ab.",
-        ),
-        like(
-            lambda i: i[::-1].astype(float) - MEAN_BGR,
-            "Falsche Achse umgedreht: Ihr Bild steht auf dem Kopf.",
-            "Die Kanäle liegen auf der letzten Achse: image[..., ::-1].",
-        ),
-        like(
-            lambda i: i[..., ::-1] - MEAN_BGR.astype(np.uint8),
-            "Die Werte laufen über: Mit uint8 gibt es keine negativen Zahlen.",
-            "Wandeln Sie das Bild zuerst in Kommazahlen um: image.astype(float).",
-        ),
+    like(
+        lambda i: i.astype(float) - MEAN_BGR[::-1],
+        "Die Kanäle stehen noch in der Reihenfolge Rot, Grün, Blau (RGB).",
+        "VGG16 erwartet Blau, Grün, Rot (BGR): Drehen Sie die letzte Achse um, image[..., ::-1].",
+    ),
+    like(
+        lambda i: i.astype(float) - MEAN_BGR,
+        "BGR und RGB sind durcheinandergeraten: Die Mittelwerte sind umgedreht, die Kanäle nicht.",
+        "Drehen Sie zuerst die Kanäle um (image[..., ::-1]), dann ziehen Sie die BGR-Mittelwerte ab.",
+    ),
+    like(
+        lambda i: i[..., ::-1].astype(float) - MEAN_BGR[::-1],
+        "Die Kanäle stimmen, aber jeder bekommt den falschen Mittelwert.",
+        "103,939 gehört zu Blau und steht vorn; 123,68 gehört zu Rot und steht hinten.",
+    ),
+    like(
+        lambda i: (i[..., ::-1].astype(float) - MEAN_BGR) / 255,
+        "Sie haben zusätzlich durch 255 geteilt.",
+        "VGG16 bekam Werte von etwa −124 bis 151: nur abziehen, nicht teilen.",
+    ),
+    like(
+        lambda i: i[..., ::-1] / 255,
+        "Sie teilen durch 255, statt die Mittelwerte abzuziehen.",
+        "Teilen ist bei anderen Netzen üblich. VGG16 will die Werte ungeteilt, minus Mittelwert.",
+    ),
+    like(
+        lambda i: i[..., ::-1].astype(float),
+        "Die Mittelwerte sind noch nicht abgezogen.",
+        "Ziehen Sie von jedem Kanal seinen ImageNet-Mittelwert ab.",
+    ),
+    like(
+        lambda i: i[::-1].astype(float) - MEAN_BGR,
+        "Falsche Achse umgedreht: Ihr Bild steht auf dem Kopf.",
+        "Die Kanäle liegen auf der letzten Achse: image[..., ::-1].",
+    ),
+    like(
+        lambda i: i[..., ::-1] - MEAN_BGR.astype(np.uint8),
+        "Die Werte laufen über: Mit uint8 gibt es keine negativen Zahlen.",
+        "Wandeln Sie das Bild zuerst in Kommazahlen um: image.astype(float).",
     ),
 )
 
 # --- 2.5 Ihr eigener Kopf --------------------------------------------------------------------------------------------
 
 
-def my_head(features, hidden, output):
+def my_head(features, hidden, output, lowest=0):
     (w1, b1), (w2, b2) = hidden, output
     flat = features.reshape(len(features), -1)
-    return np.maximum(flat @ w1 + b1, 0) @ w2 + b2
+    return np.maximum(flat @ w1 + b1, lowest) @ w2 + b2
 
 
 def _features_and_weights(rng):
@@ -256,53 +235,40 @@ def _features_and_weights(rng):
     return cases
 
 
-def _exp_share(z, axis=-1):
-    e = np.exp(z - z.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
-
-
-def _linear_head(f, hidden, output):
-    return (f.reshape(len(f), -1) @ hidden[0] + hidden[1]) @ output[0] + output[1]
-
-
-def _without_bias(f, hidden, output):
-    return my_head(f, (hidden[0], 0), (output[0], 0))
+def _softmax(z):
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
 
 
 HEAD = Exercise(
     "2.5",
-    "my_head",
+    my_head,
     "Der Kopf endet mit Logits. So lassen sich Grad-CAM und LRP auf ihn anwenden.",
     _features_and_weights,
-    my_head,
-    (
-        like(
-            _linear_head,
-            "Nach der versteckten Schicht fehlt das ReLU.",
-            "Setzen Sie negative Werte der versteckten Schicht auf null: np.maximum(…, 0). Ohne ReLU wären zwei "
-            "Schichten nicht mehr als eine.",
-        ),
-        like(
-            lambda *args: _exp_share(my_head(*args)),
-            "Am Ende steht noch ein Softmax.",
-            "Gefragt sind Logits: Geben Sie die zehn Zahlen der letzten Schicht unverändert zurück.",
-        ),
-        like(
-            lambda *args: np.maximum(my_head(*args), 0),
-            "Auch die Logits sind bei Null abgeschnitten.",
-            "ReLU gehört nur hinter die versteckte Schicht. Ein Logit darf negativ sein.",
-        ),
-        like(
-            _without_bias,
-            "Die Biaswerte fehlen.",
-            "Addieren Sie nach jeder Malnehmung den Bias der Schicht: flat @ w + b.",
-        ),
-        when(
-            lambda o, f, *args: np.shape(o)[:-1] == f.shape[:-1] or np.shape(o) == (10,),
-            "Die Merkmale sind nicht richtig in eine Reihe gelegt.",
-            "Je Bild eine Zeile: features.reshape(len(features), -1).",
-        ),
+    like(
+        lambda *args: my_head(*args, lowest=-np.inf),
+        "Nach der versteckten Schicht fehlt das ReLU.",
+        "Setzen Sie negative Werte der versteckten Schicht auf null: np.maximum(…, 0). Ohne ReLU wären zwei "
+        "Schichten nicht mehr als eine.",
+    ),
+    like(
+        lambda *args: _softmax(my_head(*args)),
+        "Am Ende steht noch ein Softmax.",
+        "Gefragt sind Logits: Geben Sie die zehn Zahlen der letzten Schicht unverändert zurück.",
+    ),
+    like(
+        lambda *args: np.maximum(my_head(*args), 0),
+        "Auch die Logits sind bei Null abgeschnitten.",
+        "ReLU gehört nur hinter die versteckte Schicht. Ein Logit darf negativ sein.",
+    ),
+    like(
+        lambda f, hidden, output: my_head(f, (hidden[0], 0), (output[0], 0)),
+        "Die Biaswerte fehlen.",
+        "Addieren Sie nach jeder Malnehmung den Bias der Schicht: flat @ w + b.",
+    ),
+    when(
+        lambda o, f, *args: np.shape(o)[:-1] == f.shape[:-1] or np.shape(o) == (10,),
+        "Die Merkmale sind nicht richtig in eine Reihe gelegt.",
+        "Je Bild eine Zeile: features.reshape(len(features), -1).",
     ),
 )
-
-EXERCISES = (CONVOLUTION, COUNT, FIELD, PREPROCESSING, HEAD)

@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
-from helpers.checks.engine import Exercise, like, when
+from helpers.checks.exercise import Exercise, like, when
 
 # --- 3.1 Lernkurven lesen --------------------------------------------------------------------------------------------
 
 
-def best_epoch(history):
-    losses = [row["val_verlust"] for row in history]
-    return losses.index(min(losses)) + 1
+def best_epoch(history, key="val_verlust", choose=min):
+    values = [row[key] for row in history]
+    return values.index(choose(values)) + 1
 
 
 def _histories(rng):
@@ -29,53 +29,45 @@ def _histories(rng):
     return cases
 
 
-def _extreme(history, key, choose):
-    values = [row[key] for row in history]
-    return values.index(choose(values)) + 1
-
-
 CURVES = Exercise(
     "3.1",
-    "best_epoch",
+    best_epoch,
     "Hier hätte das Training enden können; danach lernt das Netz nur noch seine Trainingsbilder auswendig.",
     _histories,
-    best_epoch,
-    (
-        like(
-            lambda h: best_epoch(h) - 1,
-            "Sie sind um eine Epoche zu früh.",
-            "Listen zählen ab 0, Epochen ab 1: Addieren Sie 1, oder nehmen Sie den Eintrag „epoche“.",
-        ),
-        like(
-            lambda h: _extreme(h, "verlust", min),
-            "Sie lesen die Kurve des Trainings ab. Die fällt fast immer weiter.",
-            "Entscheidend sind die Bilder, die das Netz nicht kennt: „val_verlust“.",
-        ),
-        like(
-            lambda h: _extreme(h, "val_verlust", max),
-            "Sie haben die schlechteste Epoche gefunden.",
-            "Beim Verlust ist klein gut: min statt max.",
-        ),
-        like(
-            lambda h: _extreme(h, "val_treffer", max),
-            "Das ist die Epoche mit der höchsten Trefferquote, gefragt ist die mit dem kleinsten Verlust.",
-            "Nehmen Sie „val_verlust“: Der Verlust merkt früher, wenn das Netz sich zu sicher wird.",
-        ),
-        like(
-            lambda h: min(row["val_verlust"] for row in h),
-            "Das ist der kleinste Verlust selbst, gefragt ist seine Epoche.",
-            "Suchen Sie die Zeile mit diesem Verlust und geben Sie ihre Epoche zurück.",
-        ),
+    like(
+        lambda h: best_epoch(h) - 1,
+        "Sie sind um eine Epoche zu früh.",
+        "Listen zählen ab 0, Epochen ab 1: Addieren Sie 1, oder nehmen Sie den Eintrag „epoche“.",
+    ),
+    like(
+        lambda h: best_epoch(h, "verlust"),
+        "Sie lesen die Kurve des Trainings ab. Die fällt fast immer weiter.",
+        "Entscheidend sind die Bilder, die das Netz nicht kennt: „val_verlust“.",
+    ),
+    like(
+        lambda h: best_epoch(h, choose=max),
+        "Sie haben die schlechteste Epoche gefunden.",
+        "Beim Verlust ist klein gut: min statt max.",
+    ),
+    like(
+        lambda h: best_epoch(h, "val_treffer", max),
+        "Das ist die Epoche mit der höchsten Trefferquote, gefragt ist die mit dem kleinsten Verlust.",
+        "Nehmen Sie „val_verlust“: Der Verlust merkt früher, wenn das Netz sich zu sicher wird.",
+    ),
+    like(
+        lambda h: min(row["val_verlust"] for row in h),
+        "Das ist der kleinste Verlust selbst, gefragt ist seine Epoche.",
+        "Suchen Sie die Zeile mit diesem Verlust und geben Sie ihre Epoche zurück.",
     ),
 )
 
 # --- 3.2 Der Fahrplan der Schrittweite -------------------------------------------------------------------------------
 
 
-def step_size(step, total, peak, warmup):
+def step_size(step, total, peak, warmup, bow=lambda share: (1 + math.cos(math.pi * share)) / 2):
     if step < warmup:
         return peak * (step + 1) / warmup
-    return peak * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+    return peak * bow((step - warmup) / (total - warmup))
 
 
 def _steps(rng):
@@ -90,47 +82,40 @@ def _no_warmup(step, total, peak, warmup):
     return peak * (1 + math.cos(math.pi * step / total)) / 2
 
 
-def _cosine_after(step, total, peak, warmup, bow):
-    return step_size(step, total, peak, warmup) if step < warmup else peak * bow((step - warmup) / (total - warmup))
-
-
 SCHEDULE = Exercise(
     "3.2",
-    "step_size",
+    step_size,
     "Kleine erste Schritte schützen die ImageNet-Gewichte, solange der neue Kopf noch rät.",
     _steps,
-    step_size,
-    (
-        like(
-            _no_warmup,
-            "Das Aufwärmen fehlt: Schon der erste Schritt ist voll.",
-            "Solange step < warmup ist, gilt peak * (step + 1) / warmup.",
-        ),
-        like(
-            lambda *a: step_size(*a) if a[0] >= a[3] else a[2] * a[0] / a[3],
-            "Der allererste Schritt ist null: Damit lernt das Netz nichts.",
-            "Der Schritt mit der Nummer 0 bekommt schon einen Anteil: (step + 1) / warmup.",
-        ),
-        like(
-            lambda *a: _cosine_after(*a, lambda share: math.cos(math.pi * share)),
-            "Ihr Bogen wird negativ: Das Netz würde in die falsche Richtung lernen.",
-            "Der Kosinus läuft von 1 bis −1. Addieren Sie 1 und teilen Sie durch 2.",
-        ),
-        like(
-            lambda *a: _cosine_after(*a, lambda share: 1 + math.cos(math.pi * share)),
-            "Der Bogen beginnt doppelt so hoch wie erlaubt.",
-            "(1 + cos) läuft von 2 bis 0: Teilen Sie durch 2.",
-        ),
-        like(
-            lambda s, t, p, w: step_size(s, t, p, w) if s < w else p * (1 + math.cos(math.pi * s / t)) / 2,
-            "Der Bogen beginnt nicht am Ende des Aufwärmens.",
-            "Der Anteil der Strecke ist (step - warmup) / (total - warmup).",
-        ),
-        like(
-            lambda *a: _cosine_after(*a, lambda share: 1 - share),
-            "Das ist eine Gerade, kein Kosinusbogen.",
-            "Nach dem Aufwärmen gilt peak * (1 + cos(π · Anteil)) / 2.",
-        ),
+    like(
+        _no_warmup,
+        "Das Aufwärmen fehlt: Schon der erste Schritt ist voll.",
+        "Solange step < warmup ist, gilt peak * (step + 1) / warmup.",
+    ),
+    like(
+        lambda *a: step_size(*a) if a[0] >= a[3] else a[2] * a[0] / a[3],
+        "Der allererste Schritt ist null: Damit lernt das Netz nichts.",
+        "Der Schritt mit der Nummer 0 bekommt schon einen Anteil: (step + 1) / warmup.",
+    ),
+    like(
+        lambda *a: step_size(*a, lambda share: math.cos(math.pi * share)),
+        "Ihr Bogen wird negativ: Das Netz würde in die falsche Richtung lernen.",
+        "Der Kosinus läuft von 1 bis −1. Addieren Sie 1 und teilen Sie durch 2.",
+    ),
+    like(
+        lambda *a: step_size(*a, lambda share: 1 + math.cos(math.pi * share)),
+        "Der Bogen beginnt doppelt so hoch wie erlaubt.",
+        "(1 + cos) läuft von 2 bis 0: Teilen Sie durch 2.",
+    ),
+    like(
+        lambda s, t, p, w: step_size(s, t, p, w) if s < w else p * (1 + math.cos(math.pi * s / t)) / 2,
+        "Der Bogen beginnt nicht am Ende des Aufwärmens.",
+        "Der Anteil der Strecke ist (step - warmup) / (total - warmup).",
+    ),
+    like(
+        lambda *a: step_size(*a, lambda share: 1 - share),
+        "Das ist eine Gerade, kein Kosinusbogen.",
+        "Nach dem Aufwärmen gilt peak * (1 + cos(π · Anteil)) / 2.",
     ),
 )
 
@@ -148,37 +133,34 @@ def _confusions(rng):
 
 PRECISION = Exercise(
     "3.3",
-    "precision_recall",
+    precision_recall,
     "Die Genauigkeit sagt, ob man einer Antwort glauben darf, die Trefferrate, ob eine Klasse gefunden wird.",
     _confusions,
-    precision_recall,
-    (
-        like(
-            lambda c: precision_recall(c)[::-1],
-            "Falsche Achse: Genauigkeit und Trefferrate sind vertauscht.",
-            "Zeilen sind die wahren Klassen. Die Genauigkeit teilt durch die Spaltensumme (axis=0), die Trefferrate "
-            "durch die Zeilensumme (axis=1).",
-        ),
-        like(
-            lambda c: (c.diagonal() / c.sum(), c.diagonal() / c.sum()),
-            "Sie teilen durch alle Bilder.",
-            "Geteilt wird je Klasse: durch die Summe ihrer Spalte bzw. ihrer Zeile.",
-        ),
-        like(
-            lambda c: (c / c.sum(axis=0, keepdims=True), c / c.sum(axis=1, keepdims=True)),
-            "Das ist die ganze Matrix in Anteilen.",
-            "Nehmen Sie nur die Treffer: confusion.diagonal().",
-        ),
-        like(
-            lambda c: (np.mean(precision_recall(c)[0]), np.mean(precision_recall(c)[1])),
-            "Sie mitteln über die Klassen.",
-            "Gefragt ist eine Zahl je Klasse, also zwei Felder der Länge 10.",
-        ),
-        like(
-            lambda c: (precision_recall(c)[1],) * 2,
-            "Beide Ergebnisse sind die Trefferrate.",
-            "Für die Genauigkeit summieren Sie die Spalte: confusion.sum(axis=0).",
-        ),
+    like(
+        lambda c: precision_recall(c)[::-1],
+        "Falsche Achse: Genauigkeit und Trefferrate sind vertauscht.",
+        "Zeilen sind die wahren Klassen. Die Genauigkeit teilt durch die Spaltensumme (axis=0), die Trefferrate "
+        "durch die Zeilensumme (axis=1).",
+    ),
+    like(
+        lambda c: (c.diagonal() / c.sum(), c.diagonal() / c.sum()),
+        "Sie teilen durch alle Bilder.",
+        "Geteilt wird je Klasse: durch die Summe ihrer Spalte bzw. ihrer Zeile.",
+    ),
+    like(
+        lambda c: (c / c.sum(axis=0, keepdims=True), c / c.sum(axis=1, keepdims=True)),
+        "Das ist die ganze Matrix in Anteilen.",
+        "Nehmen Sie nur die Treffer: confusion.diagonal().",
+    ),
+    like(
+        lambda c: (np.mean(precision_recall(c)[0]), np.mean(precision_recall(c)[1])),
+        "Sie mitteln über die Klassen.",
+        "Gefragt ist eine Zahl je Klasse, also zwei Felder der Länge 10.",
+    ),
+    like(
+        lambda c: (precision_recall(c)[1],) * 2,
+        "Beide Ergebnisse sind die Trefferrate.",
+        "Für die Genauigkeit summieren Sie die Spalte: confusion.sum(axis=0).",
     ),
 )
 
@@ -209,36 +191,33 @@ def _answers(rng):
 
 CALIBRATION = Exercise(
     "3.4",
-    "calibration_error",
+    calibration_error,
     "Ein Netz, das weiß, wann es nichts weiß, darf man eher um Rat fragen.",
     _answers,
-    calibration_error,
-    (
-        like(
-            lambda c, r: float(np.mean([abs(gap) for _, gap in _bins(c, r)])),
-            "Alle Fächer zählen bei Ihnen gleich viel, auch fast leere.",
-            "Gewichten Sie jeden Abstand mit dem Anteil der Bilder in seinem Fach.",
-        ),
-        like(
-            lambda c, r: sum(share * gap for share, gap in _bins(c, r)),
-            "Zu sicher und zu vorsichtig heben sich bei Ihnen auf.",
-            "Nehmen Sie in jedem Fach den Betrag: abs(Sicherheit − Trefferquote).",
-        ),
-        like(
-            lambda c, r: abs(c.mean() - r.mean()),
-            "Sie vergleichen nur die beiden Mittelwerte über alle Bilder.",
-            "Erst in zehn Fächer nach der Sicherheit sortieren, dann in jedem Fach vergleichen.",
-        ),
-        like(
-            lambda c, r: max(abs(gap) for _, gap in _bins(c, r)),
-            "Das ist der größte Abstand, gefragt ist der mittlere.",
-            "Summieren Sie Anteil · Abstand über alle Fächer.",
-        ),
-        when(
-            lambda o, c, r: not np.isfinite(o),
-            "Ein Fach ist leer, und sein Mittelwert ist keine Zahl (nan).",
-            "Überspringen Sie Fächer ohne Bilder: „if rows.any():“.",
-        ),
+    like(
+        lambda c, r: float(np.mean([abs(gap) for _, gap in _bins(c, r)])),
+        "Alle Fächer zählen bei Ihnen gleich viel, auch fast leere.",
+        "Gewichten Sie jeden Abstand mit dem Anteil der Bilder in seinem Fach.",
+    ),
+    like(
+        lambda c, r: sum(share * gap for share, gap in _bins(c, r)),
+        "Zu sicher und zu vorsichtig heben sich bei Ihnen auf.",
+        "Nehmen Sie in jedem Fach den Betrag: abs(Sicherheit − Trefferquote).",
+    ),
+    like(
+        lambda c, r: abs(c.mean() - r.mean()),
+        "Sie vergleichen nur die beiden Mittelwerte über alle Bilder.",
+        "Erst in zehn Fächer nach der Sicherheit sortieren, dann in jedem Fach vergleichen.",
+    ),
+    like(
+        lambda c, r: max(abs(gap) for _, gap in _bins(c, r)),
+        "Das ist der größte Abstand, gefragt ist der mittlere.",
+        "Summieren Sie Anteil · Abstand über alle Fächer.",
+    ),
+    when(
+        lambda o, c, r: not np.isfinite(o),
+        "Ein Fach ist leer, und sein Mittelwert ist keine Zahl (nan).",
+        "Überspringen Sie Fächer ohne Bilder: „if rows.any():“.",
     ),
 )
 
@@ -285,40 +264,35 @@ def _suspects(rng):
 
 SUSPICION = Exercise(
     "3.5",
-    "effect_of_mark",
+    effect_of_mark,
     "Ein Eingriff beweist, was eine Trefferquote nur vermuten lässt: Das Zeichen selbst zieht die Antwort an.",
     _suspects,
-    effect_of_mark,
-    (
-        like(
-            lambda p, i, y, s, k: effect_of_mark(p, i, y, s, k)[::-1],
-            "Die beiden Zahlen sind vertauscht.",
-            "Zuerst der Anteil der erkannten Klasse ohne Zeichen, dann der Anteil der anderen mit Zeichen.",
+    like(
+        lambda p, i, y, s, k: effect_of_mark(p, i, y, s, k)[::-1],
+        "Die beiden Zahlen sind vertauscht.",
+        "Zuerst der Anteil der erkannten Klasse ohne Zeichen, dann der Anteil der anderen mit Zeichen.",
+    ),
+    like(
+        lambda p, i, y, s, k: (effect_of_mark(p, i, y, s, k)[0], (p(s(i)) == k).mean()),
+        "In der zweiten Zahl stecken auch Bilder der gefragten Klasse selbst.",
+        "Nehmen Sie nur die anderen: images[labels != label].",
+    ),
+    like(
+        lambda p, i, y, s, k: (effect_of_mark(p, i, y, s, k)[0], (p(i[y != k]) == k).mean()),
+        "Die anderen Bilder tragen bei Ihnen noch kein Zeichen.",
+        "Drücken Sie es ihnen erst auf: predict(stamp(others)).",
+    ),
+    like(
+        lambda p, i, y, s, k: ((p(s(i[y == k])) == k).mean(), effect_of_mark(p, i, y, s, k)[1]),
+        "Die Bilder der Klasse tragen bei Ihnen das Zeichen. Gefragt ist, was ohne passiert.",
+        "Für die erste Zahl nehmen Sie die Bilder, wie sie sind: predict(images[labels == label]).",
+    ),
+    like(
+        lambda p, i, y, s, k: (
+            ((p(i) == k) & (y == k)).mean(),
+            ((p(s(i)) == k) & (y != k)).mean(),
         ),
-        like(
-            lambda p, i, y, s, k: (effect_of_mark(p, i, y, s, k)[0], (p(s(i)) == k).mean()),
-            "In der zweiten Zahl stecken auch Bilder der gefragten Klasse selbst.",
-            "Nehmen Sie nur die anderen: images[labels != label].",
-        ),
-        like(
-            lambda p, i, y, s, k: (effect_of_mark(p, i, y, s, k)[0], (p(i[y != k]) == k).mean()),
-            "Die anderen Bilder tragen bei Ihnen noch kein Zeichen.",
-            "Drücken Sie es ihnen erst auf: predict(stamp(others)).",
-        ),
-        like(
-            lambda p, i, y, s, k: ((p(s(i[y == k])) == k).mean(), effect_of_mark(p, i, y, s, k)[1]),
-            "Die Bilder der Klasse tragen bei Ihnen das Zeichen. Gefragt ist, was ohne passiert.",
-            "Für die erste Zahl nehmen Sie die Bilder, wie sie sind: predict(images[labels == label]).",
-        ),
-        like(
-            lambda p, i, y, s, k: (
-                ((p(i) == k) & (y == k)).mean(),
-                ((p(s(i)) == k) & (y != k)).mean(),
-            ),
-            "Sie teilen durch alle Bilder.",
-            "Wählen Sie die Gruppe zuerst aus und mitteln Sie nur über sie.",
-        ),
+        "Sie teilen durch alle Bilder.",
+        "Wählen Sie die Gruppe zuerst aus und mitteln Sie nur über sie.",
     ),
 )
-
-EXERCISES = (CURVES, SCHEDULE, PRECISION, CALIBRATION, SUSPICION)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers.checks.engine import Exercise, like, when
+from helpers.checks.exercise import Exercise, like, when
 
 # --- 4.1 Grad-CAM selbst schreiben -----------------------------------------------------------------------------------
 
@@ -21,46 +21,43 @@ def _maps_and_gradients(rng):
 
 GRAD_CAM = Exercise(
     "4.1",
-    "cam",
+    cam,
     "Drei Zeilen, und Sie wissen genau, was eine Heatmap zeigt und was nicht.",
     _maps_and_gradients,
-    cam,
-    (
-        like(
-            lambda m, g: (g.mean(axis=(1, 2), keepdims=True) * m).sum(axis=-1),
-            "Das ReLU am Ende fehlt: Auch was gegen die Klasse spricht, ist noch dabei.",
-            "Setzen Sie negative Werte auf null: np.maximum(…, 0).",
-        ),
-        like(
-            lambda m, g: np.maximum((g.mean(axis=-1, keepdims=True) * m).sum(axis=-1), 0),
-            "Falsche Achse: Sie mitteln die Ableitungen über die Kanäle.",
-            "Das Gewicht einer Karte ist der Mittelwert über ihre Stellen: gradients.mean(axis=(1, 2), keepdims=True).",
-        ),
-        like(
-            lambda m, g: np.maximum((g * m).sum(axis=-1), 0),
-            "Der zweite Schritt fehlt: Sie benutzen an jeder Stelle eine andere Ableitung.",
-            "Mitteln Sie die Ableitungen erst über alle Stellen. Jede Karte bekommt ein einziges Gewicht.",
-        ),
-        like(
-            lambda m, g: (np.maximum(g.mean(axis=(1, 2), keepdims=True), 0) * m).sum(axis=-1),
-            "Sie schneiden die Gewichte ab statt der Summe.",
-            "ReLU kommt ganz am Ende, nachdem alle gewichteten Karten addiert sind.",
-        ),
-        like(
-            lambda m, g: np.maximum(m.sum(axis=-1), 0),
-            "Die Gewichte fehlen: Alle Karten zählen gleich.",
-            "Malnehmen Sie jede Karte mit dem Mittelwert ihrer Ableitungen.",
-        ),
-        like(
-            lambda m, g: np.maximum((g.sum(axis=(1, 2), keepdims=True) * m).sum(axis=-1), 0),
-            "Sie summieren die Ableitungen, gefragt ist ihr Mittelwert.",
-            "Nehmen Sie gradients.mean statt gradients.sum.",
-        ),
-        like(
-            lambda m, g: np.maximum(g.mean(axis=(1, 2), keepdims=True) * m, 0),
-            "Die Karten sind gewichtet, aber noch nicht addiert.",
-            "Summieren Sie über die Kanäle: .sum(axis=-1).",
-        ),
+    like(
+        lambda m, g: (g.mean(axis=(1, 2), keepdims=True) * m).sum(axis=-1),
+        "Das ReLU am Ende fehlt: Auch was gegen die Klasse spricht, ist noch dabei.",
+        "Setzen Sie negative Werte auf null: np.maximum(…, 0).",
+    ),
+    like(
+        lambda m, g: np.maximum((g.mean(axis=-1, keepdims=True) * m).sum(axis=-1), 0),
+        "Falsche Achse: Sie mitteln die Ableitungen über die Kanäle.",
+        "Das Gewicht einer Karte ist der Mittelwert über ihre Stellen: gradients.mean(axis=(1, 2), keepdims=True).",
+    ),
+    like(
+        lambda m, g: np.maximum((g * m).sum(axis=-1), 0),
+        "Der zweite Schritt fehlt: Sie benutzen an jeder Stelle eine andere Ableitung.",
+        "Mitteln Sie die Ableitungen erst über alle Stellen. Jede Karte bekommt ein einziges Gewicht.",
+    ),
+    like(
+        lambda m, g: (np.maximum(g.mean(axis=(1, 2), keepdims=True), 0) * m).sum(axis=-1),
+        "Sie schneiden die Gewichte ab statt der Summe.",
+        "ReLU kommt ganz am Ende, nachdem alle gewichteten Karten addiert sind.",
+    ),
+    like(
+        lambda m, g: np.maximum(m.sum(axis=-1), 0),
+        "Die Gewichte fehlen: Alle Karten zählen gleich.",
+        "Malnehmen Sie jede Karte mit dem Mittelwert ihrer Ableitungen.",
+    ),
+    like(
+        lambda m, g: np.maximum((g.sum(axis=(1, 2), keepdims=True) * m).sum(axis=-1), 0),
+        "Sie summieren die Ableitungen, gefragt ist ihr Mittelwert.",
+        "Nehmen Sie gradients.mean statt gradients.sum.",
+    ),
+    like(
+        lambda m, g: np.maximum(g.mean(axis=(1, 2), keepdims=True) * m, 0),
+        "Die Karten sind gewichtet, aber noch nicht addiert.",
+        "Summieren Sie über die Kanäle: .sum(axis=-1).",
     ),
 )
 
@@ -81,41 +78,38 @@ def _cams_and_masks(rng):
 
 MASS = Exercise(
     "4.2",
-    "mass_on",
+    mass_on,
     "Mit dieser Zahl wird aus „da leuchtet etwas“ eine Messung, die sich vergleichen lässt.",
     _cams_and_masks,
-    mass_on,
-    (
-        like(
-            lambda c, m: c[:, m].sum(axis=1) / c.sum(axis=(1, 2)),
-            "Negative Werte zählen bei Ihnen mit und können sich mit positiven aufheben.",
-            "Schneiden Sie zuerst ab: positive = np.maximum(cams, 0).",
-        ),
-        like(
-            lambda c, m: np.abs(c)[:, m].sum(axis=1) / np.abs(c).sum(axis=(1, 2)),
-            "Bei Ihnen zählt auch, was gegen die Klasse spricht.",
-            "Nehmen Sie nur die positiven Werte: np.maximum statt np.abs.",
-        ),
-        like(
-            lambda c, m: np.maximum(c, 0)[:, m].mean(axis=1),
-            "Das ist die mittlere Stärke in der Maske, kein Anteil.",
-            "Teilen Sie die Summe in der Maske durch die Summe im ganzen Bild.",
-        ),
-        like(
-            lambda c, m: 1 - mass_on(c, m),
-            "Sie messen, was neben dem Zeichen liegt.",
-            "mask ist dort True, wo das Zeichen sitzt: cams[:, mask], nicht cams[:, ~mask].",
-        ),
-        like(
-            lambda c, m: np.maximum(c, 0)[:, m].sum() / np.maximum(c, 0).sum(),
-            "Falsche Achse: Das ist eine einzige Zahl für alle Bilder.",
-            "Gefragt ist ein Anteil je Bild: in der Maske .sum(axis=1), im ganzen Bild .sum(axis=(1, 2)).",
-        ),
-        like(
-            lambda c, m: np.maximum(c, 0)[:, m].sum(axis=1) / m.sum(),
-            "Sie teilen durch die Fläche der Maske.",
-            "Teilen Sie durch die gesamte positive Relevanz des Bilds.",
-        ),
+    like(
+        lambda c, m: c[:, m].sum(axis=1) / c.sum(axis=(1, 2)),
+        "Negative Werte zählen bei Ihnen mit und können sich mit positiven aufheben.",
+        "Schneiden Sie zuerst ab: positive = np.maximum(cams, 0).",
+    ),
+    like(
+        lambda c, m: np.abs(c)[:, m].sum(axis=1) / np.abs(c).sum(axis=(1, 2)),
+        "Bei Ihnen zählt auch, was gegen die Klasse spricht.",
+        "Nehmen Sie nur die positiven Werte: np.maximum statt np.abs.",
+    ),
+    like(
+        lambda c, m: np.maximum(c, 0)[:, m].mean(axis=1),
+        "Das ist die mittlere Stärke in der Maske, kein Anteil.",
+        "Teilen Sie die Summe in der Maske durch die Summe im ganzen Bild.",
+    ),
+    like(
+        lambda c, m: 1 - mass_on(c, m),
+        "Sie messen, was neben dem Zeichen liegt.",
+        "mask ist dort True, wo das Zeichen sitzt: cams[:, mask], nicht cams[:, ~mask].",
+    ),
+    like(
+        lambda c, m: np.maximum(c, 0)[:, m].sum() / np.maximum(c, 0).sum(),
+        "Falsche Achse: Das ist eine einzige Zahl für alle Bilder.",
+        "Gefragt ist ein Anteil je Bild: in der Maske .sum(axis=1), im ganzen Bild .sum(axis=(1, 2)).",
+    ),
+    like(
+        lambda c, m: np.maximum(c, 0)[:, m].sum(axis=1) / m.sum(),
+        "Sie teilen durch die Fläche der Maske.",
+        "Teilen Sie durch die gesamte positive Relevanz des Bilds.",
     ),
 )
 
@@ -145,36 +139,33 @@ def _share(rows, labels):
 
 FLIPS = Exercise(
     "4.3",
-    "flips_per_class",
+    flips_per_class,
     "Das Muster zeigt, welche Klassen sich nur an wenigen Merkmalen festhalten: Dort wirkt das Zeichen am stärksten.",
     _two_answers,
-    flips_per_class,
-    (
-        like(
-            lambda b, a, y, t: _share(a == t, y),
-            "Bilder, die schon vorher diese Antwort hatten, zählen bei Ihnen als umgefallen.",
-            "Umgefallen ist nur, wer vorher etwas anderes war: before != target.",
-        ),
-        like(
-            lambda b, a, y, t: _share((b != t) & (a == t), y),
-            "Der Nenner stimmt nicht: Sie teilen durch alle Bilder der Klasse.",
-            "Teilen Sie durch die Bilder, die umfallen konnten, also nur die mit before != target.",
-        ),
-        like(
-            lambda b, a, y, t: _share(a != b, y),
-            "Sie zählen jede Änderung der Antwort.",
-            "Gesucht sind die Bilder, deren Antwort zu „target“ wird: after == target.",
-        ),
-        like(
-            lambda b, a, y, t: np.array([((b != t) & (a == t))[y == c].sum() for c in range(10)]),
-            "Das sind Anzahlen, gefragt sind Anteile.",
-            "Teilen Sie durch die Zahl der Bilder, oder nehmen Sie mean statt sum.",
-        ),
-        like(
-            lambda b, a, y, t: ((b != t) & (a == t)).mean(),
-            "Das ist der Anteil über alle Klassen.",
-            "Gefragt ist ein Feld mit zehn Zahlen, eine je wahrer Klasse.",
-        ),
+    like(
+        lambda b, a, y, t: _share(a == t, y),
+        "Bilder, die schon vorher diese Antwort hatten, zählen bei Ihnen als umgefallen.",
+        "Umgefallen ist nur, wer vorher etwas anderes war: before != target.",
+    ),
+    like(
+        lambda b, a, y, t: _share((b != t) & (a == t), y),
+        "Der Nenner stimmt nicht: Sie teilen durch alle Bilder der Klasse.",
+        "Teilen Sie durch die Bilder, die umfallen konnten, also nur die mit before != target.",
+    ),
+    like(
+        lambda b, a, y, t: _share(a != b, y),
+        "Sie zählen jede Änderung der Antwort.",
+        "Gesucht sind die Bilder, deren Antwort zu „target“ wird: after == target.",
+    ),
+    like(
+        lambda b, a, y, t: np.array([((b != t) & (a == t))[y == c].sum() for c in range(10)]),
+        "Das sind Anzahlen, gefragt sind Anteile.",
+        "Teilen Sie durch die Zahl der Bilder, oder nehmen Sie mean statt sum.",
+    ),
+    like(
+        lambda b, a, y, t: ((b != t) & (a == t)).mean(),
+        "Das ist der Anteil über alle Klassen.",
+        "Gefragt ist ein Feld mit zehn Zahlen, eine je wahrer Klasse.",
     ),
 )
 
@@ -194,35 +185,15 @@ class PatternModel:
         return e / e.sum(axis=1, keepdims=True)
 
 
-def deletion_curve(predict, image, heatmap, label, steps):
+def deletion_curve(predict, image, heatmap, label, steps, pick=lambda q, c: q[c], cumulative=True):
     order = np.argsort(-heatmap.ravel())
+    parts = [order[: round(step * order.size / steps)] for step in range(steps + 1)]
     curve = []
-    for step in range(steps + 1):
+    for part in parts if cumulative else [order[:0], *np.array_split(order, steps)]:
         flipped = image.copy()
-        flipped.ravel()[order[: round(step * order.size / steps)]] = 0
-        curve.append(predict(flipped[None])[0, label])
+        flipped.ravel()[part] = 0
+        curve.append(pick(predict(flipped[None])[0], label))
     return np.array(curve)
-
-
-def _curve(p, image, heatmap, label, steps, pick=lambda q, c: q[c]):
-    order = np.argsort(-heatmap.ravel())
-    states = []
-    for step in range(steps + 1):
-        flat = image.ravel().copy()
-        flat[order[: round(step * order.size / steps)]] = 0
-        states.append(pick(p(flat.reshape(1, *image.shape))[0], label))
-    return np.array(states)
-
-
-def _not_cumulative(p, image, heatmap, label, steps):
-    order = np.argsort(-heatmap.ravel())
-    parts = [order[:0], *np.array_split(order, steps)]
-    result = []
-    for part in parts:
-        flat = image.ravel().copy()
-        flat[part] = 0
-        result.append(p(flat.reshape(1, *image.shape))[0, label])
-    return np.array(result)
 
 
 def _pictures_and_heatmaps(rng):
@@ -236,52 +207,42 @@ def _pictures_and_heatmaps(rng):
 
 DELETION = Exercise(
     "4.4",
-    "deletion_curve",
+    deletion_curve,
     "Fällt die Kurve schnell, dann hat die Heatmap Pixel gefunden, die das Netz wirklich braucht.",
     _pictures_and_heatmaps,
-    deletion_curve,
-    (
-        like(
-            lambda p, i, h, c, s: _curve(p, i, -h, c, s),
-            "Sie löschen die unwichtigsten Pixel zuerst.",
-            "np.argsort sortiert aufsteigend: Nehmen Sie np.argsort(-heatmap.ravel()).",
-        ),
-        like(
-            _not_cumulative,
-            "In jedem Schritt fehlt nur ein Stück, die früher gelöschten Pixel sind wieder da.",
-            "Löschen Sie in jedem Schritt alle bis dahin wichtigsten Pixel: order[: round(step * pixels / steps)].",
-        ),
-        like(
-            lambda p, i, h, c, s: _curve(p, i, h, c, s)[1:],
-            "Der Anfang fehlt: Die Kurve beginnt beim unveränderten Bild.",
-            "Zählen Sie von 0 bis steps, das sind steps + 1 Punkte.",
-        ),
-        like(
-            lambda p, i, h, c, s: _curve(p, i, h, c, s)[:-1],
-            "Das Ende fehlt: Im letzten Schritt sind alle Pixel gelöscht.",
-            "Zählen Sie von 0 bis steps, das sind steps + 1 Punkte: range(steps + 1).",
-        ),
-        like(
-            lambda p, i, h, c, s: _curve(p, i, h, c, s, lambda q, c: q.max()),
-            "Sie verfolgen die jeweils höchste Wahrscheinlichkeit, nicht die der gefragten Klasse.",
-            "Bleiben Sie bei einer Klasse: predict(…)[0, label].",
-        ),
-        like(
-            lambda p, i, h, c, s: _curve(p, i, h, c, s)[::-1],
-            "Die Kurve läuft rückwärts: Sie beginnt beim leeren Bild.",
-            "Beginnen Sie mit dem ganzen Bild und löschen Sie dann.",
-        ),
+    like(
+        lambda p, i, h, c, s: deletion_curve(p, i, -h, c, s),
+        "Sie löschen die unwichtigsten Pixel zuerst.",
+        "np.argsort sortiert aufsteigend: Nehmen Sie np.argsort(-heatmap.ravel()).",
+    ),
+    like(
+        lambda *a: deletion_curve(*a, cumulative=False),
+        "In jedem Schritt fehlt nur ein Stück, die früher gelöschten Pixel sind wieder da.",
+        "Löschen Sie in jedem Schritt alle bis dahin wichtigsten Pixel: order[: round(step * pixels / steps)].",
+    ),
+    like(
+        lambda *a: deletion_curve(*a)[1:],
+        "Der Anfang fehlt: Die Kurve beginnt beim unveränderten Bild.",
+        "Zählen Sie von 0 bis steps, das sind steps + 1 Punkte.",
+    ),
+    like(
+        lambda *a: deletion_curve(*a)[:-1],
+        "Das Ende fehlt: Im letzten Schritt sind alle Pixel gelöscht.",
+        "Zählen Sie von 0 bis steps, das sind steps + 1 Punkte: range(steps + 1).",
+    ),
+    like(
+        lambda *a: deletion_curve(*a, lambda q, c: q.max()),
+        "Sie verfolgen die jeweils höchste Wahrscheinlichkeit, nicht die der gefragten Klasse.",
+        "Bleiben Sie bei einer Klasse: predict(…)[0, label].",
+    ),
+    like(
+        lambda *a: deletion_curve(*a)[::-1],
+        "Die Kurve läuft rückwärts: Sie beginnt beim leeren Bild.",
+        "Beginnen Sie mit dem ganzen Bild und löschen Sie dann.",
     ),
 )
 
 # --- 4.5 Ein Maß austricksen -----------------------------------------------------------------------------------------
-
-
-def trick_map(mask):
-    result = np.ones(mask.shape)
-    row, column = np.argwhere(mask)[0]
-    result[row, column] = 1.5
-    return result
 
 
 def _places(rng):
@@ -316,35 +277,30 @@ TRICK = Exercise(
     "trick_map",
     "Ihre Karte gewinnt das Zeigespiel und sagt doch fast nichts: Ein Maß allein beweist nichts.",
     _places,
-    None,
-    (
-        when(
-            lambda o, m: np.asarray(o, dtype=float).min() < 0,
-            "Die Karte enthält negative Werte. Eine Grad-CAM-Karte hat keine.",
-            "Beginnen Sie mit einer Karte aus Einsen: np.ones(mask.shape).",
-        ),
-        when(
-            lambda o, m: np.asarray(o, dtype=float).max() <= 0,
-            "Die Karte ist leer: Wo nichts leuchtet, gibt es keinen wichtigsten Pixel.",
-            "Beginnen Sie mit einer Karte aus Einsen: np.ones(mask.shape).",
-        ),
-        when(
-            lambda o, m: np.ptp(np.asarray(o, dtype=float)) == 0,
-            "Die Karte ist überall gleich, sie zeigt auf keinen bestimmten Pixel.",
-            "Machen Sie genau einen Pixel innerhalb der Maske etwas heller.",
-        ),
-        when(
-            lambda o, m: not _points_at(o, m),
-            "Das Zeigespiel ist verloren: Der hellste Pixel liegt neben der Maske.",
-            "np.argwhere(mask)[0] ist eine Stelle in der Maske: Machen Sie genau sie am hellsten.",
-        ),
-        when(
-            lambda o, m: _mass(o, m) > 0.05,
-            "Das Zeigespiel ist gewonnen, aber Ihre Karte liegt wirklich auf dem Zeichen: Das ist kein Trick.",
-            "Höchstens 5 % der Karte dürfen in der Maske liegen. Verteilen Sie den Rest auf das ganze Bild.",
-        ),
+    when(
+        lambda o, m: np.asarray(o, dtype=float).min() < 0,
+        "Die Karte enthält negative Werte. Eine Grad-CAM-Karte hat keine.",
+        "Beginnen Sie mit einer Karte aus Einsen: np.ones(mask.shape).",
+    ),
+    when(
+        lambda o, m: np.asarray(o, dtype=float).max() <= 0,
+        "Die Karte ist leer: Wo nichts leuchtet, gibt es keinen wichtigsten Pixel.",
+        "Beginnen Sie mit einer Karte aus Einsen: np.ones(mask.shape).",
+    ),
+    when(
+        lambda o, m: np.ptp(np.asarray(o, dtype=float)) == 0,
+        "Die Karte ist überall gleich, sie zeigt auf keinen bestimmten Pixel.",
+        "Machen Sie genau einen Pixel innerhalb der Maske etwas heller.",
+    ),
+    when(
+        lambda o, m: not _points_at(o, m),
+        "Das Zeigespiel ist verloren: Der hellste Pixel liegt neben der Maske.",
+        "np.argwhere(mask)[0] ist eine Stelle in der Maske: Machen Sie genau sie am hellsten.",
+    ),
+    when(
+        lambda o, m: _mass(o, m) > 0.05,
+        "Das Zeigespiel ist gewonnen, aber Ihre Karte liegt wirklich auf dem Zeichen: Das ist kein Trick.",
+        "Höchstens 5 % der Karte dürfen in der Maske liegen. Verteilen Sie den Rest auf das ganze Bild.",
     ),
     form=_trick_form,
 )
-
-EXERCISES = (GRAD_CAM, MASS, FLIPS, DELETION, TRICK)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, ROOT, START_PAGE, german, output_dir, try_read_json
-from helpers.checks.engine import PROGRESS_FILE
+from helpers.checks import PROGRESS_FILE
 from helpers.workshop import doctor
 
 README = ROOT / "README.md"

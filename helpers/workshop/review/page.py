@@ -17,6 +17,7 @@ from helpers.workshop.review.handins import ANSWER, CHECK, Reference
 
 MAX_TEXT = 4000
 MAX_PICTURE_BYTES = 2_000_000
+UNJUDGED = "nicht gewertet"
 MARKS = {"gelöst": "✔", "falsch": "✘", "offen": "○"}
 
 
@@ -123,7 +124,7 @@ def row(result, columns: list[str], known: dict[str, Reference]) -> dict:
         "name": result.hand_in.name,
         "course": result.hand_in.course or "–",
         "cells": cells,
-        "points": f"{sum(result.points.values()):g}",
+        "points": UNJUDGED if result.points is None else f"{sum(result.points.values()):g}",
         "maximum": f"{sum(reference.points(number) for number in own):g}" if reference else "0",
         "notes": " ".join(result.hand_in.notes),
         "page": result.page,
@@ -169,7 +170,9 @@ def side_by_side(result, reference: Reference) -> list[dict]:
                 "outputs": [*outputs, *by_id.get(base + CHECK, ("", []))[1]],
                 "verdict": verdict,
                 "mark": MARKS[verdict.status] if verdict else "–",
-                "points": f"{result.points.get(number, 0):g} von {reference.points(number)}",
+                "points": UNJUDGED
+                if result.points is None
+                else f"{result.points.get(number, 0):g} von {reference.points(number)}",
             }
         )
     return blocks

@@ -4,6 +4,7 @@ import json
 import secrets
 import shutil
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from helpers.basics import (
     CourseError,
     atomic_folder,
     display_path,
+    german,
     one_line,
     output_dir,
     progress,
@@ -23,7 +25,8 @@ from helpers.basics import (
     sha256,
     write_json,
 )
-from helpers.checks.engine import CASES_FILE, Verdict, exercises, secret_cases
+from helpers.checks.exercise import Verdict, exercises
+from helpers.checks.handover import CASES_FILE, secret_cases
 from helpers.provenance import provenance
 from helpers.workshop.notebooks import changed_environment, declared_parameters, execute, write_notebook
 from helpers.workshop.review import grading, page, sandbox
@@ -44,6 +47,11 @@ REASONS = {
     "speicher": "Abgebrochen: Die Abgabe brauchte mehr als {memory} MB Arbeitsspeicher.",
     "platte": "Abgebrochen: Die Abgabe füllte die Platte.",
 }
+FREE_BYTES = 500_000_000  # so viel brauchen Arbeitskopien und Ergebnisse von zwei Abgaben reichlich
+
+
+class NotJudged(Exception):
+    """Warum eine Abgabe kein Urteil bekommt: ein deutscher Satz. Schuld ist der Rechner, nicht die Abgabe."""
 
 
 @dataclass
@@ -52,14 +60,14 @@ class Result:
 
     Attributes:
         verdicts: Nummer der Aufgabe → Urteil; leer, wenn die Abgabe nicht lesbar ist.
-        points: Nummer → Punkte aus nbgraders Notenbuch.
+        points: Nummer → Punkte aus nbgraders Notenbuch; None heißt nicht gewertet.
         executed: die Zellen, die liefen: (id der Zelle oder "", Quelltext, Ausgaben).
         page: Name der Seite mit der ausgeführten Abgabe.
     """
 
     hand_in: HandIn
     verdicts: dict[str, Verdict] = field(default_factory=dict)
-    points: dict[str, float] = field(default_factory=dict)
+    points: dict[str, float] | None = field(default_factory=dict)
     executed: list = field(default_factory=list)
     page: str = ""
 
@@ -93,8 +101,9 @@ class Review:
             with self._lock:
                 result.points = self.book.enter(hand_in, result.verdicts)
         except Exception as error:  # eine Abgabe darf die anderen nie aufhalten
-            hand_in.notes.append(f"Die Abgabe ließ sich nicht durchsehen ({type(error).__name__}: {str(error)[:200]}).")
-            result.verdicts, result.points = {}, {}
+            said = str(error) if isinstance(error, NotJudged) else f"{type(error).__name__}: {str(error)[:200]}"
+            hand_in.notes.append(f"Nicht gewertet: {said.rstrip('.')}.")
+            result.verdicts, result.points = {}, None
         return result
 
     def _run(self, result: Result, notebook, reference: Reference, everything: bool = False) -> None:
@@ -106,9 +115,11 @@ class Review:
         seconds = self.seconds * (2 if everything else 1)
         with scratch("abgabe", self.workplace) as folder:
             self._furnish(folder, runnable, everything)
-            worker = folder / "kurs" / "helpers" / "review" / "worker.py"
+            worker = folder / "kurs" / Path(__file__).with_name("worker.py").relative_to(ROOT)
             command = [sys.executable, str(worker), str(folder), str(CELL_SECONDS), str(self.memory_mb)]
             ended = sandbox.run(command, folder, seconds, self.memory_mb)
+            if ended.reason == "voll":
+                raise NotJudged(f"Der Datenträger für vorläufige Dateien ist voll ({self.workplace.parent})")
             self._collect(result, folder, runnable, reference)
         if ended.reason:
             note = REASONS[ended.reason].format(seconds=seconds, memory=self.memory_mb)
@@ -182,20 +193,23 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
         Pfad von ``durchsicht.html``.
 
     Raises:
-        CourseError: bei falschen Grenzen, wenn es keine lesbare Abgabe gibt (dann bleibt die letzte Durchsicht), und
-            am Ende, wenn einzelne nicht lesbar waren (die anderen sind durchgesehen und geschrieben).
+        CourseError: wenn es keine lesbare Abgabe oder zu wenig Platz gibt (dann bleibt die letzte Durchsicht), und am
+            Ende, wenn einzelne nicht lesbar oder nicht gewertet sind (die anderen sind durchgesehen und geschrieben).
     """
-    check_limits(parallel, seconds, memory_mb)
     found = find(paths)
     known = references()
     hand_ins = [read(name, path, known) for name, path in found]
     if not any(hand_in.course for hand_in in hand_ins):
         raise CourseError(unreadable(hand_ins))
+    check_space(Path(tempfile.gettempdir()))
     before = precious_files([path for _, path in found])
     with atomic_folder(output_dir() / "durchsicht") as folder, scratch("kurs-durchsicht") as workplace:
         review = Review(folder, workplace.resolve(), seconds, memory_mb)
         if not sandbox.isolated():
-            print("Hinweis: Hier gibt es keine Namensräume. Die Abgaben laufen mit schwächerem Schutz (siehe README).")
+            print(
+                "Hinweis: Hier lässt sich kein eigener Raum bauen. Die Abgaben laufen mit schwächerem Schutz: ", end=""
+            )
+            print("Unter Linux hilft „sudo apt install bubblewrap“ (siehe README).")
         results = []
         with progress(total=len(hand_ins), text="Durchsicht", unit="Abgaben") as bar:
             with ThreadPoolExecutor(parallel) as pool:
@@ -207,30 +221,35 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
         overview = page.write(results, review.known, folder, changed)
         write_json(folder / "herkunft.json", provenance())
     target = page.publish(overview, output_dir())
-    if sentence := unreadable(hand_ins):
+    if sentence := " ".join(filter(None, [unreadable(hand_ins), not_judged(results)])):
         raise CourseError(f"{sentence} Die anderen stehen in {display_path(target)}.")
     return target
 
 
-def check_limits(parallel: int, seconds: float, memory_mb: int) -> None:
-    """Wirft CourseError bei Grenzen, mit denen keine Abgabe liefe."""
-    for value, lowest, what in (
-        (parallel, 1, "gleichzeitig laufende Abgabe"),
-        (seconds, 10, "Sekunden je Abgabe"),
-        (memory_mb, 500, "MB Arbeitsspeicher je Abgabe"),
-    ):
-        if not lowest <= value <= 1_000_000:
-            raise CourseError(f"{value} {what} geht nicht: Nehmen Sie mindestens {lowest} und höchstens 1.000.000.")
+def check_space(folder: Path) -> None:
+    """Wirft CourseError, wenn in ``folder`` der Platz für die Arbeitskopien fehlt: Dann wäre kein Urteil sicher."""
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES:
+        raise CourseError(
+            f"In {display_path(folder)} sind nur {german(free / 1e6, 0)} MB frei, die Durchsicht braucht "
+            f"{german(FREE_BYTES / 1e6, 0)}: Räumen Sie auf, oder nennen Sie in TMPDIR einen Ordner mit mehr Platz."
+        )
 
 
 def unreadable(hand_ins: list[HandIn]) -> str:
-    """Ein Satz über die Abgaben, die kein Notebook des Kurses sind; leer, wenn es keine gibt."""
     bad = [hand_in for hand_in in hand_ins if hand_in.course is None]
+    return complaint(bad, len(hand_ins), "ließen sich nicht durchsehen", "Lassen Sie sie noch einmal abgeben.")
+
+
+def not_judged(results: list[Result]) -> str:
+    bad = [result.hand_in for result in results if result.points is None]
+    return complaint(bad, len(results), "sind nicht gewertet", "Sehen Sie sie danach noch einmal durch.")
+
+
+def complaint(bad: list[HandIn], total: int, what: str, remedy: str) -> str:
+    """Ein Satz über die Abgaben ``bad``, die erste mit Grund; leer, wenn es keine gibt."""
     if not bad:
         return ""
     reason = bad[0].notes[-1].rstrip(".")
     more = f" und {len(bad) - 1} weitere" if len(bad) > 1 else ""
-    return (
-        f"{len(bad)} von {len(hand_ins)} Abgaben ließen sich nicht durchsehen, nämlich {one_line(str(bad[0].path))} "
-        f"({reason}){more}: Lassen Sie sie noch einmal abgeben."
-    )
+    return f"{len(bad)} von {total} Abgaben {what}, nämlich {one_line(str(bad[0].path))} ({reason}){more}: {remedy}"

@@ -1,148 +1,154 @@
 """Fremden Code einsperren: eigener Prozess, eigener Ordner, keine fremden Variablen, Grenzen für Zeit und Speicher.
 
-Unter Linux läuft er in eigenen Namensräumen (``unshare``): Er sieht nur Python, die Bilder und seinen Arbeitsordner,
-alles andere gibt es für ihn nicht. Schreiben kann er nur dort. Er hat kein Netz und sieht keine anderen Prozesse.
-Wo das nicht geht (macOS, gesperrte Namensräume), bleiben eigener Prozess, leere Umgebung und Grenzen; danach wird
-verglichen, ob fremde Dateien noch sind, wie sie waren.
+Unter Linux läuft er in eigenen Namensräumen, gebaut von bubblewrap (``bwrap``) oder, wo es fehlt, mit Bordmitteln:
+Er sieht nur Python, die Bilder und seinen Arbeitsordner, alles andere gibt es für ihn nicht. Schreiben kann er nur in
+seinem Arbeitsordner. Er hat kein Netz und sieht keine anderen Prozesse. Wo das nicht geht (macOS, gesperrte
+Namensräume), bleiben eigener Prozess, leere Umgebung und Grenzen; danach wird verglichen, ob fremde Dateien noch sind,
+wie sie waren.
 """
 
 import functools
+import json
 import os
-import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.basics import INPUT, ROOT
+from helpers.workshop.review import namespaces
 
-UNSHARE = [
-    "unshare",
-    "--user",
-    "--map-root-user",
-    "--mount",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--net",
-    "--ipc",
-    "--uts",
-]
 # Stirbt die Durchsicht, auch hart, dann stirbt mit ihr, was sie gestartet hat (nur Linux).
 DIE_TOGETHER = ["setpriv", "--pdeathsig", "KILL"]
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc")
-# Der Kernel spricht mit seinem Prozess über 127.0.0.1; ein neuer Namensraum hat es, aber ausgeschaltet.
-LOOPBACK_UP = (
-    "import fcntl, socket, struct; "
-    "fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0x8914, struct.pack('16sh', b'lo', 0x41))"
-)
-# Eine Einhängung und alle darunter nur lesbar machen.
-READONLY_TREE = """readonly_tree() {
-  mount -o remount,bind,ro "$1"
-  awk -v top="$1" '$5 == top || index($5, top "/") == 1 { print $5 }' /proc/self/mountinfo | while read -r place; do
-    mount -o remount,bind,ro "$(printf %b "$place")"
-  done
-}"""
-DEVICES = ("null", "zero", "full", "random", "urandom")
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
+# Was Python und matplotlib aus /etc lesen: wo Bibliotheken und Schriften liegen, und die Zeitzone.
+SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/localtime")
 MAX_DISK_BYTES = 2_000_000_000
+MIN_FREE_BYTES = 50_000_000  # darunter scheitert das Ablegen der Ergebnisse
 
 
 @dataclass(frozen=True)
 class Ended:
-    """Wie ein abgeschotteter Lauf endete: „“ (von selbst), „zeit“, „speicher“ oder „platte“."""
+    """Wie ein abgeschotteter Lauf endete: „“ (von selbst), „zeit“, „speicher“, „platte“ oder „voll“.
+
+    „platte“: Er hat selbst zu viel geschrieben. „voll“: Der Datenträger ist voll, gleich von wem; was fehlt, beweist
+    dann nichts.
+    """
 
     reason: str = ""
     code: int = 0
 
 
-def readable() -> list[Path]:
-    """Was der fremde Code lesen darf: Betriebssystem, Python mit Paketen, die Daten des Kurses."""
-    wanted = [Path(path) for path in SYSTEM if Path(path).exists()]
-    for path in map(Path, (sys.base_prefix, sys.prefix, os.path.realpath(sys.base_prefix), INPUT.resolve())):
-        if not any(path.is_relative_to(other) for other in wanted):
-            wanted.append(path)
-    return wanted
+# --- Der eigene Raum -------------------------------------------------------------------------------------------------
 
 
-def jail_script(folder: Path, command: list[str]) -> str:
-    """Das Shell-Skript, das eine neue Wurzel baut, die alte aushängt und ``command`` ohne Rechte startet."""
-    quote, root = shlex.quote, str(folder / "wurzel")
-    lines = [
-        "set -e",
-        "mount --make-rprivate /",
-        f"mount -t tmpfs -o size=64m tmpfs {quote(root)}",
-        f"cd {quote(root)}",
-    ]
-    lines += [f"{quote(sys.executable)} -I -c {quote(LOOPBACK_UP)}"]
-    lines += ["mkdir -p proc dev/shm tmp alt", "mount -t proc proc proc"]
-    lines += [f"mount -t tmpfs -o size=512m tmpfs {name}" for name in ("dev/shm", "tmp")]
+def readable() -> list[str]:
+    """Was der fremde Code lesen darf: Betriebssystem, Python mit Paketen, die Daten des Kurses.
+
+    Führt ein Weg dorthin über einen Verweis, gehören beide Enden dazu.
+    """
+    wanted = [Path(path) for path in (*SYSTEM, *SETTINGS, sys.base_prefix, sys.prefix, INPUT)]
+    paths = dict.fromkeys(each for path in wanted if path.exists() for each in (path.absolute(), path.resolve()))
+    return [str(path) for path in paths if not any(other in paths for other in path.parents)]
+
+
+def writable(folder: Path) -> dict[str, str]:
+    """Stelle im Raum → Ordner dahinter: /tmp und /dev/shm liegen im Arbeitsordner, so zählen sie zu seiner Grenze."""
+    return {place: str(folder / name) for place, name in (("/tmp", "tmp"), ("/dev/shm", "shm"))}
+
+
+def bubblewrap(folder: Path, command: list[str]) -> list[str]:
+    """Der Befehl, der ``command`` mit bubblewrap einsperrt."""
+    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    for place, source in writable(folder).items():
+        arguments += ["--bind", source, place]
     for path in readable():
-        target = quote(root + str(path))
-        if path.is_symlink():
-            lines += [f"mkdir -p {quote(root + str(path.parent))}", f"ln -s {quote(os.readlink(path))} {target}"]
-        else:
-            lines += [f"mkdir -p {target}", f"mount --rbind {quote(str(path))} {target}", f"readonly_tree {target}"]
-    lines.insert(1, READONLY_TREE)
-    for name in DEVICES:
-        lines += [f"touch dev/{name}", f"mount --bind /dev/{name} dev/{name}"]
-    inside = quote(root + str(folder))
-    lines += [
-        f"mkdir -p {inside}",
-        f"mount --bind {quote(str(folder))} {inside}",
-        "pivot_root . alt",
-        "umount -l /alt",
-        "rmdir /alt",
-        f"cd {quote(str(folder))}",
-        # Ein zweiter Namensraum: Die Einhängungen gehören dem ersten, auch ein „root“ darin kann sie nicht lösen.
-        f"exec unshare --user {' '.join(map(quote, command))}",
-    ]
-    return "\n".join(lines)
+        arguments += ["--ro-bind", path, path]
+    # Nur lesbar: Was im Raum selbst liegt, läge im Arbeitsspeicher, den niemand misst.
+    arguments += ["--bind", str(folder), str(folder), "--remount-ro", "/dev", "--remount-ro", "/"]
+    return [*arguments, "--chdir", str(folder), "--", *command]
+
+
+def unshare(folder: Path, command: list[str]) -> list[str]:
+    """Dasselbe ohne bubblewrap, mit ``namespaces``."""
+    plan = {"root": str(folder / "wurzel"), "folder": str(folder), "writable": writable(folder)}
+    plan |= {"readable": readable(), "command": command}
+    return [*namespaces.UNSHARE, sys.executable, "-I", namespaces.__file__, json.dumps(plan)]
+
+
+# Läuft im Raum und versucht auszubrechen. Endet mit 0, wenn nichts davon gelingt und das Nötige geht.
+PROBE = """
+import json, os, socket, sys
+outside, hidden, readable = json.loads(sys.argv[1])
+open("innen", "w").close()
+with socket.create_server(("127.0.0.1", 0)) as server:
+    socket.create_connection(server.getsockname(), 5).close()
+escaped = [path for path in hidden if os.path.exists(path)] + [path for path in readable if os.access(path, os.W_OK)]
+try:
+    open(outside, "w").close()  # ob sie draußen liegt, sieht man nur draußen
+except OSError:
+    pass
+try:  # UDP fragt nur nach dem Weg, es geht nichts ab
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("192.0.2.1", 53))
+    escaped += ["Netz"]
+except OSError:
+    pass
+sys.exit(bool(escaped))
+"""
+
+
+def holds(way: Callable) -> bool:
+    """Baut diese Art hier einen Raum, in dem Python läuft und aus dem die Probe nicht herauskommt?"""
+    with tempfile.TemporaryDirectory(prefix="kurs-probe-") as name:
+        folder, outside = Path(name).resolve() / "raum", Path(name).resolve() / "aussen"
+        furnish(folder)
+        secret = folder.parent / "geheim"
+        secret.touch()
+        attempts = [str(outside), [str(secret), str(ROOT / "solutions")], readable()]
+        command = way(folder, [sys.executable, "-I", "-c", PROBE, json.dumps(attempts)])
+        try:
+            done = subprocess.run(command, env=environment(folder, True), capture_output=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return done.returncode == 0 and (folder / "innen").exists() and not outside.exists()
 
 
 @functools.cache
+def jail() -> Callable | None:
+    """Die erste Art einzusperren, die hier hält; None, wo es keine gibt."""
+    ways = (bubblewrap, unshare) if sys.platform == "linux" else ()
+    return next((way for way in ways if shutil.which(way(Path("/"), [])[0]) and holds(way)), None)
+
+
 def isolated() -> bool:
-    """Lassen sich hier Namensräume bauen, und halten sie wirklich?"""
-    if sys.platform != "linux" or not shutil.which("unshare") or not shutil.which("pivot_root"):
-        return False
-    with tempfile.TemporaryDirectory(prefix="kurs-probe-") as name:
-        folder = Path(name).resolve()
-        outside = folder.parent / f"{folder.name}-aussen"
-        probe = (
-            "import os, sys\n"
-            "open('innen', 'w').close()\n"
-            "try: open(sys.argv[1], 'w').close()\n"
-            "except OSError: pass\n"
-            "sys.exit(os.path.exists(sys.argv[2]))"
-        )
-        (folder / "wurzel").mkdir()
-        command = [sys.executable, "-I", "-c", probe, str(outside), str(ROOT / "solutions")]
-        done = subprocess.run(
-            [*UNSHARE, "sh", "-c", jail_script(folder, command)],
-            env=environment(folder, jailed=True),
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        held = done.returncode == 0 and (folder / "innen").exists() and not outside.exists()
-        outside.unlink(missing_ok=True)
-        return held
+    """Laufen Abgaben hier in einem eigenen Raum?"""
+    return jail() is not None
+
+
+def furnish(folder: Path) -> None:
+    for name in ("heim", "austausch", "ausgabe", "wurzel", "tmp", "shm"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
 
 
 def environment(folder: Path, jailed: bool) -> dict[str, str]:
     """Nur das Nötigste: kein Heimatordner, keine Zugangsdaten, keine Einstellungen der Lehrenden."""
-    home = folder / "heim"
+    temporary = "/tmp" if jailed else str(folder / "tmp")
     values = {
         "PATH": os.pathsep.join([str(Path(sys.prefix) / "bin"), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]),
-        "HOME": str(home),
-        "TMPDIR": "/tmp" if jailed else str(home),
+        "HOME": str(folder / "heim"),
+        "TMPDIR": temporary,
         "LANG": "C.UTF-8",
+        "PYTHONPATH": str(folder / "kurs"),  # die eigene Kopie von helpers, nicht die eingerichtete
         "KURS_AUSGABE": str(folder / "ausgabe"),
         "KURS_DURCHSICHT": str(folder / "austausch"),
-        "JUPYTER_RUNTIME_DIR": "/tmp/jupyter" if jailed else str(home / "jupyter"),
+        "JUPYTER_RUNTIME_DIR": f"{temporary}/jupyter",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
         "TF_NUM_INTRAOP_THREADS": "1",
@@ -152,16 +158,18 @@ def environment(folder: Path, jailed: bool) -> dict[str, str]:
     return values | {name: os.environ[name] for name in keep if name in os.environ}
 
 
+# --- Laufen lassen und bewachen --------------------------------------------------------------------------------------
+
+
 def run(command: list[str], folder: Path, seconds: float, memory_mb: int) -> Ended:
     """Führt ``command`` in ``folder`` eingesperrt aus und wartet, bis es endet oder eine Grenze überschreitet."""
-    for name in ("heim", "austausch", "ausgabe", "wurzel"):
-        (folder / name).mkdir(exist_ok=True)
-    jailed = isolated()
-    command = [*UNSHARE, "sh", "-c", jail_script(folder, command)] if jailed else command
+    furnish(folder)
+    way = jail()
+    command = way(folder, command) if way else command
     process = subprocess.Popen(
         [*DIE_TOGETHER, *command] if shutil.which(DIE_TOGETHER[0]) else command,
         cwd=folder,
-        env=environment(folder, jailed),
+        env=environment(folder, jailed=way is not None),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -177,9 +185,21 @@ def run(command: list[str], folder: Path, seconds: float, memory_mb: int) -> End
                 reason = "speicher"
             elif used_disk(folder) > MAX_DISK_BYTES:
                 reason = "platte"
+            elif shutil.disk_usage(folder).free < MIN_FREE_BYTES:
+                reason = "voll"
     finally:
         kill(process)
-    return Ended(reason, process.returncode)
+    return Ended(reason if reason or takes_more(folder) else "voll", process.returncode)
+
+
+def takes_more(folder: Path) -> bool:
+    """Lässt sich in ``folder`` noch schreiben? Auch ein erschöpftes Kontingent ist ein voller Datenträger."""
+    try:
+        (folder / "probe").write_bytes(bytes(1_000_000))
+        (folder / "probe").unlink()
+    except OSError:
+        return False
+    return shutil.disk_usage(folder).free >= MIN_FREE_BYTES
 
 
 def used_memory(pid: int) -> int:
@@ -244,8 +264,6 @@ def alive(process) -> bool:
 
 def read_result(path: Path, limit: int = 50_000_000) -> str | None:
     """Liest eine Datei, die fremder Code geschrieben hat: keine Verweise, keine Gerätedateien, nicht zu groß."""
-    import stat
-
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         if path.parent.is_symlink():

@@ -1,0 +1,101 @@
+"""Für die Durchsicht: im abgeschotteten Prozess ausführen und die Ausgaben ablegen, anderswo darüber urteilen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers.basics import read_json, write_json
+from helpers.checks.engine import MISSING, Outcome, judge, run_cases, untouched, wrong
+from helpers.checks.exercise import Exercise, Verdict, plain
+from helpers.checks.hints import describe
+
+# Ist diese Variable gesetzt, urteilt der Kernel nicht selbst: Er legt die Ausgaben für die Durchsicht in diesen Ordner.
+REVIEW_FOLDER = "KURS_DURCHSICHT"
+CASES_FILE = "startwerte.json"
+MAX_ITEM_BYTES = 4000  # ein Text von 1.000 Zeichen
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Eine Ausgabe, deren Art die Prüfung nicht kennt."""
+
+    type_name: str = ""
+
+
+def secret_cases(exercise: Exercise, seed: int) -> list:
+    """Die Eingaben der Durchsicht. Über die Grenze geht nur der Startwert: Beide Seiten würfeln dasselbe."""
+    import numpy as np
+
+    return exercise.cases(np.random.default_rng(seed))
+
+
+def hand_over(exercise: Exercise, answer, folder: Path) -> None:
+    """Führt die Antwort auf den Eingaben der Durchsicht aus und legt die Ausgaben als JSON ab."""
+    cases = secret_cases(exercise, read_json(folder / CASES_FILE)[exercise.number])
+    if answer is MISSING or untouched(answer):
+        data = "offen"
+    elif not exercise.is_value and not callable(answer):
+        data = [encode_outcome(Outcome(error=f"TypeError: {exercise.name} ist keine Funktion"))]
+    else:
+        data = [encode_outcome(o) for o in run_cases(answer, cases, exercise.is_value, exercise.time_limit_s)]
+    write_json(folder / f"{exercise.number}.json", data)
+
+
+def judge_handed_over(exercise: Exercise, cases: list, data) -> Verdict:
+    """Das Urteil über das JSON aus ``hand_over``; wirft nie, was auch immer darin steht."""
+    try:
+        if data == "offen":
+            return Verdict("offen")
+        outcomes = [Outcome(decode(o["wert"]), str(o["fehler"]), bool(o["geändert"])) for o in data]
+        return judge(exercise, cases, outcomes)
+    except Exception as error:
+        return wrong(f"Die Ausgaben sind nicht lesbar ({describe(error)}).")
+
+
+def encode_outcome(outcome: Outcome) -> dict:
+    return {"wert": encode(outcome.output), "fehler": outcome.error, "geändert": outcome.changed_input}
+
+
+def encode(value):
+    """Macht aus einer Ausgabe JSON, das sich ohne Gefahr lesen lässt (kein pickle)."""
+    import numpy as np
+
+    value = plain(value)
+    if isinstance(value, str | bool | int | float | type(None)):
+        return {"zahl": value}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufU":
+        return {"feld": value.tolist(), "art": value.dtype.str, "form": list(value.shape)}
+    if isinstance(value, list | tuple | set):
+        name = "menge" if isinstance(value, set) else "tupel" if isinstance(value, tuple) else "liste"
+        return {name: [encode(item) for item in value]}
+    if isinstance(value, dict):
+        return {"paare": [[encode(key), encode(item)] for key, item in value.items()]}
+    return {"fremd": type(value).__name__}
+
+
+def decode(data):
+    """Umkehrung von ``encode``.
+
+    Raises:
+        ValueError, KeyError, TypeError: bei allem, was ``encode`` nicht geschrieben hätte.
+    """
+    import numpy as np
+
+    (key, value), *rest = data.items()
+    if key == "feld":
+        kind = np.dtype(data["art"])
+        # „O“ wären beliebige Objekte, „U100000000“ nähme den ganzen Arbeitsspeicher.
+        if kind.kind not in "biufU" or kind.itemsize > MAX_ITEM_BYTES:
+            raise ValueError(f"unerwartete Art {kind}")
+        return np.asarray(value, dtype=kind).reshape(data["form"])
+    if rest:
+        raise ValueError(f"unerwarteter Eintrag {rest[0][0]}")
+    if key == "paare":
+        return {decode(name): decode(item) for name, item in value}
+    kinds = {"liste": list, "tupel": tuple, "menge": set}
+    if key in kinds:
+        return kinds[key](decode(item) for item in value)
+    if key == "zahl" and isinstance(value, str | bool | int | float | type(None)):
+        return value
+    if key == "fremd":
+        return Foreign(str(value))
+    raise ValueError(f"unerwarteter Eintrag {key}")
