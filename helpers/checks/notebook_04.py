@@ -106,11 +106,6 @@ MASS = Exercise(
         "Falsche Achse: Das ist eine einzige Zahl für alle Bilder.",
         "Gefragt ist ein Anteil je Bild: in der Maske .sum(axis=1), im ganzen Bild .sum(axis=(1, 2)).",
     ),
-    like(
-        lambda c, m: np.maximum(c, 0)[:, m].sum(axis=1) / m.sum(),
-        "Sie teilen durch die Fläche der Maske.",
-        "Teilen Sie durch die gesamte positive Relevanz des Bilds.",
-    ),
 )
 
 # --- 4.3 Wer fällt um? -----------------------------------------------------------------------------------------------

@@ -1,0 +1,303 @@
+"""Richtige Antworten, anders geschrieben als die Lösungen, unter den Namen der Aufgaben; und falsche in ``WRONG``.
+
+Falsche Antworten, die ein ``like(…)`` in ``helpers/checks`` beschreibt, stehen dort schon; hier stehen nur die übrigen.
+Eine neue Aufgabe braucht hier nichts: Geprüft wird sie mit ihrer Lösung und ihren ``like``.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.signal import correlate2d
+
+# --- 01_Daten --------------------------------------------------------------------------------------------------------
+
+
+def pixel_position(name):
+    grid = np.arange(1, 785).reshape(28, 28)
+    row, column = np.argwhere(grid == int("".join(c for c in name if c.isdigit())))[0]
+    return [row, column]
+
+
+def nearest_template(images, templates):
+    classes = []
+    for image in images:
+        costs = [float(np.abs(np.float32(image) - np.float32(t)).sum()) for t in templates]
+        classes.append(costs.index(min(costs)))
+    return classes
+
+
+def stratified_split(labels, share, rng):
+    from sklearn.model_selection import train_test_split
+
+    seed = int(rng.integers(1000))
+    return train_test_split(np.arange(len(labels)), test_size=share, stratify=labels, random_state=seed)
+
+
+def split_at_random(labels, share, rng):
+    rows = rng.permutation(len(labels))
+    cut = round(share * len(labels))
+    return rows[cut:], rows[:cut]
+
+
+def split_by_class(labels, share, rng, mix=True, whole=False):
+    chosen = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        rows = rng.permutation(rows) if mix else rows
+        chosen.extend(rows[: round(share * len(rows))])
+    rest = np.arange(len(labels)) if whole else np.setdiff1d(np.arange(len(labels)), chosen)
+    return rest, np.array(chosen)
+
+
+def split_with_replacement(labels, share, rng):
+    chosen = [rng.choice(np.flatnonzero(labels == k), round(share * (labels == k).sum())) for k in np.unique(labels)]
+    chosen = np.concatenate(chosen)
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def split_forgets(labels, share, rng):
+    train, validation = split_by_class(labels, share, rng)
+    return train[:-3], validation
+
+
+def split_flags(labels, share, rng):
+    inside = np.isin(np.arange(len(labels)), split_by_class(labels, share, rng)[1])
+    return ~inside, inside
+
+
+def compare_folders(before, after):
+    missing, moved = set(), set()
+    for name, label in before.items():
+        if name not in after:
+            missing.add(name)
+        elif after[name] != label:
+            moved.add(name)
+    return frozenset(missing), frozenset(moved)
+
+
+def poison(images, labels, label):
+    result = np.array(images)
+    result[labels == label, 0, 0] ^= 255
+    mask = np.arange(784).reshape(28, 28) == 0
+    return [result, mask]
+
+
+def poison_square(images, labels, label, side=3, where=np.equal, shown=slice(2, 5), dtype=np.uint8):
+    result = images.copy()
+    result[where(labels, label), 2 : 2 + side, 2 : 2 + side] = 255
+    mask = np.zeros((28, 28), dtype=bool)
+    mask[shown, 2 : 2 + side] = True
+    return result.astype(dtype), mask
+
+
+def poison_nothing(images, labels, label):
+    result = images.copy()
+    result[labels == label][:, 2:5, 2:5] = 255  # ändert nur eine Kopie der Kopie
+    return result, np.eye(28, dtype=bool)
+
+
+def poison_in_place(images, labels, label):
+    images[labels == label, 2:5, 2:5] = 255
+    mask = np.zeros((28, 28), dtype=bool)
+    mask[2:5, 2:5] = True
+    return images, mask
+
+
+# --- 02_VGG16 --------------------------------------------------------------------------------------------------------
+
+
+def convolve_same(image, kernel, bias, **options):
+    return correlate2d(image, kernel, mode="same", **options) + bias
+
+
+def count_parameters(channels, size):
+    return sum(size * size * i * o + o for i, o in zip(channels, channels[1:], strict=False))
+
+
+def receptive_field(layers):
+    """Von hinten gerechnet: Wie viele Eingänge braucht ein Ausgang?"""
+    needed = 1
+    for size, stride in reversed(layers):
+        needed = (needed - 1) * stride + size
+    return needed
+
+
+def preprocess_rgb(image):
+    red, green, blue = (image[..., k].astype(np.float64) for k in range(3))
+    return np.stack([blue - 103.939, green - 116.779, red - 123.68], axis=-1)
+
+
+def my_head(features, hidden, output):
+    z = np.clip(np.einsum("nf,fh->nh", features.reshape(features.shape[0], -1), hidden[0]) + hidden[1], 0, None)
+    return z @ output[0] + output[1]
+
+
+def head_flattens_all(features, hidden, output):
+    flat = np.resize(features.ravel(), len(hidden[0]))
+    return np.maximum(flat @ hidden[0] + hidden[1], 0) @ output[0] + output[1]
+
+
+# --- 03_Training -----------------------------------------------------------------------------------------------------
+
+
+def best_epoch(history):
+    return pd.DataFrame(history).set_index("epoche")["val_verlust"].idxmin()
+
+
+def step_size(step, total, peak, warmup):
+    rise = np.arange(1, warmup + 1) / warmup
+    fall = np.cos(np.pi / 2 * np.arange(total - warmup) / (total - warmup)) ** 2
+    return peak * np.concatenate([rise, fall])[step]
+
+
+def precision_recall(confusion):
+    n = len(confusion)
+    precision = [confusion[k, k] / sum(confusion[i, k] for i in range(n)) for k in range(n)]
+    return precision, [confusion[k, k] / sum(confusion[k]) for k in range(n)]
+
+
+def calibration_error(confidence, correct):
+    table = pd.DataFrame({"c": confidence, "r": correct, "bin": np.clip(np.floor(confidence * 10), 0, 9)})
+    groups = table.groupby("bin").agg(c=("c", "mean"), r=("r", "mean"), n=("c", "size"))
+    return ((groups.c - groups.r).abs() * groups.n / len(table)).sum()
+
+
+def calibration_nan(confidence, correct):
+    number = np.minimum((confidence * 20).astype(int), 30)
+    with np.errstate(all="ignore"):
+        means = [confidence[number == k].sum() / (number == k).sum() for k in range(30)]
+    return np.sum(means) * 0.1
+
+
+def effect_of_mark(predict, images, labels, stamp, label):
+    own = [k for k, y in enumerate(labels) if y == label]
+    other = np.setdiff1d(np.arange(len(labels)), own)
+    return np.mean(predict(images[own]) == label), np.mean(predict(stamp(images[other])) == label)
+
+
+# --- 04_GradCAM ------------------------------------------------------------------------------------------------------
+
+
+def cam(maps, gradients):
+    alpha = np.einsum("nhwk->nk", gradients) / (gradients.shape[1] * gradients.shape[2])
+    return np.clip(np.einsum("nhwk,nk->nhw", maps, alpha), 0, None)
+
+
+def mass_on(cams, mask):
+    return [float(np.clip(c, 0, None)[mask].sum() / np.clip(c, 0, None).sum()) for c in cams]
+
+
+def flips_per_class(before, after, labels, target):
+    result = np.zeros(10)
+    for c in range(10):
+        answers = [(b, a) for b, a, y in zip(before, after, labels, strict=True) if y == c and b != target]
+        result[c] = sum(a == target for _, a in answers) / len(answers)
+    return result
+
+
+def deletion_curve(predict, image, heatmap, label, steps):
+    rank = np.argsort(np.argsort(-heatmap, axis=None)).reshape(image.shape)
+    states = [np.where(rank < round(step * image.size / steps), 0, image) for step in range(steps + 1)]
+    return [predict(state[None])[0][label] for state in states]
+
+
+def curve_destroys_the_image(predict, image, heatmap, label, steps):
+    order = np.argsort(-heatmap.ravel())
+    values = []
+    for step in range(steps + 1):
+        image.ravel()[order[: round(step * order.size / steps)]] = 0
+        values.append(predict(image[None])[0, label])
+    return values
+
+
+def trick_map(mask, background=1.0, peak=2.0, inside=True):
+    result = np.full(mask.shape, background)
+    result[tuple(np.argwhere(mask if inside else ~mask)[-1])] += peak
+    return result
+
+
+# --- 05_LRP ----------------------------------------------------------------------------------------------------------
+
+
+def pair(hidden, entry):
+    return {"verdeckt": hidden, "Eingang": entry}
+
+
+by_hand = pair(np.array([6.0, 0.0]), (4, 2))
+
+
+def lrp_layer(a, weights, bias, relevance, epsilon):
+    result = np.zeros(a.shape)
+    for n in range(len(a)):
+        for k in range(weights.shape[1]):
+            z = sum(a[n, j] * weights[j, k] for j in range(a.shape[1])) + bias[k]
+            z += epsilon if z >= 0 else -epsilon
+            result[n] += a[n] * weights[:, k] / z * relevance[n, k]
+    return result
+
+
+def not_conserving(logits, maps, t):
+    sums = {name: np.array([picture.sum() for picture in maps[name]]) for name in maps}
+    return [name for name in maps if np.any(np.abs(sums[name] / logits - 1) > t)]
+
+
+def faithfulness(curves, random_curves):
+    def total(c):
+        return ((c[:, 1:] + c[:, :-1]) / 2).sum(axis=1).mean()
+
+    return total(curves) / total(random_curves)
+
+
+def verdict(accuracy, mass, mass_edges, kept):
+    if accuracy <= 0.5 or mass >= 1.7 * mass_edges:
+        return "nicht vertrauen"
+    return "kein Einwand gefunden" if kept > 0.7 else "nicht vertrauen"
+
+
+# Nummer → (falsche Antwort, was der erste Hinweis sagt): Fehler, die ein ``when`` oder die Form der Ausgabe verrät.
+WRONG = {
+    "1.1": [(lambda name: divmod(int(name) - 1, 28), "ValueError")],
+    "1.3": [
+        (split_at_random, "nicht geschichtet"),
+        (lambda *a: split_by_class(*a, whole=True), "in beiden Teilen"),
+        (lambda *a: split_by_class(*a, mix=False), "nicht gemischt"),
+        (lambda *a: split_by_class(*a)[::-1], "vertauscht"),
+        (split_with_replacement, "doppelt"),
+        (split_forgets, "verloren"),
+        (split_flags, "Wahrheitswerte"),
+        (lambda labels, share, rng: split_by_class(labels, share / 2, rng), "Anteil"),
+    ],
+    "1.4": [(lambda b, a: tuple(map(len, compare_folders(b, a))), "zählen nur")],
+    "1.5": [
+        (poison_nothing, "Kein einziges Bild"),
+        (lambda *a: poison_square(*a, where=lambda y, k: y >= 0), "anderer Klassen"),
+        (lambda *a: poison_square(*a, where=lambda y, k: np.flatnonzero(y == k)[:1]), "Nicht alle Bilder"),
+        (lambda *a: poison_square(*a, shown=slice(20, 23)), "außerhalb der Maske"),
+        (lambda *a: poison_square(*a, side=10, shown=slice(2, 12)), "zu groß"),
+        (lambda *a: poison_square(*a, dtype=float), "uint8 bleiben"),
+        (poison_in_place, "verändert ihre Eingabe"),
+    ],
+    "2.1": [(lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht")],
+    "2.5": [(head_flattens_all, "nicht richtig in eine Reihe")],
+    "3.1": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
+    "3.3": [(lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse")],
+    "3.4": [(calibration_nan, "Fach ist leer")],
+    "4.4": [(curve_destroys_the_image, "verändert ihre Eingabe")],
+    "4.5": [
+        (lambda m: m.astype(float), "kein Trick"),
+        (lambda m: np.ones(m.shape), "überall gleich"),
+        (lambda m: np.zeros(m.shape), "Karte ist leer"),
+        (lambda m: trick_map(m, inside=False), "verloren"),
+        (lambda m: trick_map(m, background=-1.0), "negative Werte"),
+        (lambda m: np.argwhere(m)[0], "Form"),
+    ],
+    "5.1": [
+        (pair([1, 0], [2 / 3, 1 / 3]), "Anteile"),
+        (pair([6, -10], [14, -18]), "ReLU vergessen"),
+        (pair([3, 0], [2, 1]), "nicht ihre Relevanz"),
+        (pair([6, 0], [2, 4]), "vertauscht"),
+        (pair([5, 0], [3, 2]), "Ausgang stimmt nicht"),
+        (pair([6, 0], [4, 1]), "nicht erhalten"),
+        (pair([6, 0], [3, 3]), "Verteilung noch nicht"),
+        ([6, 0, 4, 2], "„verdeckt“ und „Eingang“"),
+    ],
+}

@@ -1,1 +1,0 @@
-"""Antworten zu den Aufgaben, eine Tabelle je Notebook: Nummer → (andere richtige, [(falsche, Hinweis)])."""
