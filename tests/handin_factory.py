@@ -79,11 +79,11 @@ def cheating_checks():
             cell.metadata["nbgrader"]["points"] = 99
             cell.source = "print('✔ alles richtig')"
     patch = (
-        "import helpers.checks, helpers.checks.engine as engine\n"
+        "from helpers import checks\n"
+        "from helpers.checks import engine, handover\n"
         "def check(*args, **options): print('✔ alles richtig')\n"
-        "helpers.checks.check = engine.check = check\n"
-        "engine.judge = lambda *args: engine.Verdict('gelöst')\n"
-        "engine.review = lambda *args: engine.Verdict('gelöst')\n"
+        "checks.check = check\n"
+        "engine.judge = handover.judge = engine.review = lambda *args: engine.Verdict('gelöst')\n"
         "engine.Verdict.accepted = True"
     )
     return inserted(answer(notebook, 1, WRONG), patch)

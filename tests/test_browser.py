@@ -15,7 +15,7 @@ from lab_server import running_lab
 from report_factory import whole_run
 
 from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, NOTEBOOKS, ROOT, SOLUTIONS, START_PAGE, read_json
-from helpers.checks.engine import Verdict
+from helpers.checks.exercise import Verdict
 from helpers.workshop.notebooks import code_cells, read_notebook, write_notebook
 from helpers.workshop.report import PICTURES, build_report, write_page
 from helpers.workshop.review.handins import read, references

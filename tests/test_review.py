@@ -13,9 +13,10 @@ from pathlib import Path
 import handin_factory as factory
 import psutil
 import pytest
+from no_network import reaches_out
 
-from helpers.basics import ROOT, SOLUTIONS, CourseError, sha256
-from helpers.checks.engine import Verdict
+from helpers.basics import INPUT, ROOT, SOLUTIONS, CourseError, sha256
+from helpers.checks.exercise import Verdict
 from helpers.workshop.review import grading, page, run, sandbox
 from helpers.workshop.review.handins import ANSWER, CHECK, find, read, references
 
@@ -114,7 +115,7 @@ def test_deleted_and_changed_checks_come_back(hand_in, book, known):
     for notebook in (factory.stripped(2), factory.cheating_checks()):
         runnable = grading.runnable(book.sanitize(hand_in(notebook)), known["01_Daten"])
         checks = {key: source for key, source in sources(runnable) if key.endswith(CHECK)}
-        assert len(checks) == 5
+        assert len(checks) == len(known["01_Daten"].exercises)
         assert all(
             source == known["01_Daten"].source(key) and "strict=True" in source for key, source in checks.items()
         )
@@ -144,49 +145,60 @@ def test_answers_that_miss_a_course_variable_are_run_again():
 
 def test_an_exercise_without_hand_over_is_not_solved(known):
     verdicts = grading.verdicts(known["01_Daten"], {}, {})
-    assert {verdict.status for verdict in verdicts.values()} == {"falsch"} and len(verdicts) == 5
+    assert {verdict.status for verdict in verdicts.values()} == {"falsch"}
+    assert list(verdicts) == list(known["01_Daten"].exercises)
 
 
 # --- Einsperren ------------------------------------------------------------------------------------------------------
 
 
-def attempt(folder: Path, code: str, seconds=60, memory_mb=2000):
-    """Führt Python eingesperrt aus; ergibt (Ende, was es nach austausch/text schrieb)."""
-    folder.mkdir(exist_ok=True)
-    ended = sandbox.run([sys.executable, "-I", "-c", code], folder.resolve(), seconds, memory_mb)
-    return ended, sandbox.read_result(folder / "austausch" / "text")
-
-
+WAYS = {way.__name__: way for way in (sandbox.bubblewrap, sandbox.unshare)}
+JAILS = [
+    pytest.param(name, marks=pytest.mark.skipif(not sandbox.holds(way), reason="hält hier nicht"))
+    for name, way in WAYS.items()
+]
 SAY = "open('austausch/text', 'w').write({})"
 
 
-@pytest.fixture(params=["eingesperrt", "ohne Namensräume"])
+def attempt(folder: Path, code: str, seconds=60, memory_mb=2000, python=sys.executable):
+    """Führt Python eingesperrt aus; ergibt (Ende, was es nach austausch/text schrieb)."""
+    folder.mkdir(exist_ok=True, parents=True)
+    ended = sandbox.run([str(python), "-I", "-c", code], folder.resolve(), seconds, memory_mb)
+    return ended, sandbox.read_result(folder / "austausch" / "text")
+
+
+@pytest.fixture(params=[*JAILS, "ohne eigenen Raum"])
 def protection(request, monkeypatch):
-    """Beide Arten des Schutzes; die starke nur, wo das Betriebssystem sie hergibt."""
-    if request.param == "ohne Namensräume":
-        monkeypatch.setattr(sandbox, "isolated", lambda: False)
-    elif not sandbox.isolated():
-        pytest.skip("Hier gibt es keine Namensräume.")
+    """Jede Art des Schutzes, die es hier gibt."""
+    monkeypatch.setattr(sandbox, "jail", lambda: WAYS.get(request.param))
+    return request.param
+
+
+@pytest.fixture(params=JAILS)
+def jailed(request, monkeypatch):
+    monkeypatch.setattr(sandbox, "jail", lambda: WAYS[request.param])
     return request.param
 
 
 def test_the_environment_of_the_instructor_stays_outside(tmp_path, monkeypatch, protection):
-    monkeypatch.setenv("MY_SECRET_TOKEN", "geheim")
+    for name in ("MY_SECRET_TOKEN", "SSH_AUTH_SOCK", "PYTHONSTARTUP", "JUPYTER_TOKEN"):
+        monkeypatch.setenv(name, "geheim")
     ended, text = attempt(tmp_path / "a", f"import os\n{SAY.format('repr(dict(os.environ))')}")
-    assert ended == sandbox.Ended() and "SECRET" not in text and str(Path.home()) + "'" not in text
+    assert ended == sandbox.Ended() and "geheim" not in text and str(Path.home()) + "'" not in text
     assert str(tmp_path) in text
 
 
 def test_time_memory_and_disk_have_limits(tmp_path, monkeypatch, protection):
+    endless = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
+    greedy = "x = bytearray(400_000_000)\nwhile True: pass"
     begun = time.monotonic()
-    assert attempt(tmp_path / "a", "while True: pass", seconds=1)[0].reason == "zeit"
+    assert attempt(tmp_path / "a", endless, seconds=1)[0].reason == "zeit"
     assert time.monotonic() - begun < 60
-    assert (
-        attempt(tmp_path / "b", "x = bytearray(400_000_000)\nwhile True: pass", memory_mb=200)[0].reason == "speicher"
-    )
+    assert attempt(tmp_path / "b", greedy, memory_mb=200)[0].reason == "speicher"
     monkeypatch.setattr(sandbox, "MAX_DISK_BYTES", 1_000_000)
-    code = "open('voll', 'wb').write(bytes(3_000_000))\nwhile True: pass"
-    assert attempt(tmp_path / "c", code)[0].reason == "platte"
+    for place in ("voll", "/tmp/voll") if protection in WAYS else ("voll",):
+        code = f"open({place!r}, 'wb').write(bytes(3_000_000))\nwhile True: pass"
+        assert attempt(tmp_path / "c", code)[0].reason == "platte"
 
 
 def test_children_die_with_the_run(tmp_path, protection):
@@ -197,40 +209,30 @@ children = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600
 open("austausch/text", "w").write("da")
 while True: pass
 """
-    ended, text = attempt(tmp_path / "a", code, seconds=6)
+    ended, text = attempt(tmp_path / "a", code, seconds=4)
     named = [each for each in psutil.process_iter(["cmdline"]) if name in (each.info["cmdline"] or [])]
     assert (ended.reason, text) == ("zeit", "da") and not [each for each in named if sandbox.alive(each)]
 
 
-def test_kill_waits_until_the_children_are_dead():
-    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
-    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    while not (children := psutil.Process(process.pid).children()):
-        time.sleep(0.02)
-    assert all(map(sandbox.alive, children))
-    sandbox.kill(process)
-    assert not any(map(sandbox.alive, children))
-
-
-@pytest.mark.skipif(not sandbox.isolated(), reason="Hier gibt es keine Namensräume.")
-def test_nothing_outside_can_be_seen_or_changed(tmp_path):
-    victim, hidden = tmp_path / "punkte.txt", [str(SOLUTIONS), str(Path.home() / ".ssh"), str(tmp_path / "punkte.txt")]
+def test_nothing_outside_can_be_seen_or_changed(tmp_path, jailed):
+    victim, new = tmp_path / "punkte.txt", Path(sys.prefix) / "neu-aus-dem-test"
     victim.write_text("unverändert")
-    new = Path(sys.prefix) / "neu-aus-dem-test"
+    hidden = [str(SOLUTIONS), str(Path.home() / ".ssh"), str(victim), "/etc/passwd", "/etc/hostname"]
     code = f"""
-import os, socket
+import json, os, socket
 log = {{"sieht": [path for path in {hidden!r} if os.path.exists(path)]}}
-for path in {[str(victim), str(new)]!r}:
+for path in {[str(victim), str(new), "/usr/neu", "/neu"]!r}:
     try:
         open(path, "a").write("x")
+        log[path] = "geschrieben"
     except OSError as error:
         log[path] = type(error).__name__
 log["mount"] = os.system("mount -o remount,rw /usr 2>/dev/null") != 0
+log["prozesse"] = sum(name.isdigit() for name in os.listdir("/proc"))
 try:
     socket.create_connection(("192.0.2.1", 80), 1)
 except OSError as error:
     log["netz"] = error.errno
-import json
 """
     try:
         ended, text = attempt(tmp_path / "a", code + SAY.format("json.dumps(log)"))
@@ -238,8 +240,66 @@ import json
     finally:
         new.unlink(missing_ok=True)
     log = json.loads(text)
-    assert ended == sandbox.Ended() and log["sieht"] == [] and log["mount"]
-    assert log["netz"] == errno.ENETUNREACH and str(new) in log
+    assert ended == sandbox.Ended() and log["sieht"] == [] and log["mount"] and log["prozesse"] < 10
+    assert log["netz"] == errno.ENETUNREACH and "geschrieben" not in (log[str(new)], log["/usr/neu"])
+
+
+def test_python_behind_a_link_is_found(tmp_path, monkeypatch, jailed):
+    """Kursordner oder .venv über einen Verweis: Beide Enden gibt es auch im Raum."""
+    (tmp_path / "Verweis zum venv").symlink_to(sys.prefix)
+    (tmp_path / "Verweis zur Eingabe").symlink_to(INPUT)
+    monkeypatch.setattr(sandbox.sys, "prefix", str(tmp_path / "Verweis zum venv"))
+    monkeypatch.setattr(sandbox, "INPUT", tmp_path / "Verweis zur Eingabe")
+    code = "import nbformat, os, sys\n" + SAY.format(f"repr([sys.prefix, os.path.exists({str(sandbox.INPUT)!r})])")
+    ended, text = attempt(tmp_path / "a", code, python=Path(sandbox.sys.prefix) / "bin" / "python")
+    assert (ended, text) == (sandbox.Ended(), repr([sandbox.sys.prefix, True]))
+
+
+# In einem eigenen Namensraum, damit der Test selbst einhängen darf: unter einem Pfad mit Leerzeichen, und einen
+# Datenträger mit 20 MB. Gibt als JSON aus, was geschah.
+ODD_PLACES = """
+import json, os, subprocess, sys, tempfile
+from pathlib import Path
+from helpers.workshop.review import sandbox
+top, way = Path(sys.argv[1]), getattr(sandbox, sys.argv[2])
+data, small, tempfile.tempdir = top / "Mein Kurs/input", top / "kleine Platte", str(top / "Mein Kurs")
+for place in (data / "unter halb", small):
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(place)], check=True)
+sandbox.INPUT, sandbox.jail = data, lambda: way
+code = f"import os; os.chdir({str(data)!r}); open('unter halb/neu', 'w')"
+held = sandbox.holds(way)
+ended = sandbox.run([sys.executable, "-I", "-c", code], top / "Mein Kurs" / "Abgabe 1", 30, 2000)
+full = sandbox.run([sys.executable, "-I", "-c", "open('voll', 'wb').write(bytes(100_000_000))"], small / "a", 30, 2000)
+print(json.dumps([held, ended.code != 0, os.listdir(data / "unter halb"), full.reason]))
+"""
+
+
+def test_mounts_below_a_path_with_blanks_are_read_only_and_a_full_disk_is_told(tmp_path, jailed):
+    command = ["unshare", "-rm", sys.executable, "-c", ODD_PLACES, str(tmp_path), jailed]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert json.loads(done.stdout) == [True, True, [], "voll"], done.stderr
+
+
+def weakened(*options):
+    """bubblewrap mit einem Loch."""
+
+    def way(folder, command):
+        built = sandbox.bubblewrap(folder, command)
+        place = built.index("--remount-ro")
+        return [*built[:place], *options, *built[place:]]
+
+    return way
+
+
+def test_a_jail_that_does_not_hold_is_not_used():
+    """Gegenprobe zur Probe: Wer draußen etwas sieht, schreiben kann oder ins Netz kommt, gilt nicht als eingesperrt."""
+    assert not sandbox.holds(lambda folder, command: ["env", "-C", str(folder), *command])
+    assert not sandbox.holds(lambda folder, command: ["gibt-es-nicht"])
+    assert sandbox.holds(weakened()) == sandbox.holds(sandbox.bubblewrap)
+    holes = [("--ro-bind", str(ROOT), str(ROOT)), ("--bind", sys.prefix, sys.prefix)]
+    for hole in [*holes, ("--share-net",)] if reaches_out() else holes:
+        assert not sandbox.holds(weakened(*hole)), hole
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nur Unix")
@@ -299,6 +359,39 @@ def table(folder: Path) -> dict[str, dict[str, str]]:
         return {row["Abgabe"]: row for row in csv.DictReader(file, delimiter=";")}
 
 
+def test_a_real_hand_in_cannot_break_out_or_forge_its_points(tmp_path, ausgabe, monkeypatch):
+    """Zwei durch den echten Raum: Eine löst alles und will Fremdes zerstören, eine überschreibt die Prüfung."""
+    monkeypatch.setenv("MY_SECRET", "geheim")
+    victims = [SOLUTIONS / "ergebnis.png", ROOT / "helpers" / "basics.py"]
+    before = [sha256(path) for path in victims]
+    for name, notebook in {"gerd": factory.vandal(victims), "emil": factory.cheating_checks()}.items():
+        factory.save(notebook, tmp_path / "abgaben" / f"{name}.ipynb")
+    run.review_hand_ins([tmp_path / "abgaben"])
+    assert {name: row["Punkte"] for name, row in table(ausgabe).items()} == {"gerd": "10", "emil": "0"}
+    assert [sha256(path) for path in victims] == before
+    html = (ausgabe / "durchsicht.html").read_text(encoding="utf-8")
+    assert "Achtung" not in html and html.count('<a href="durchsicht/') == 2
+
+
+def test_no_hand_in_gets_points_without_complete_files(tmp_path, ausgabe, monkeypatch):
+    """Ein voller Datenträger ist kein Fehler der Abgabe: Sie ist nicht gewertet, und das steht überall."""
+    factory.save(factory.solved(), tmp_path / "abgaben" / "anna.ipynb")
+    monkeypatch.setattr(sandbox, "isolated", lambda: True)
+    monkeypatch.setattr(sandbox, "run", lambda *args: sandbox.Ended("voll"))
+    with pytest.raises(CourseError, match=r"1 von 1 Abgaben sind nicht gewertet.*Datenträger.*voll.*noch einmal"):
+        run.review_hand_ins([tmp_path / "abgaben"])
+    row = table(ausgabe)["anna"]
+    assert row["Punkte"] == "nicht gewertet" and row["1.1"] == "" and "Nicht gewertet" in row["Bemerkungen"]
+    for path in (ausgabe / "durchsicht.html", *(ausgabe / "durchsicht").glob("001*.html")):
+        text = path.read_text(encoding="utf-8")
+        assert "nicht gewertet" in text and "0 von" not in text
+    monkeypatch.setattr(run, "FREE_BYTES", 10**18)
+    with pytest.raises(CourseError, match="MB frei, die Durchsicht braucht .*TMPDIR"):
+        run.review_hand_ins([tmp_path / "abgaben"])
+    assert table(ausgabe)["anna"] == row, "die frühere Durchsicht bleibt"
+
+
+@pytest.mark.alles
 @pytest.mark.langsam
 @pytest.mark.skipif(not sandbox.isolated(), reason="Hier gibt es keine Namensräume.")
 def test_a_class_is_reviewed_and_no_hand_in_harms_another(tmp_path, ausgabe, monkeypatch):
@@ -346,6 +439,7 @@ def test_a_class_is_reviewed_and_no_hand_in_harms_another(tmp_path, ausgabe, mon
     assert "Achtung" not in html and html.count('<a href="durchsicht/') == 9
 
 
+@pytest.mark.alles
 @pytest.mark.langsam
 def test_endless_and_greedy_hand_ins_are_stopped(tmp_path, ausgabe, monkeypatch):
     monkeypatch.setattr(run, "CELL_SECONDS", 600)
@@ -358,7 +452,9 @@ def test_endless_and_greedy_hand_ins_are_stopped(tmp_path, ausgabe, monkeypatch)
     assert "1500 MB" in rows["gierig"]["Bemerkungen"] or "gestorben" in rows["gierig"]["Bemerkungen"]
 
 
+@pytest.mark.alles
 @pytest.mark.langsam
+@pytest.mark.timeout(900)
 def test_an_answer_that_needs_course_variables_makes_the_whole_notebook_run(tmp_path, ausgabe):
     factory.save(factory.uses_course_variables(), tmp_path / "abgaben" / "x.ipynb")
     run.review_hand_ins([tmp_path / "abgaben"])
