@@ -257,28 +257,31 @@ def test_python_behind_a_link_is_found(tmp_path, monkeypatch, jailed):
 
 # In einem eigenen Namensraum, damit der Test selbst einhängen darf: unter einem Pfad mit Leerzeichen, und einen
 # Datenträger mit 20 MB. Gibt als JSON aus, was geschah.
-ODD_PLACES = """
+ODD_PLACES = r"""
 import json, os, subprocess, sys, tempfile
 from pathlib import Path
 from helpers.workshop.review import sandbox
 top, way = Path(sys.argv[1]), getattr(sandbox, sys.argv[2])
 data, small, tempfile.tempdir = top / "Mein Kurs/input", top / "kleine Platte", str(top / "Mein Kurs")
-for place in (data / "unter halb", small):
+mounted = data / "unter halb"
+for place in (mounted, small):
     place.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(place)], check=True)
+(mounted / "da").write_text("lesbar")
 sandbox.INPUT, sandbox.jail = data, lambda: way
-code = f"import os; os.chdir({str(data)!r}); open('unter halb/neu', 'w')"
+code = f"import os; os.chdir({str(mounted)!r}); assert open('da').read() == 'lesbar'\n"
+code += "try: open('neu', 'w')\nexcept OSError as error: os._exit(error.errno)"
 held = sandbox.holds(way)
 ended = sandbox.run([sys.executable, "-I", "-c", code], top / "Mein Kurs" / "Abgabe 1", 30, 2000)
 full = sandbox.run([sys.executable, "-I", "-c", "open('voll', 'wb').write(bytes(100_000_000))"], small / "a", 30, 2000)
-print(json.dumps([held, ended.code != 0, os.listdir(data / "unter halb"), full.reason]))
+print(json.dumps([held, ended.code, os.listdir(mounted), full.reason]))
 """
 
 
 def test_mounts_below_a_path_with_blanks_are_read_only_and_a_full_disk_is_told(tmp_path, jailed):
     command = ["unshare", "-rm", sys.executable, "-c", ODD_PLACES, str(tmp_path), jailed]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert json.loads(done.stdout) == [True, True, [], "voll"], done.stderr
+    assert json.loads(done.stdout) == [True, errno.EROFS, ["da"], "voll"], done.stderr
 
 
 def weakened(*options):

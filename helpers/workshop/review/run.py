@@ -4,7 +4,6 @@ import json
 import secrets
 import shutil
 import sys
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -35,6 +34,10 @@ from helpers.workshop.review.handins import HandIn, Reference, find, read, refer
 MEMORY_MB = 4000
 CELL_SECONDS = 30
 SECONDS = 240  # je Abgabe; läuft alles, doppelt so lang
+WEAKER = (
+    "Hinweis: Hier lässt sich kein eigener Raum bauen, die Abgaben laufen mit schwächerem Schutz (siehe README). "
+    "Unter Linux hilft meist „sudo apt install bubblewrap“."
+)
 # Klein genug, um auch eine Abgabe ganz auszuführen, deren Antworten Variablen des Kurses benutzen.
 SMALL = {
     "profil": "probe",
@@ -75,14 +78,13 @@ class Result:
 class Review:
     """Was alle Abgaben teilen: Kurs-Notebooks, geheime Eingaben, Notenbuch, vorbereitete Modelle."""
 
-    def __init__(self, folder: Path, workplace: Path, seconds: float = SECONDS, memory_mb: int = MEMORY_MB):
-        """``folder`` bekommt das Notenbuch, ``workplace`` ist ein Ordner auf Zeit für alles Vorläufige."""
+    def __init__(self, known: dict, book: grading.GradeBook, workplace: Path, seconds: float, memory_mb: int):
+        """``workplace`` ist ein Ordner auf Zeit für alles Vorläufige."""
+        self.known, self.book = known, book
         self.workplace, self.seconds, self.memory_mb = workplace, seconds, memory_mb
-        self.known = references()
         # Eingaben, die niemand vorher kennt: Wer die Antworten auswendig einträgt, fällt auf.
         self.seeds = {number: secrets.randbits(64) for number in exercises()}
         self.cases = {number: secret_cases(exercise, self.seeds[number]) for number, exercise in exercises().items()}
-        self.book = grading.GradeBook(folder / "notenbuch.db", self.known)
         self._prepared, self._lock = None, threading.Lock()
 
     def examine(self, hand_in: HandIn) -> Result:
@@ -201,15 +203,14 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
     hand_ins = [read(name, path, known) for name, path in found]
     if not any(hand_in.course for hand_in in hand_ins):
         raise CourseError(unreadable(hand_ins))
-    check_space(Path(tempfile.gettempdir()))
     before = precious_files([path for _, path in found])
     with atomic_folder(output_dir() / "durchsicht") as folder, scratch("kurs-durchsicht") as workplace:
-        review = Review(folder, workplace.resolve(), seconds, memory_mb)
+        check_space(output_dir(), workplace.parent)
+        used = {hand_in.course: known[hand_in.course] for hand_in in hand_ins if hand_in.course}
+        book = grading.GradeBook(folder / "notenbuch.db", used)
+        review = Review(known, book, workplace.resolve(), seconds, memory_mb)
         if not sandbox.isolated():
-            print(
-                "Hinweis: Hier lässt sich kein eigener Raum bauen. Die Abgaben laufen mit schwächerem Schutz: ", end=""
-            )
-            print("Unter Linux hilft „sudo apt install bubblewrap“ (siehe README).")
+            print(WEAKER)
         results = []
         with progress(total=len(hand_ins), text="Durchsicht", unit="Abgaben") as bar:
             with ThreadPoolExecutor(parallel) as pool:
@@ -218,7 +219,7 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
                     bar.update()
         after = {path: sha256(path) if path.is_file() else "" for path in before}
         changed = [display_path(path) for path in before if before[path] != after[path]]
-        overview = page.write(results, review.known, folder, changed)
+        overview = page.write(results, known, folder, changed)
         write_json(folder / "herkunft.json", provenance())
     target = page.publish(overview, output_dir())
     if sentence := " ".join(filter(None, [unreadable(hand_ins), not_judged(results)])):
@@ -226,14 +227,15 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
     return target
 
 
-def check_space(folder: Path) -> None:
-    """Wirft CourseError, wenn in ``folder`` der Platz für die Arbeitskopien fehlt: Dann wäre kein Urteil sicher."""
-    free = shutil.disk_usage(folder).free
-    if free < FREE_BYTES:
-        raise CourseError(
-            f"In {display_path(folder)} sind nur {german(free / 1e6, 0)} MB frei, die Durchsicht braucht "
-            f"{german(FREE_BYTES / 1e6, 0)}: Räumen Sie auf, oder nennen Sie in TMPDIR einen Ordner mit mehr Platz."
-        )
+def check_space(*folders: Path) -> None:
+    """Wirft CourseError, wenn der Platz für Arbeitskopien und Ergebnisse fehlt: Dann wäre kein Urteil sicher."""
+    for folder in folders:
+        free = shutil.disk_usage(folder).free
+        if free < FREE_BYTES:
+            raise CourseError(
+                f"In {display_path(folder)} sind nur {german(free / 1e6, 0)} MB frei, die Durchsicht braucht "
+                f"{german(FREE_BYTES / 1e6, 0)}: Räumen Sie auf, oder setzen Sie TMPDIR und KURS_AUSGABE um."
+            )
 
 
 def unreadable(hand_ins: list[HandIn]) -> str:
