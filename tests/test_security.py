@@ -280,7 +280,7 @@ def test_eine_abgabe_sieht_weder_umgebung_noch_heimatordner(jailed, tmp_path, mo
     ],
 )
 def test_erfundene_felder_werden_abgelehnt(value):
-    from helpers.checks.engine import decode
+    from helpers.checks.handover import decode
 
     with pytest.raises((ValueError, TypeError)):
         decode(value)
@@ -288,7 +288,8 @@ def test_erfundene_felder_werden_abgelehnt(value):
 
 def test_ueber_die_grenze_gehen_nur_startwerte(tmp_path, monkeypatch):
     """Im Arbeitsordner einer Abgabe liegt nichts, was beim Lesen Code ausführen könnte."""
-    from helpers.checks.engine import exercises, secret_cases
+    from helpers.checks.exercise import exercises
+    from helpers.checks.handover import secret_cases
     from helpers.workshop.notebooks import read_notebook
 
     review = object.__new__(run.Review)
