@@ -11,15 +11,11 @@ def pixel_position(name):
     return divmod(int(name.removeprefix("pixel")) - 1, 28)
 
 
-def _pixel_names(rng):
-    return [(f"pixel{number}",) for number in [*rng.integers(30, 755, 6).tolist(), 28, 784]]
-
-
 POSITION = Exercise(
     "1.1",
     pixel_position,
     "Wer weiß, welche Spalte welches Pixel ist, findet auch eine verrutschte Spalte.",
-    _pixel_names,
+    lambda rng: [(f"pixel{number}",) for number in [*rng.integers(30, 755, 6).tolist(), 28, 784]],
     like(
         lambda name: divmod(int(name[5:]), 28),
         "Alle Stellen sind um ein Pixel verschoben.",
@@ -129,12 +125,9 @@ def _split_form(output, labels, share, rng):
     return None
 
 
-def _counts(output, labels):
-    return [np.bincount(labels[np.asarray(rows)], minlength=labels.max() + 1) for rows in output]
-
-
 def _unequal(output, labels, share, rng):
-    return bool((np.abs(_counts(output, labels)[1] - share * np.bincount(labels)) > 1).any())
+    drawn = np.bincount(labels[np.asarray(output[1])], minlength=labels.max() + 1)
+    return bool((np.abs(drawn - share * np.bincount(labels)) > 1).any())
 
 
 def _first_rows(output, labels, share, rng):
@@ -143,10 +136,6 @@ def _first_rows(output, labels, share, rng):
     groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     taken = [[row in validation for row in rows] for rows in groups]
     return all(sorted(flags) == flags or sorted(flags, reverse=True) == flags for flags in taken)
-
-
-def _leaves_rows(output, labels, share, rng):
-    return len(np.union1d(*map(np.asarray, output))) < len(labels)
 
 
 SPLIT = Exercise(
@@ -165,7 +154,7 @@ SPLIT = Exercise(
         "Ziehen Sie ohne Zurücklegen: rng.permutation mischt, ohne etwas zu wiederholen.",
     ),
     when(
-        _leaves_rows,
+        lambda output, labels, *args: len(np.union1d(*map(np.asarray, output))) < len(labels),
         "Einige Bilder sind verloren gegangen.",
         "Training und Validierung zusammen müssen alle Zeilen enthalten.",
     ),

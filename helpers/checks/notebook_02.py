@@ -166,15 +166,11 @@ def preprocess_rgb(image):
     return image[..., ::-1].astype(np.float32) - MEAN_BGR
 
 
-def _photos(rng):
-    return [(rng.integers(0, 256, shape).astype(np.uint8),) for shape in ((4, 5, 3), (7, 3, 3))]
-
-
 PREPROCESSING = Exercise(
     "2.4",
     preprocess_rgb,
     "Ein Netz erwartet seine Bilder genau so wie beim Lernen; es meldet nicht, wenn sie anders sind.",
-    _photos,
+    lambda rng: [(rng.integers(0, 256, shape).astype(np.uint8),) for shape in ((4, 5, 3), (7, 3, 3))],
     like(
         lambda i: i.astype(float) - MEAN_BGR[::-1],
         "Die Kanäle stehen noch in der Reihenfolge Rot, Grün, Blau (RGB).",

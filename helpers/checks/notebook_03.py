@@ -78,17 +78,13 @@ def _steps(rng):
     return cases
 
 
-def _no_warmup(step, total, peak, warmup):
-    return peak * (1 + math.cos(math.pi * step / total)) / 2
-
-
 SCHEDULE = Exercise(
     "3.2",
     step_size,
     "Kleine erste Schritte schützen die ImageNet-Gewichte, solange der neue Kopf noch rät.",
     _steps,
     like(
-        _no_warmup,
+        lambda step, total, peak, warmup: peak * (1 + math.cos(math.pi * step / total)) / 2,
         "Das Aufwärmen fehlt: Schon der erste Schritt ist voll.",
         "Solange step < warmup ist, gilt peak * (step + 1) / warmup.",
     ),
@@ -127,15 +123,11 @@ def precision_recall(confusion):
     return hits / confusion.sum(axis=0), hits / confusion.sum(axis=1)
 
 
-def _confusions(rng):
-    return [(rng.integers(1, 9, (n, n)) + np.diag(rng.integers(5, 40, n)),) for n in (3, 10)]
-
-
 PRECISION = Exercise(
     "3.3",
     precision_recall,
     "Die Genauigkeit sagt, ob man einer Antwort glauben darf, die Trefferrate, ob eine Klasse gefunden wird.",
-    _confusions,
+    lambda rng: [(rng.integers(1, 9, (n, n)) + np.diag(rng.integers(5, 40, n)),) for n in (3, 10)],
     like(
         lambda c: precision_recall(c)[::-1],
         "Falsche Achse: Genauigkeit und Trefferrate sind vertauscht.",

@@ -258,10 +258,6 @@ def _trick_form(output, mask):
     return None
 
 
-def _points_at(output, mask):
-    return bool(mask.ravel()[np.asarray(output, dtype=float).argmax()])
-
-
 def _mass(output, mask):
     positive = np.maximum(np.asarray(output, dtype=float), 0)
     return positive[mask].sum() / max(positive.sum(), 1e-12)
@@ -288,7 +284,7 @@ TRICK = Exercise(
         "Machen Sie genau einen Pixel innerhalb der Maske etwas heller.",
     ),
     when(
-        lambda o, m: not _points_at(o, m),
+        lambda o, m: not m.ravel()[np.asarray(o, dtype=float).argmax()],
         "Das Zeigespiel ist verloren: Der hellste Pixel liegt neben der Maske.",
         "np.argwhere(mask)[0] ist eine Stelle in der Maske: Machen Sie genau sie am hellsten.",
     ),
