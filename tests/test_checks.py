@@ -73,6 +73,13 @@ def test_every_typical_mistake_gets_its_own_hint_first(number):
             assert verdict.hints[-1].endswith((".", "?", "!", "…")), verdict.hints
 
 
+@pytest.mark.parametrize("number", answers.SAID)
+def test_no_two_hints_are_swapped(number):
+    sentences = [hint.says for hint in EXERCISES[number].hints]
+    for said, sentence in zip(answers.SAID[number].split(" | "), sentences, strict=True):
+        assert [other for other in sentences if said in other] == [sentence]
+
+
 @pytest.mark.parametrize("number", [number for number in answers.WRONG if number in EXERCISES])
 def test_no_hint_is_out_of_reach(number):
     """Zu jedem Hinweis gibt es eine Antwort, die ihn bekommt."""

@@ -6,8 +6,6 @@ import io
 import json
 import os
 import re
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -20,7 +18,7 @@ from helpers.model import Run, build_vgg16, keras, load_run, save_run
 from helpers.settings import get_profile
 from helpers.training import Checkpoint
 from helpers.workshop import report
-from helpers.workshop.review import page, run, sandbox
+from helpers.workshop.review import page, run
 from helpers.workshop.review.handins import HandIn
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
@@ -224,21 +222,6 @@ def test_merkmale_falscher_form_werden_neu_gerechnet(shape, tmp_path):
     assert set(features._cached_features(tmp_path, {"a"}, (3,))) == {"a"}
 
 
-def test_entpacken_hat_eine_grenze(tmp_path, monkeypatch):
-    """Aus einem Kilobyte werden nie mehr Byte, als ein echter Datensatz hat."""
-    import gzip
-
-    monkeypatch.setattr(data, "MAX_BYTES", 100_000)
-    (tmp_path / "a.gz").write_bytes(gzip.compress(bytes(100_000)))
-    assert len(data.read_bytes(tmp_path / "a.gz")) == 100_000
-    (tmp_path / "a.gz").write_bytes(gzip.compress(bytes(100_001)))
-    with pytest.raises(CourseError, match="auch entpackt, mehr als"):
-        data.read_bytes(tmp_path / "a.gz")
-    (tmp_path / "a").write_bytes(bytes(100_001))
-    with pytest.raises(CourseError, match="mehr als"):
-        data.read_bytes(tmp_path / "a")
-
-
 @pytest.mark.parametrize(("key", "value"), [("epochs", "3"), ("epochs", True), ("image_size", 64.0), ("n_train", [1])])
 def test_falsche_typen_in_einstellungen_sind_ein_satz(key, value):
     with pytest.raises(CourseError, match="braucht eine ganze Zahl"):
@@ -252,38 +235,6 @@ def test_falsche_typen_im_wasserzeichen_sind_ein_satz(wrong):
 
 
 # --- Abgaben ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("jailed", [True, False])
-def test_eine_abgabe_sieht_weder_umgebung_noch_heimatordner(jailed, tmp_path, monkeypatch):
-    for name in ("MY_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "PYTHONPATH", "PYTHONSTARTUP", "JUPYTER_TOKEN"):
-        monkeypatch.setenv(name, "geheim")
-    monkeypatch.setenv("HOME", "/heim/der/lehrkraft")
-    found = sandbox.environment(tmp_path, jailed)
-    text = json.dumps(found)
-    assert "geheim" not in text and "lehrkraft" not in text and found["HOME"] == str(tmp_path / "heim")
-    code = "import json, os, pathlib; print(json.dumps([dict(os.environ), str(pathlib.Path.home())]))"
-    done = subprocess.run([sys.executable, "-c", code], env=found, cwd=tmp_path, capture_output=True, text=True)
-    assert "geheim" not in done.stdout and json.loads(done.stdout)[1] == str(tmp_path / "heim")
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"feld": [1], "art": "O", "form": [1]},
-        {"feld": ["x"], "art": "U100000000", "form": [1]},
-        {"feld": ["x"], "art": "S9", "form": [1]},
-        {"feld": [0], "art": "M8[s]", "form": [1]},
-        {"feld": [0], "art": "V8", "form": [1]},
-        {"feld": [0], "art": "<f8", "form": [10**12]},
-        {"feld": [0], "art": "a,b,c", "form": [1]},
-    ],
-)
-def test_erfundene_felder_werden_abgelehnt(value):
-    from helpers.checks.handover import decode
-
-    with pytest.raises((ValueError, TypeError)):
-        decode(value)
 
 
 def test_ueber_die_grenze_gehen_nur_startwerte(tmp_path, monkeypatch):
@@ -343,14 +294,6 @@ def test_der_bericht_maskiert_klassennamen(ausgabe, monkeypatch):
     monkeypatch.setattr(report, "CLASS_NAMES", (EVIL, *report.CLASS_NAMES[1:]))
     write_json(ausgabe / "kennzahlen.json", {"confusion": [[1] * 10] * 10})
     assert_harmless(report.build_report().read_text(encoding="utf-8"))
-
-
-def test_die_durchsicht_maskiert_dateinamen_und_bemerkungen(tmp_path):
-    result = run.Result(HandIn(EVIL, tmp_path / "x.ipynb", notes=[EVIL]))
-    target = page.write([result], {}, tmp_path / "aus", [EVIL])
-    html = target.read_text(encoding="utf-8")
-    assert_harmless(html)
-    assert "default-src 'none'" in html
 
 
 def test_eine_fehlermeldung_ist_eine_zeile_ohne_steuerzeichen(capsys):
