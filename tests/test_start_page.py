@@ -51,7 +51,7 @@ def test_minutes_stay_open_where_nothing_was_measured(ausgabe, tmp_path):
 
 def test_progress_comes_from_passed_checks(ausgabe):
     assert "**0 von 25 Aufgaben gelöst.** Fangen Sie an mit [01_Daten]" in page()
-    check("1.1", answer=lambda *_: None)
+    exec('check("1.1")', {"check": check, "pixel_position": lambda *_: None})
     assert "**0 von 25" in page()
     stops = course_map()
     done = {number: {"gelöst": True, "fehlversuche": 0} for number in (*stops[0].numbers, *stops[1].numbers[:2])}
