@@ -364,6 +364,7 @@ def table(folder: Path) -> dict[str, dict[str, str]]:
         return {row["Abgabe"]: row for row in csv.DictReader(file, delimiter=";")}
 
 
+@pytest.mark.skipif(not sandbox.isolated(), reason="Hier gibt es keinen eigenen Raum.")
 def test_a_real_hand_in_cannot_break_out_or_forge_its_points(tmp_path, ausgabe, monkeypatch):
     """Zwei durch den echten Raum: Eine löst alles und will Fremdes zerstören, eine überschreibt die Prüfung."""
     monkeypatch.setenv("MY_SECRET", "geheim")
@@ -384,7 +385,9 @@ def test_no_hand_in_gets_points_without_complete_files(tmp_path, ausgabe, monkey
     factory.save(factory.solved(), tmp_path / "abgaben" / "anna.ipynb")
     monkeypatch.setattr(sandbox, "isolated", lambda: True)
     monkeypatch.setattr(sandbox, "run", lambda *args: sandbox.Ended("voll"))
-    with pytest.raises(CourseError, match=r"1 von 1 Abgaben sind nicht gewertet.*Datenträger.*voll.*noch einmal"):
+    with pytest.raises(
+        CourseError, match=r"1 von 1 Abgaben sind nicht gewertet.*ist voll: Räumen Sie auf.*noch einmal"
+    ):
         run.review_hand_ins([tmp_path / "abgaben"])
     row = table(ausgabe)["anna"]
     assert row["Punkte"] == "nicht gewertet" and row["1.1"] == "" and "Nicht gewertet" in row["Bemerkungen"]
@@ -399,7 +402,7 @@ def test_no_hand_in_gets_points_without_complete_files(tmp_path, ausgabe, monkey
 
 @pytest.mark.alles
 @pytest.mark.langsam
-@pytest.mark.skipif(not sandbox.isolated(), reason="Hier gibt es keine Namensräume.")
+@pytest.mark.skipif(not sandbox.isolated(), reason="Hier gibt es keinen eigenen Raum.")
 def test_a_class_is_reviewed_and_no_hand_in_harms_another(tmp_path, ausgabe, monkeypatch):
     monkeypatch.setenv("MY_SECRET", "geheim")
     monkeypatch.setattr(run, "CELL_SECONDS", 20)

@@ -53,10 +53,6 @@ REASONS = {
 FREE_BYTES = 500_000_000  # so viel brauchen Arbeitskopien und Ergebnisse von zwei Abgaben reichlich
 
 
-class NotJudged(Exception):
-    """Warum eine Abgabe kein Urteil bekommt: ein deutscher Satz. Schuld ist der Rechner, nicht die Abgabe."""
-
-
 @dataclass
 class Result:
     """Eine Zeile der Durchsicht.
@@ -103,8 +99,8 @@ class Review:
             with self._lock:
                 result.points = self.book.enter(hand_in, result.verdicts)
         except Exception as error:  # eine Abgabe darf die anderen nie aufhalten
-            said = str(error) if isinstance(error, NotJudged) else f"{type(error).__name__}: {str(error)[:200]}"
-            hand_in.notes.append(f"Nicht gewertet: {said.rstrip('.')}.")
+            kind = "" if isinstance(error, CourseError) else f"{type(error).__name__}: "
+            hand_in.notes.append(f"Nicht gewertet: {kind}{str(error)[:300].rstrip('.')}.")
             result.verdicts, result.points = {}, None
         return result
 
@@ -121,7 +117,7 @@ class Review:
             command = [sys.executable, str(worker), str(folder), str(CELL_SECONDS), str(self.memory_mb)]
             ended = sandbox.run(command, folder, seconds, self.memory_mb)
             if ended.reason == "voll":
-                raise NotJudged(f"Der Datenträger für vorläufige Dateien ist voll ({self.workplace.parent})")
+                raise CourseError(f"{display_path(self.workplace.parent)} ist voll: Räumen Sie auf.")
             self._collect(result, folder, runnable, reference)
         if ended.reason:
             note = REASONS[ended.reason].format(seconds=seconds, memory=self.memory_mb)
