@@ -253,9 +253,16 @@ def verdict(accuracy, mass, mass_edges, kept):
     return "kein Einwand gefunden" if kept > 0.7 else "nicht vertrauen"
 
 
-# Nummer → (falsche Antwort, was der erste Hinweis sagt): Fehler, die ein ``when`` oder die Form der Ausgabe verrät.
+# Nummer → (falsche Antwort, Stück des ersten Hinweises): was ein ``when`` oder die Form der Ausgabe verrät, und von den
+# übrigen einer, unabhängig geschrieben.
 WRONG = {
-    "1.1": [(lambda name: divmod(int(name) - 1, 28), "ValueError")],
+    "1.1": [
+        (lambda name: divmod(int(name[5:]), 28), "um ein Pixel verschoben"),
+        (lambda name: divmod(int(name) - 1, 28), "ValueError"),
+    ],
+    "1.2": [
+        (lambda i, t: np.abs(i[:, None] - t[None]).mean(axis=(2, 3)).argmin(axis=1), "laufen über"),
+    ],
     "1.3": [
         (split_at_random, "nicht geschichtet"),
         (lambda *a: split_by_class(*a, whole=True), "in beiden Teilen"),
@@ -266,7 +273,10 @@ WRONG = {
         (split_flags, "Wahrheitswerte"),
         (lambda labels, share, rng: split_by_class(labels, share / 2, rng), "Anteil"),
     ],
-    "1.4": [(lambda b, a: tuple(map(len, compare_folders(b, a))), "zählen nur")],
+    "1.4": [
+        (lambda b, a: compare_folders(b, a)[::-1], "vertauscht"),
+        (lambda b, a: tuple(map(len, compare_folders(b, a))), "zählen nur"),
+    ],
     "1.5": [
         (poison_nothing, "Kein einziges Bild"),
         (lambda *a: poison_square(*a, where=lambda y, k: y >= 0), "anderer Klassen"),
@@ -276,12 +286,54 @@ WRONG = {
         (lambda *a: poison_square(*a, dtype=float), "uint8 bleiben"),
         (poison_in_place, "verändert ihre Eingabe"),
     ],
-    "2.1": [(lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht")],
-    "2.5": [(head_flattens_all, "nicht richtig in eine Reihe")],
-    "3.1": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
-    "3.3": [(lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse")],
-    "3.4": [(calibration_nan, "Fach ist leer")],
-    "4.4": [(curve_destroys_the_image, "verändert ihre Eingabe")],
+    "2.1": [
+        (lambda i, k, b: convolve_same(i, k, 0), "Bias fehlt"),
+        (lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht"),
+    ],
+    "2.2": [
+        (lambda c, k: count_parameters(c[:2], k), "nur die erste Schicht"),
+    ],
+    "2.3": [
+        (lambda layers: 1 + sum(size - 1 for size, _ in layers), "Schritt fehlt"),
+    ],
+    "2.4": [
+        (lambda i: preprocess_rgb(i) / 255, "zusätzlich durch 255"),
+    ],
+    "2.5": [
+        (lambda f, h, o: my_head(f, (h[0], 0), (o[0], 0)), "Biaswerte fehlen"),
+        (head_flattens_all, "nicht richtig in eine Reihe"),
+    ],
+    "3.1": [
+        (lambda h: best_epoch(h) - 1, "eine Epoche zu früh"),
+        (lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl"),
+    ],
+    "3.2": [
+        (lambda s, t, p, w: step_size(s, t, p, w) if s >= w else p * s / w, "allererste Schritt"),
+    ],
+    "3.3": [
+        (lambda c: precision_recall(c)[::-1], "Falsche Achse"),
+        (lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse"),
+    ],
+    "3.4": [
+        (lambda c, r: abs(np.mean(c) - np.mean(r)), "nur die beiden Mittelwerte"),
+        (calibration_nan, "Fach ist leer"),
+    ],
+    "3.5": [
+        (lambda *a: effect_of_mark(*a)[::-1], "vertauscht"),
+    ],
+    "4.1": [
+        (lambda m, g: np.sum(m, axis=-1), "Gewichte fehlen"),
+    ],
+    "4.2": [
+        (lambda c, m: mass_on(c, ~m), "neben dem Zeichen"),
+    ],
+    "4.3": [
+        (lambda b, a, y, t: np.mean((b != t) & (a == t)), "über alle Klassen"),
+    ],
+    "4.4": [
+        (lambda *a: deletion_curve(*a)[1:], "Anfang fehlt"),
+        (curve_destroys_the_image, "verändert ihre Eingabe"),
+    ],
     "4.5": [
         (lambda m: m.astype(float), "kein Trick"),
         (lambda m: np.ones(m.shape), "überall gleich"),
@@ -299,6 +351,18 @@ WRONG = {
         (pair([6, 0], [4, 1]), "nicht erhalten"),
         (pair([6, 0], [3, 3]), "Verteilung noch nicht"),
         ([6, 0, 4, 2], "„verdeckt“ und „Eingang“"),
+    ],
+    "5.2": [
+        (lambda a, w, b, r, e: a * (r @ w.T), "nicht erhalten"),
+    ],
+    "5.3": [
+        (lambda y, m, t: [n for n in m if n not in not_conserving(y, m, t)], "unauffälligen"),
+    ],
+    "5.4": [
+        (lambda c, r: faithfulness(r, c), "auf dem Kopf"),
+    ],
+    "5.5": [
+        (lambda *a: verdict(*a) == "kein Einwand gefunden", "kein Wahrheitswert"),
     ],
 }
 
