@@ -260,9 +260,7 @@ WRONG = {
         (lambda name: divmod(int(name[5:]), 28), "um ein Pixel verschoben"),
         (lambda name: divmod(int(name) - 1, 28), "ValueError"),
     ],
-    "1.2": [
-        (lambda i, t: np.abs(i[:, None] - t[None]).mean(axis=(2, 3)).argmin(axis=1), "laufen über"),
-    ],
+    "1.2": [(lambda i, t: np.abs(i[:, None] - t[None]).mean(axis=(2, 3)).argmin(axis=1), "laufen über")],
     "1.3": [
         (split_at_random, "nicht geschichtet"),
         (lambda *a: split_by_class(*a, whole=True), "in beiden Teilen"),
@@ -290,15 +288,9 @@ WRONG = {
         (lambda i, k, b: convolve_same(i, k, 0), "Bias fehlt"),
         (lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht"),
     ],
-    "2.2": [
-        (lambda c, k: count_parameters(c[:2], k), "nur die erste Schicht"),
-    ],
-    "2.3": [
-        (lambda layers: 1 + sum(size - 1 for size, _ in layers), "Schritt fehlt"),
-    ],
-    "2.4": [
-        (lambda i: preprocess_rgb(i) / 255, "zusätzlich durch 255"),
-    ],
+    "2.2": [(lambda c, k: count_parameters(c[:2], k), "nur die erste Schicht")],
+    "2.3": [(lambda layers: 1 + sum(size - 1 for size, _ in layers), "Schritt fehlt")],
+    "2.4": [(lambda i: preprocess_rgb(i) / 255, "zusätzlich durch 255")],
     "2.5": [
         (lambda f, h, o: my_head(f, (h[0], 0), (o[0], 0)), "Biaswerte fehlen"),
         (head_flattens_all, "nicht richtig in eine Reihe"),
@@ -307,9 +299,7 @@ WRONG = {
         (lambda h: best_epoch(h) - 1, "eine Epoche zu früh"),
         (lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl"),
     ],
-    "3.2": [
-        (lambda s, t, p, w: step_size(s, t, p, w) if s >= w else p * s / w, "allererste Schritt"),
-    ],
+    "3.2": [(lambda s, t, p, w: step_size(s, t, p, w) if s >= w else p * s / w, "allererste Schritt")],
     "3.3": [
         (lambda c: precision_recall(c)[::-1], "Falsche Achse"),
         (lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse"),
@@ -318,18 +308,10 @@ WRONG = {
         (lambda c, r: abs(np.mean(c) - np.mean(r)), "nur die beiden Mittelwerte"),
         (calibration_nan, "Fach ist leer"),
     ],
-    "3.5": [
-        (lambda *a: effect_of_mark(*a)[::-1], "vertauscht"),
-    ],
-    "4.1": [
-        (lambda m, g: np.sum(m, axis=-1), "Gewichte fehlen"),
-    ],
-    "4.2": [
-        (lambda c, m: mass_on(c, ~m), "neben dem Zeichen"),
-    ],
-    "4.3": [
-        (lambda b, a, y, t: np.mean((b != t) & (a == t)), "über alle Klassen"),
-    ],
+    "3.5": [(lambda *a: effect_of_mark(*a)[::-1], "vertauscht")],
+    "4.1": [(lambda m, g: np.sum(m, axis=-1), "Gewichte fehlen")],
+    "4.2": [(lambda c, m: mass_on(c, ~m), "neben dem Zeichen")],
+    "4.3": [(lambda b, a, y, t: np.mean((b != t) & (a == t)), "über alle Klassen")],
     "4.4": [
         (lambda *a: deletion_curve(*a)[1:], "Anfang fehlt"),
         (curve_destroys_the_image, "verändert ihre Eingabe"),
@@ -352,18 +334,10 @@ WRONG = {
         (pair([6, 0], [3, 3]), "Verteilung noch nicht"),
         ([6, 0, 4, 2], "„verdeckt“ und „Eingang“"),
     ],
-    "5.2": [
-        (lambda a, w, b, r, e: a * (r @ w.T), "nicht erhalten"),
-    ],
-    "5.3": [
-        (lambda y, m, t: [n for n in m if n not in not_conserving(y, m, t)], "unauffälligen"),
-    ],
-    "5.4": [
-        (lambda c, r: faithfulness(r, c), "auf dem Kopf"),
-    ],
-    "5.5": [
-        (lambda *a: verdict(*a) == "kein Einwand gefunden", "kein Wahrheitswert"),
-    ],
+    "5.2": [(lambda a, w, b, r, e: a * (r @ w.T), "nicht erhalten")],
+    "5.3": [(lambda y, m, t: [n for n in m if n not in not_conserving(y, m, t)], "unauffälligen")],
+    "5.4": [(lambda c, r: faithfulness(r, c), "auf dem Kopf")],
+    "5.5": [(lambda *a: verdict(*a) == "kein Einwand gefunden", "kein Wahrheitswert")],
 }
 
 # Nummer → je Hinweis ein Stück seines Satzes, in der Reihenfolge der Hinweise: So fällt auf, wenn zwei vertauscht sind.

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from helpers import basics, data, pixel_table
 from helpers.__main__ import main
 from helpers.basics import ROOT, START_PAGE, CourseError, write_json
-from helpers.checks.exercise import Verdict, exercises
+from helpers.checks import exercises
+from helpers.checks.exercise import Verdict
 from helpers.checks.handover import judge_handed_over
 from helpers.workshop.course import parse_value
 from helpers.workshop.notebooks import declared_parameters, read_notebook

@@ -12,8 +12,8 @@ import pytest
 from exercise_states import solution_cells
 
 from helpers.basics import COURSE_NOTEBOOKS, ROOT, CourseError
-from helpers.checks import HIDDEN_SEED, VISIBLE_SEED, check, engine, handover
-from helpers.checks.exercise import Exercise, exercises, like, same
+from helpers.checks import HIDDEN_SEED, VISIBLE_SEED, check, engine, exercises, handover
+from helpers.checks.exercise import Exercise, like, same
 from helpers.model import IMAGENET_MEAN_BGR
 
 EXERCISES = exercises()

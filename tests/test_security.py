@@ -239,7 +239,7 @@ def test_falsche_typen_im_wasserzeichen_sind_ein_satz(wrong):
 
 def test_ueber_die_grenze_gehen_nur_startwerte(tmp_path, monkeypatch):
     """Im Arbeitsordner einer Abgabe liegt nichts, was beim Lesen Code ausführen könnte."""
-    from helpers.checks.exercise import exercises
+    from helpers.checks import exercises
     from helpers.checks.handover import secret_cases
     from helpers.workshop.notebooks import read_notebook
 

@@ -5,17 +5,25 @@ und urteilt, ``hints`` wählt den Hinweis, ``handover`` dient der Durchsicht. We
 Zellen in ``solutions/`` und einen Eintrag in ``notebook_0x``, sonst nichts.
 """
 
+import importlib
 import os
 import sys
 from pathlib import Path
 
-from helpers.basics import CourseError, output_dir, reason, update_json
+from helpers.basics import COURSE_NOTEBOOKS, CourseError, output_dir, reason, update_json
 from helpers.checks.engine import MISSING, review
-from helpers.checks.exercise import Exercise, Verdict, exercises
+from helpers.checks.exercise import Exercise, Verdict
 from helpers.checks.handover import REVIEW_FOLDER, hand_over
 
 VISIBLE_SEED, HIDDEN_SEED = 1, 2
 PROGRESS_FILE = "fortschritt.json"
+
+
+def exercises() -> dict[str, Exercise]:
+    """Nummer → Aufgabe: alles, was in ``notebook_01`` bis ``notebook_05`` als ``Exercise`` steht."""
+    modules = [importlib.import_module(f"helpers.checks.notebook_{name[:2]}") for name in COURSE_NOTEBOOKS]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Exercise)]
+    return {exercise.number: exercise for exercise in found}
 
 
 def check(number: str, strict: bool = False) -> None:

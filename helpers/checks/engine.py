@@ -16,8 +16,8 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
-from helpers.checks import hints
 from helpers.checks.exercise import TIME_LIMIT_S, Exercise, Trial, Verdict, plain, same
+from helpers.checks.hints import describe, for_difference, for_error, for_form, for_typical_mistake, kind
 
 MISSING = object()  # Es gibt keine Antwort unter dem erwarteten Namen.
 
@@ -73,7 +73,7 @@ def run_cases(answer, cases: list, is_value: bool, time_limit_s: float = TIME_LI
                 (answer, None) if is_value else limited(lambda given=given: answer(*given), end - time.monotonic())
             )
         if error is not None:
-            return [*outcomes, Outcome(error="zeit" if isinstance(error, TimeUp) else hints.describe(error))]
+            return [*outcomes, Outcome(error="zeit" if isinstance(error, TimeUp) else describe(error))]
         outcomes.append(Outcome(value, changed_input=not same_input(given, args)))
     return outcomes
 
@@ -115,20 +115,20 @@ def review(exercise: Exercise, answer, seed: int) -> Verdict:
             return Verdict("offen")
         if not exercise.is_value and not callable(answer):
             return wrong(
-                f"„{exercise.name}“ ist keine Funktion mehr, sondern {hints.kind(answer)}.",
+                f"„{exercise.name}“ ist keine Funktion mehr, sondern {kind(answer)}.",
                 f"Beginnen Sie die Zelle mit „def {exercise.name}(…):“ und führen Sie sie neu aus.",
             )
         cases = exercise.cases(np.random.default_rng(seed))
         return judge(exercise, cases, run_cases(answer, cases, exercise.is_value, exercise.time_limit_s))
     except Exception as error:
-        return wrong(f"Mit dieser Ausgabe kann die Prüfung nichts anfangen ({hints.describe(error)}).")
+        return wrong(f"Mit dieser Ausgabe kann die Prüfung nichts anfangen ({describe(error)}).")
 
 
 def judge(exercise: Exercise, cases: list, outcomes: list[Outcome]) -> Verdict:
     """Urteilt über Ausgaben, ohne die Antwort selbst aufzurufen."""
     for args, outcome in zip(cases, outcomes, strict=False):
         if outcome.error:
-            return wrong(*hints.for_error(exercise, outcome.error, args))
+            return wrong(*for_error(exercise, outcome.error, args))
     if len(outcomes) != len(cases):
         return wrong("Ihre Antwort lieferte nicht für jede Eingabe ein Ergebnis.")
     pairs = zip(cases, outcomes, strict=True)
@@ -139,11 +139,11 @@ def judge(exercise: Exercise, cases: list, outcomes: list[Outcome]) -> Verdict:
     if all(trial.output is None for trial in trials):
         return wrong(f"„{exercise.name}“ gibt nichts zurück (None).", "Am Ende fehlt „return“ mit dem Ergebnis.")
     if exercise.solve is None:
-        found = hints.for_form(exercise, trials) or hints.for_typical_mistake(exercise, trials)
+        found = for_form(exercise, trials) or for_typical_mistake(exercise, trials)
     elif all(same(trial.output, trial.expected) for trial in trials):
         found = None
     else:
-        found = hints.for_typical_mistake(exercise, trials) or hints.for_difference(trials)
+        found = for_typical_mistake(exercise, trials) or for_difference(trials)
     if found:
         return wrong(*found)
     if any(outcome.changed_input for outcome in outcomes):

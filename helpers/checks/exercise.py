@@ -1,11 +1,8 @@
 """Was eine Aufgabe ist: Eingaben, Lösung, typische Fehler; und wann zwei Ergebnisse gleich sind."""
 
 import copy
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from helpers.basics import COURSE_NOTEBOOKS
 
 TIME_LIMIT_S = 10.0
 
@@ -83,13 +80,6 @@ class Verdict:
     @property
     def accepted(self) -> bool:
         return self.status == "gelöst"
-
-
-def exercises() -> dict[str, Exercise]:
-    """Nummer → Aufgabe: alles, was in ``notebook_01`` bis ``notebook_05`` als ``Exercise`` steht."""
-    modules = [importlib.import_module(f"helpers.checks.notebook_{name[:2]}") for name in COURSE_NOTEBOOKS]
-    found = [value for module in modules for value in vars(module).values() if isinstance(value, Exercise)]
-    return {exercise.number: exercise for exercise in found}
 
 
 def plain(value):

@@ -10,7 +10,8 @@ import warnings
 from pathlib import Path
 
 from helpers.basics import quiet_stderr
-from helpers.checks.exercise import Verdict, exercises
+from helpers.checks import exercises
+from helpers.checks.exercise import Verdict
 from helpers.checks.handover import judge_handed_over
 from helpers.workshop.notebooks import CODE_STUB, KERNELSPEC, TEXT_STUB
 from helpers.workshop.review.handins import ANSWER, CHECK, HandIn, Reference

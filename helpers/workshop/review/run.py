@@ -24,7 +24,8 @@ from helpers.basics import (
     sha256,
     write_json,
 )
-from helpers.checks.exercise import Verdict, exercises
+from helpers.checks import exercises
+from helpers.checks.exercise import Verdict
 from helpers.checks.handover import CASES_FILE, secret_cases
 from helpers.provenance import provenance
 from helpers.workshop.notebooks import changed_environment, declared_parameters, execute, write_notebook

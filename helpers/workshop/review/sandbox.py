@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.basics import INPUT, ROOT
-from helpers.workshop.review import namespaces
+from helpers.workshop.review.namespaces import UNSHARE
 
 # Stirbt die Durchsicht, auch hart, dann stirbt mit ihr, was sie gestartet hat (nur Linux).
 DIE_TOGETHER = ["setpriv", "--pdeathsig", "KILL"]
@@ -80,7 +80,7 @@ def unshare(folder: Path, command: list[str]) -> list[str]:
     """Dasselbe ohne bubblewrap, mit ``namespaces``."""
     plan = {"root": str(folder / "wurzel"), "folder": str(folder), "writable": writable(folder)}
     plan |= {"readable": readable(), "command": command}
-    return [*namespaces.UNSHARE, sys.executable, "-I", namespaces.__file__, json.dumps(plan)]
+    return [*UNSHARE, sys.executable, "-I", str(Path(__file__).with_name("namespaces.py")), json.dumps(plan)]
 
 
 # Läuft im Raum und versucht auszubrechen. Endet mit 0, wenn nichts davon gelingt und das Nötige geht.
