@@ -120,7 +120,7 @@ explain_failure() {
         "Der Datenträger ist voll: Schaffen Sie 4 GB Platz (mit CUDA-Paketen 10 GB) und rufen Sie noch einmal auf"
     because 'certificate' \
         "Das Paketverzeichnis zeigt ein unbekanntes Zertifikat: Es gehört in PIP_CERT und SSL_CERT_FILE"
-    because 'connect|resolve|resolution|proxy|timed out|timeout|unreachable|sending request|network' \
+    because 'connect|resolve|resolution|proxy|timed out|read ?timeout|unreachable|sending request|network' \
         "Das Paketverzeichnis ist nicht zu erreichen (kein Netz?): Prüfen Sie Verbindung und Proxy, dann noch einmal"
     because 'do not match the hashes|hash mismatch' \
         "Ein Paket hat nicht die Prüfsumme aus requirements.txt: Ihr Paketverzeichnis liefert andere Dateien"
@@ -159,7 +159,6 @@ install_packages() {
 # helpers ist aus jedem Ordner zu importieren und steht doch nur im Kursordner.
 install_course() {
     "${ENVIRONMENT}/bin/python" -m pip install --no-deps --no-index --no-build-isolation --no-user -e "${ROOT}" &&
-        rm -rf "${ROOT}"/traue_keinem_cnn.egg-info && # Zwischenergebnis von setuptools
         "${ENVIRONMENT}/bin/python" -m ipykernel install --sys-prefix --name traue-keinem-cnn \
             --display-name "Traue keinem CNN" --env PYTHONNOUSERSITE 1
 }
