@@ -131,7 +131,8 @@ explain_failure() {
 
 step() {
     echo "→ $1"
-    "${@:2}" >"${LOG}" 2>&1 </dev/null || explain_failure "$1"
+    # Eigene Subshell, damit die Meldung nach Strg+C nicht im Protokoll landet.
+    ("${@:2}") >"${LOG}" 2>&1 </dev/null || explain_failure "$1"
 }
 
 # Nur ein Aufruf richtet ein, ein zweiter wartet. Das Programm flock fehlt auf macOS, deshalb sperrt Python; die Sperre
