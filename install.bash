@@ -81,8 +81,8 @@ find_python() {
 choose_environment() {
     ENVIRONMENT="${ROOT}/.venv" KIND=venv
     if [ -n "${KURS_PYTHON:-}" ]; then
-        try_python "${KURS_PYTHON}" || fail "KURS_PYTHON nennt „${KURS_PYTHON}“: Das ist kein Python 3.11, 3.12 oder" \
-            "3.13 mit venv, das sich starten lässt."
+        try_python "${KURS_PYTHON}" ||
+            fail "KURS_PYTHON nennt „${KURS_PYTHON}“: Das ist kein startendes Python 3.11, 3.12 oder 3.13 mit venv."
     # In der conda-Umgebung „base“ liegt conda selbst: Dort wird nichts ausgetauscht, ihr Python genügt für .venv.
     elif [ -n "${CONDA_PREFIX:-}" ] && [ "${CONDA_DEFAULT_ENV:-}" != base ] && [ ! -d "${CONDA_PREFIX}/condabin" ] &&
         try_python "${CONDA_PREFIX}/bin/python"; then
@@ -102,7 +102,6 @@ stamp() {
 }
 
 read_stamp() { cat "${STAMP}" 2>/dev/null || true; }
-
 is_ready() { [ -n "$(environment_version)" ] && [ "$(read_stamp)" = "$(stamp)" ]; }
 
 # --- Einrichten ------------------------------------------------------------------------------------------------------
@@ -118,8 +117,7 @@ explain_failure() {
     fi
     because 'no space left|os error 28|quota exceeded|not enough space' \
         "Der Datenträger ist voll: Schaffen Sie 4 GB Platz (mit CUDA-Paketen 10 GB) und rufen Sie noch einmal auf"
-    because 'certificate' \
-        "Das Paketverzeichnis zeigt ein unbekanntes Zertifikat: Es gehört in PIP_CERT und SSL_CERT_FILE"
+    because 'certificate' "Das Paketverzeichnis hat ein unbekanntes Zertifikat: Es gehört in PIP_CERT und SSL_CERT_FILE"
     because 'connect|resolve|resolution|proxy|timed out|read ?timeout|unreachable|sending request|network' \
         "Das Paketverzeichnis ist nicht zu erreichen (kein Netz?): Prüfen Sie Verbindung und Proxy, dann noch einmal"
     because 'do not match the hashes|hash mismatch' \
@@ -131,8 +129,7 @@ explain_failure() {
 
 step() {
     echo "→ $1"
-    # Eigene Subshell, damit die Meldung nach Strg+C nicht im Protokoll landet.
-    ("${@:2}") >"${LOG}" 2>&1 </dev/null || explain_failure "$1"
+    ("${@:2}") >"${LOG}" 2>&1 </dev/null || explain_failure "$1" # Subshell: Strg+C meldet sich nicht im Protokoll
 }
 
 # Nur ein Aufruf richtet ein, ein zweiter wartet. Das Programm flock fehlt auf macOS, deshalb sperrt Python; die Sperre
@@ -181,8 +178,7 @@ build() {
     esac
     if [ "${KIND}${OLD_STAMP}" = venv ] && [ -n "$(ls -A "${ENVIRONMENT}" 2>/dev/null)" ] &&
         { [ ! -f "${STAMP}" ] || [ -L "${ENVIRONMENT}" ]; }; then
-        fail "Der Ordner .venv stammt nicht von install.bash und bleibt unangetastet: Benennen Sie ihn um" \
-            "(mv .venv .venv-alt) und rufen Sie noch einmal auf."
+        fail "Der Ordner .venv stammt nicht von install.bash: Benennen Sie ihn um (mv .venv .venv-alt), dann neu."
     fi
     { mkdir -p "${ENVIRONMENT}" "${ROOT}/ausgabe" && echo "im Bau" >"${STAMP}"; } 2>/dev/null ||
         fail "In den Ordner ${ROOT} lässt sich nicht schreiben: Legen Sie den Kurs an einen Ort, der Ihnen gehört."
@@ -211,8 +207,7 @@ unset PIP_CONSTRAINT PIP_REQUIRE_VIRTUALENV UV_PYTHON UV_SYSTEM_PYTHON UV_PROJEC
 export PYTHONNOUSERSITE=1 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off UV_NO_PROGRESS=1
 
 ROOT="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
-LOG="${ROOT}/ausgabe/install.log"
-COMMAND="" GPU=0 UV="" PYTHON="" PYTHON_VERSION="" UNSUITABLE="" OLD_STAMP=""
+COMMAND="" LOG="${ROOT}/ausgabe/install.log" GPU=0 UV="" PYTHON="" PYTHON_VERSION="" UNSUITABLE="" OLD_STAMP=""
 while [ $# -gt 0 ] && [ -z "${COMMAND}" ]; do
     case "$1" in
     --gpu) GPU=1 ;;
@@ -223,15 +218,12 @@ while [ $# -gt 0 ] && [ -z "${COMMAND}" ]; do
     shift
 done
 case "$(uname -s)-${GPU}" in
-MINGW* | MSYS* | CYGWIN*)
-    fail "Unter Windows läuft der Kurs in WSL: Richten Sie es mit „wsl --install“ ein und rufen Sie dort wieder auf."
-    ;;
+MINGW* | MSYS* | CYGWIN*) fail "Unter Windows läuft der Kurs in WSL: Richten Sie es mit „wsl --install“ ein." ;;
 Darwin-1) fail "CUDA-Pakete gibt es nur für Linux: Rufen Sie ohne --gpu auf." ;;
 esac
 [ -f "${ROOT}/requirements.txt" ] || fail "Im Kursordner fehlt requirements.txt: Laden Sie den Kurs noch einmal."
 
-# Auch uv kann ein Platzhalter von pyenv sein, der nicht startet.
-[ "${KURS_INSTALLER:-}" = pip ] || ! uv --version >/dev/null 2>&1 || UV=uv
+[ "${KURS_INSTALLER:-}" = pip ] || ! uv --version >/dev/null 2>&1 || UV=uv # auch uv kann ein toter Platzhalter sein
 choose_environment
 case "$(nvidia-smi -L 2>/dev/null </dev/null || true)" in *"GPU "[0-9]*) GPU=1 ;; esac
 case "$(read_stamp)" in "gpu 1"*) GPU=1 ;; esac # wo die CUDA-Pakete schon sind, bleiben sie
@@ -245,15 +237,14 @@ cd "${ROOT}"
 case "${COMMAND}" in
 kurs | doctor) exec python -m helpers "${COMMAND}" ${1+"$@"} ;;
 lock) exec python -m helpers.workshop.lock ${1+"$@"} ;;
-# Zwei Prozesse: Während einer lädt, rechnet der andere. Dateiweise, weil sich Tests einer Datei Modelle teilen.
+# Dateiweise, weil sich Tests einer Datei Modelle teilen.
 test) exec python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder ${1+"$@"} ;;
 lab)
     echo "JupyterLab öffnet sich im Browser, sonst über die Adresse mit „token=“ unten. Beenden: hier zweimal Strg+C."
     exec python -m helpers.workshop.jupyter ${1+"$@"}
     ;;
 *)
-    echo "✔ Alles bereit. Weiter geht es mit:"
-    echo "  bash install.bash lab     JupyterLab auf der Startseite öffnen"
-    echo "  bash install.bash kurs    alle fünf Notebooks ausführen und den Bericht schreiben"
+    echo "✔ Alles bereit. Weiter: bash install.bash lab     JupyterLab auf der Startseite öffnen"
+    echo "                        bash install.bash kurs    alle fünf Notebooks ausführen, Bericht schreiben"
     ;;
 esac

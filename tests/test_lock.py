@@ -10,7 +10,7 @@ from packaging.markers import Marker, default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from helpers.basics import ROOT, CourseError
+from helpers.basics import ROOT
 from helpers.workshop import lock
 from helpers.workshop.lock import GPU, fits, renew
 
@@ -139,7 +139,7 @@ def test_renewal_marks_what_is_only_for_gpus(course, monkeypatch):
 
 def test_failed_renewal_leaves_the_lock_alone(course, monkeypatch):
     fake_uv(monkeypatch, None)
-    with pytest.raises(CourseError, match="Keine passenden Versionen, oder kein Netz: error: kein Netz"):
+    with pytest.raises(SystemExit, match="✘ Keine passenden Versionen oder kein Netz: error: kein Netz"):
         renew(folder=course)
     assert (course / "requirements.txt").read_text(encoding="utf-8") == LOCK_TEXT
 

@@ -10,7 +10,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from helpers.basics import ROOT, CourseError, atomic_file
+from helpers.basics import ROOT, atomic_file
 
 HEADER = """\
 # Lockfile des Kurses: jede Version und jede Prüfsumme für Python 3.11 bis 3.13.
@@ -26,8 +26,8 @@ def with_header(pins: str, folder: Path) -> str:
     """Das ganze Lockfile: Kopf mit SHA-256 der Abhängigkeiten in pyproject.toml und der Zeilen ``pins``, dann diese."""
     data = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     declared = [data["project"].get(key) for key in ("requires-python", "dependencies", "optional-dependencies")]
-    text = json.dumps([declared, data["tool"]["uv"], pins])
-    return HEADER + hashlib.sha256(text.encode()).hexdigest() + "\n" + pins
+    content = json.dumps([declared, data["tool"]["uv"], pins]).encode()
+    return HEADER + hashlib.sha256(content).hexdigest() + "\n" + pins
 
 
 def fits(folder: Path = ROOT) -> bool:
@@ -40,7 +40,7 @@ def renew(upgrade: bool = False, folder: Path = ROOT) -> None:
     """Macht requirements.txt neu, ganz oder gar nicht; was noch passt, bleibt, mit ``upgrade`` wird alles neu gewählt.
 
     Raises:
-        CourseError: wenn uv nicht zu holen ist oder keine passenden Versionen findet.
+        SystemExit: wenn uv nicht zu holen ist oder keine passenden Versionen findet.
     """
     lock = folder / "requirements.txt"
     with tempfile.TemporaryDirectory(prefix="kurs-lock-") as temporary:
@@ -51,7 +51,7 @@ def renew(upgrade: bool = False, folder: Path = ROOT) -> None:
         for command in (get_uv, compile_all):
             result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
             if result.returncode:
-                raise CourseError(f"Keine passenden Versionen, oder kein Netz: {' '.join(result.stderr.split())}")
+                sys.exit(f"✘ Keine passenden Versionen oder kein Netz: {' '.join(result.stderr.split())}")
         blocks = re.findall(r"^\S.*\n(?: .*\n)*", new.read_text(encoding="utf-8"), re.MULTILINE)
     plain = [block for block in blocks if not block.startswith("nvidia-")]
     nvidia = [GPU + line for block in blocks if block not in plain for line in block.splitlines(keepends=True)]
@@ -64,11 +64,8 @@ if __name__ == "__main__":
     parser.add_argument("--neu", action="store_true", help="nimmt für jedes Paket die neueste erlaubte Version")
     parser.add_argument("--pruefen", action="store_true", help="vergleicht nur, ohne Netz und ohne etwas zu ändern")
     options = parser.parse_args()
-    try:
-        if not options.pruefen:
-            renew(upgrade=options.neu)
-        elif not fits():
-            raise CourseError("requirements.txt passt nicht zu pyproject.toml: Rufen Sie „bash install.bash lock“ auf.")
-        print("✔ requirements.txt passt zu pyproject.toml.")
-    except CourseError as error:
-        sys.exit(f"✘ {error}")
+    if not options.pruefen:
+        renew(upgrade=options.neu)
+    if not fits():
+        sys.exit("✘ requirements.txt passt nicht zu pyproject.toml: Rufen Sie „bash install.bash lock“ auf.")
+    print("✔ requirements.txt passt zu pyproject.toml.")
