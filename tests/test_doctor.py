@@ -53,7 +53,7 @@ def test_gpu_is_welcome_but_not_needed(tmp_path, monkeypatch):
 
 
 def test_damaged_weights_course_model_and_data_are_found(tmp_path):
-    """Fehlt, beschädigt, in Ordnung: für jede mitgelieferte Datei dieselbe Prüfsumme wie im Steckbrief oder der Liste."""
+    """Fehlt, beschädigt, in Ordnung: wie der Steckbrief und die Liste der Prüfsummen sagen."""
     content, path = b"Gewichte", tmp_path / "kursmodell.h5"
     card, sums = tmp_path / "kursmodell.json", tmp_path / "SHA256SUMS"
     assert doctor.check_course_model(path, card).detail.endswith("kursmodell.json fehlt oder ist unlesbar")
@@ -95,7 +95,7 @@ def pythons():
 
 @pytest.mark.parametrize("python", pythons())
 def test_says_what_is_missing_without_any_package_and_under_unsuitable_python(python, tmp_path):
-    """Ohne site-packages (-S): Die Tabelle läuft durch, nennt jedes fehlende Paket und, wenn nötig, das richtige Python."""
+    """Ohne site-packages (-S): Die Tabelle nennt jedes fehlende Paket und, wenn nötig, das richtige Python."""
     command = [python, "-S", "-m", "helpers", "doctor"]
     environment = {"KURS_AUSGABE": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONUTF8": "1"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

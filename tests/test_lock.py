@@ -51,13 +51,6 @@ def test_lock_is_complete_for_this_environment():
     assert set(unmet_requirements(locked_here())) == EXCEPTIONS
 
 
-@pytest.mark.parametrize("dropped", ["wrapt", "jupyter-server", "scipy"])
-def test_missing_package_is_noticed(dropped):
-    versions = locked_here()
-    del versions[dropped]
-    assert dropped in {needed for _, needed in set(unmet_requirements(versions)) - EXCEPTIONS}
-
-
 def test_installed_packages_are_the_locked_ones():
     different = {name: metadata.version(name) for name, pin in locked_here().items() if metadata.version(name) != pin}
     assert different == {}
@@ -141,10 +134,4 @@ def test_failed_renewal_leaves_the_lock_alone(course, monkeypatch):
     fake_uv(monkeypatch, None)
     with pytest.raises(SystemExit, match="✘ Keine passenden Versionen oder kein Netz: error: kein Netz"):
         renew(folder=course)
-    assert (course / "requirements.txt").read_text(encoding="utf-8") == LOCK_TEXT
-
-
-@pytest.mark.alles
-def test_renewal_with_the_real_uv_keeps_what_fits(course):
-    renew(folder=course)
     assert (course / "requirements.txt").read_text(encoding="utf-8") == LOCK_TEXT
