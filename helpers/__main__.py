@@ -1,5 +1,7 @@
 """Die Kommandozeile des Kurses: ``python -m helpers BEFEHL``. Jeder Befehl importiert erst, was er braucht."""
 
+from __future__ import annotations  # damit doctor auch unter Python 3.8 sagen kann, welches Python der Kurs braucht
+
 import argparse
 import contextlib
 import os

@@ -1,5 +1,7 @@
 """Was alle anderen Module brauchen: Pfade, Klassennamen, Fehler, Zahlen, Fortschritt, sicheres Schreiben."""
 
+from __future__ import annotations  # doctor liest dieses Modul auch unter Python 3.8
+
 import contextlib
 import ctypes
 import errno
@@ -442,7 +444,7 @@ def quiet_stderr():
 
 def is_number(value) -> bool:
     """Eine echte, endliche Zahl?"""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def as_dict(value) -> dict:

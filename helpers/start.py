@@ -1,6 +1,7 @@
 """Der Anfang jedes Notebooks: Läuft es im richtigen Kernel? Dann TensorFlow laden, ohne dessen Protokollzeilen.
 
-Das Modul kommt mit der Standardbibliothek aus: So kann es auch im falschen Kernel sagen, was zu tun ist.
+Das Modul kommt mit der Standardbibliothek aus, auch mit der von Python 3.8: So kann es auch im falschen Kernel sagen,
+was zu tun ist.
 """
 
 import importlib
@@ -11,29 +12,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, MAIN_PACKAGES, ROOT, CourseError, quiet_stderr
+from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, ROOT, CourseError, quiet_stderr
 
 # install.bash legt ihn in die Umgebung des Kurses, sobald sie fertig ist.
 STAMP = "kurs-stempel"
 INSTALL = "bash install.bash"
 LOCKFILE = ROOT / "requirements.txt"
-# Die direkten Abhängigkeiten aus pyproject.toml (ohne pip); alles Weitere hängt daran.
-PACKAGES = MAIN_PACKAGES + (
-    "scipy",
-    "scikit-learn",
-    "pillow",
-    "ipykernel",
-    "nbclient",
-    "nbconvert",
-    "nbformat",
-    "nbgrader",
-    "jupyterlab-language-pack-de-de",
-    "jinja2",
-    "beautifulsoup4",
-    "latex2mathml",
-    "psutil",
-    "tqdm",
-)
 
 
 def start(notebook: str) -> None:
@@ -121,7 +105,17 @@ def check_package(package: str, locked: dict) -> Check:
     return Check(package, ok, detail, INSTALL)
 
 
+def course_packages(pyproject=ROOT / "pyproject.toml") -> list:
+    """Namen der direkten Abhängigkeiten aus pyproject.toml; alles Weitere hängt daran.
+
+    Ohne pip: Wer es erneuert, wozu es selbst rät, hat noch die Umgebung des Kurses.
+    """
+    text = Path(pyproject).read_text(encoding="utf-8")  # tomllib gibt es erst ab Python 3.11
+    block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL).group(1)
+    return [name for name in re.findall(r'^ *"([\w-]+)', block, re.MULTILINE) if name != "pip"]
+
+
 def check_packages(lockfile=LOCKFILE) -> list:
     """Alle Pakete des Kurses, eine Zeile je Paket."""
     locked = locked_versions(lockfile)
-    return [check_package(package, locked) for package in PACKAGES]
+    return [check_package(package, locked) for package in course_packages()]

@@ -30,6 +30,9 @@ def snapshot(folder) -> dict:
     }
 
 
+LEFT_OUT = pytest.StashKey[int]()  # Zahl der langen Tests, die ohne --alles wegfielen
+
+
 def pytest_addoption(parser):
     parser.addoption("--alles", action="store_true", help="auch die langen Tests (Marke „alles“), etwa wöchentlich")
 
@@ -44,15 +47,30 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     """Ohne --alles fallen lange Tests weg. Dateien mit langsamen zuerst: Sonst wartet am Ende ein Prozess."""
     if not config.getoption("--alles"):
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("alles")])
+        left_out = [item for item in items if item.get_closest_marker("alles")]
+        config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("alles")]
+        config.stash[LEFT_OUT] = len(left_out)
+        if hasattr(config, "workeroutput"):  # ein Prozess von xdist: Die Schlusszeile schreibt der, der sie leitet
+            config.workeroutput["left_out"] = len(left_out)
     slow = {item.path for item in items if item.get_closest_marker("langsam")}
     items.sort(key=lambda item: item.path not in slow)
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Nennt am Ende, wie weit die eigenen Rechnungen von den Bibliotheken abweichen."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Nennt am Ende, was lief, und wie weit die eigenen Rechnungen von den Bibliotheken abweichen."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    long = sum("alles" in report.keywords for report in reports)
+    left_out = config.stash.get(LEFT_OUT, 0)
+    terminalreporter.section("Umfang")
+    terminalreporter.line(f"{len(reports) - long} kurze und {long} lange Tests ausgeführt")
+    if left_out:
+        terminalreporter.line(f"{left_out} lange Tests ausgelassen; auch sie führt aus: bash install.bash test --alles")
     lines = {str(value) for report in reports for key, value in report.user_properties if key == "Abweichung"}
     if lines:
         terminalreporter.section("größte Abweichungen")

@@ -1,192 +1,116 @@
-"""requirements.txt passt zu pyproject.toml, und jede Art von Abweichung fällt auf."""
+"""requirements.txt passt zu pyproject.toml, ist vollständig, und jede Abweichung fällt auf."""
 
 import re
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
-from packaging.markers import default_environment
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.markers import Marker
 
-from helpers.basics import CourseError
+from helpers.basics import ROOT
 from helpers.workshop import lock
-from helpers.workshop.lock import GPU_PREFIX, LOCKFILE, PYPROJECT, applies, fingerprint, main, problems, read_pins
+from helpers.workshop.lock import GPU, fits, renew
 
-PYPROJECT_TEXT = PYPROJECT.read_text(encoding="utf-8")
-LOCK_TEXT = LOCKFILE.read_text(encoding="utf-8")
+LOCK_TEXT = (ROOT / "requirements.txt").read_text(encoding="utf-8")
 # Diese Angaben eines Pakets hält der Kurs bewusst nicht ein (siehe [tool.uv] in pyproject.toml).
 EXCEPTIONS = {("innvestigate", "tensorflow"), ("innvestigate", "numpy"), ("innvestigate", "future")}
 
 
-def changed(text, pattern, replacement):
-    """``text`` mit einer Änderung; ein Muster, das nichts träfe, wäre kein Test."""
-    result, count = re.subn(pattern, replacement, text, count=1, flags=re.MULTILINE)
-    assert count == 1, pattern
-    return result
+def locked_here() -> dict:
+    """Name → Version aller Pakete, die das Lockfile für dieses Python auf diesem Rechner nennt, ohne die für GPUs."""
+    pins = re.findall(r"^([a-z0-9][a-z0-9._-]*)==([^\s;]+)(?: ; ([^\\\n]+))?", LOCK_TEXT, re.MULTILINE)
+    return {name: version for name, version, marker in pins if not marker or Marker(marker).evaluate()}
 
 
-def test_lock_agrees_with_pyproject():
-    assert problems(PYPROJECT_TEXT, LOCK_TEXT) == []
-
-
-@pytest.mark.parametrize(
-    ("pattern", "replacement", "sentence"),
-    [
-        (r'^    "pandas>=3.0",\n', '    "pandas>=3.0",\n    "seaborn>=0.13",\n', "aus einem anderen Stand"),
-        (r'^    "pandas>=3.0",\n', '    "pandas>=3.0",\n    "seaborn>=0.13",\n', "seaborn steht in pyproject.toml"),
-        (r'^    "pytest>=[^"]*"', '    "pytest>=999"', "pytest .* liegt außerhalb von „pytest>=999“"),
-        (r'"keras>=[^"]*"', '"keras>=2,<3"', "keras .* liegt außerhalb"),
-        (r'"numpy>=2"(.*\n)*?\[tool', '"numpy>=99"\n]\n[tool', "numpy .* liegt außerhalb"),
-        (r"^requires-python = .*", 'requires-python = ">=3.10"', "aus einem anderen Stand"),
-        (r'^override-dependencies = \["tensorflow[^"]*", ', "override-dependencies = [", "aus einem anderen Stand"),
-    ],
-)
-def test_change_in_pyproject_is_noticed(pattern, replacement, sentence):
-    found = problems(changed(PYPROJECT_TEXT, pattern, replacement), LOCK_TEXT)
-    assert any(re.search(sentence, text) for text in found), found
-
-
-@pytest.mark.parametrize(
-    ("pattern", "replacement", "sentence"),
-    [
-        (r"^# pyproject\.toml: sha256 .*\n", "", "aus einem anderen Stand"),
-        (r"^pandas==.*\n(?: +.*\n)+", "", "pandas steht in pyproject.toml, fehlt aber"),
-        (r"^(tqdm==[^\s]+) \\\n(?: +.*\n)+", r"\1\n", "tqdm .* keine Prüfsumme"),
-        (
-            r"^# gpu: (nvidia-cudnn-cu12==[^\\]+)\\\n(?:# gpu:  +.*\n)+",
-            r"# gpu: \1\n",
-            "nvidia-cudnn-cu12 .* keine Prüf",
-        ),
-        (r"^(# gpu: nvidia-[^ ]+) ; sys_platform == 'linux'", r"\1", "gilt in requirements.txt nicht nur für Linux"),
-        (r"^tqdm==\S+", "tqdm==4.1", "tqdm 4.1 in requirements.txt liegt außerhalb"),
-        (r"^tqdm==\S+", "tqdm>=4.67", "keine feste Version: „tqdm>=4.67"),
-        (r"^tqdm==", "--index-url https://pakete.example/simple\ntqdm==", "Adresse"),
-        (r"^tqdm==", "-f pakete\ntqdm==", "Adresse oder ein Verzeichnis"),
-        (r"^tqdm==\S+", "tqdm @ file:tqdm.whl", "Adresse oder ein Verzeichnis"),
-        (r"^numpy==(\S+) ; python_full_version < '3.12'", r"numpy==\1 ; python_full_version < '3.11'", "keine Version"),
-        (r"^numpy==(\S+) ; python_full_version < '3.12'", r"numpy==\1", "2 Versionen statt genau einer"),
-    ],
-)
-def test_change_in_lock_is_noticed(pattern, replacement, sentence):
-    found = problems(PYPROJECT_TEXT, changed(LOCK_TEXT, pattern, replacement))
-    assert any(re.search(sentence, text) for text in found), found
-
-
-def test_missing_gpu_packages_are_noticed():
-    plain = "".join(line for line in LOCK_TEXT.splitlines(keepends=True) if not line.startswith(GPU_PREFIX))
-    assert problems(PYPROJECT_TEXT, plain) == ["In requirements.txt fehlen die Pakete für NVIDIA-Karten."]
-
-
-def test_fingerprint_ignores_layout_and_order():
-    moved = changed(PYPROJECT_TEXT, r'^    "pandas>=3.0",\n', "")
-    moved = changed(moved, r"^dependencies = \[\n", 'dependencies = [\n    # zuerst\n  "pandas  >=3.0",\n')
-    assert fingerprint(moved) == fingerprint(PYPROJECT_TEXT)
-
-
-def test_lock_holds_nothing_of_the_machine_that_made_it():
-    header = [line for line in LOCK_TEXT.splitlines() if line.startswith("#") and not line.startswith(GPU_PREFIX)]
-    assert len(header) == 4
-    assert not re.search(r"(?<![\w„])/\w", LOCK_TEXT)
-
-
-def unmet_requirements(pins):
-    """Angaben (Requires-Dist) der festgelegten Pakete, die das Lockfile hier nicht erfüllt: (Paket, gebraucht)."""
-    versions = {pin.name: pin.version for pin in pins if applies(pin) and not pin.gpu}
-    unmet, seen = {}, set()
-    queue = [(name, "") for name in versions]
-    while queue:
-        name, extra = queue.pop()
-        if (name, extra) in seen:
-            continue
-        seen.add((name, extra))
-        for text in metadata.requires(name) or []:
-            requirement = Requirement(text)
-            if requirement.marker and not requirement.marker.evaluate(default_environment() | {"extra": extra}):
-                continue
-            needed = canonicalize_name(requirement.name)
-            if needed not in versions:
-                unmet[name, needed] = "fehlt"
-                continue
-            queue += [(needed, wanted) for wanted in requirement.extras]
-            if not requirement.specifier.contains(versions[needed], prereleases=True):
-                unmet[name, needed] = f"{versions[needed]} statt {requirement.specifier}"
-    return unmet
-
-
-def test_lock_is_complete_for_this_environment():
-    pins, unreadable = read_pins(LOCK_TEXT)
-    assert not unreadable
-    assert set(unmet_requirements(pins)) == EXCEPTIONS
-
-
-@pytest.mark.parametrize("dropped", ["wrapt", "jupyter-server", "scipy"])
-def test_missing_package_is_noticed(dropped):
-    pins = [pin for pin in read_pins(LOCK_TEXT)[0] if pin.name != dropped]
-    assert dropped in {needed for _, needed in set(unmet_requirements(pins)) - EXCEPTIONS}
+def test_every_package_has_what_it_requires():
+    """pip nennt von den Paketen dieser Umgebung, was fehlt oder nicht passt; sie sind genau die des Lockfiles."""
+    process = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
+    found = re.findall(r"^(\S+) \S+ (?:has requirement|requires) ([\w-]+)", process.stdout, re.MULTILINE)
+    assert set(found) == EXCEPTIONS, process.stdout
 
 
 def test_installed_packages_are_the_locked_ones():
-    pins = [pin for pin in read_pins(LOCK_TEXT)[0] if applies(pin) and not pin.gpu]
-    different = {pin.name: metadata.version(pin.name) for pin in pins if metadata.version(pin.name) != pin.version}
+    different = {name: metadata.version(name) for name, pin in locked_here().items() if metadata.version(name) != pin}
     assert different == {}
 
 
+def test_lock_holds_only_pins_with_hashes_and_no_address():
+    """Zeilen für NVIDIA-Karten gelten nur unter Linux; nirgends steht, auf welchem Rechner das Lockfile entstand."""
+    lines = LOCK_TEXT.splitlines()[4:]
+    plain, gpu = ([line for line in lines if line.startswith(GPU) == is_gpu] for is_gpu in (False, True))
+    gpu = [line.removeprefix(GPU) for line in gpu]
+    pin = r"[a-z0-9._-]+==[^\s;]+(?: ; [^\\\n]+)? \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+"
+    assert re.fullmatch(f"(?:{pin})+", "\n".join(plain) + "\n")
+    assert re.fullmatch(f"(?:{pin})+", "\n".join(gpu) + "\n")
+    heads = [line for line in gpu if "==" in line]
+    assert any(line.startswith("nvidia-cudnn") for line in heads)
+    assert all("sys_platform == 'linux'" in line for line in heads)
+
+
 @pytest.fixture
-def course(tmp_path, monkeypatch):
-    """Ein Kursordner nur mit pyproject.toml und requirements.txt, auf den helpers.workshop.lock zeigt."""
-    monkeypatch.setattr(lock, "PYPROJECT", tmp_path / "pyproject.toml")
-    monkeypatch.setattr(lock, "LOCKFILE", tmp_path / "requirements.txt")
-    lock.PYPROJECT.write_text(PYPROJECT_TEXT, encoding="utf-8")
-    lock.LOCKFILE.write_text(LOCK_TEXT, encoding="utf-8")
+def course(tmp_path):
+    """Ein Ordner nur mit pyproject.toml und requirements.txt."""
+    for name in ("pyproject.toml", "requirements.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     return tmp_path
 
 
-def test_command_line_checks(course, capsys):
-    assert main(["--pruefen"]) == 0
-    lock.LOCKFILE.write_text(changed(LOCK_TEXT, r"^tqdm==\S+", "tqdm==4.1"), encoding="utf-8")
-    assert main(["--pruefen"]) == 1
-    assert "✘ tqdm 4.1" in capsys.readouterr().err
-    lock.LOCKFILE.unlink()
-    assert main(["--pruefen"]) == 2
-    assert "fehlt requirements.txt" in capsys.readouterr().err
+def change(path, pattern, replacement):
+    text, count = re.subn(pattern, replacement, path.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE)
+    assert count == 1, pattern
+    path.write_text(text, encoding="utf-8")
 
 
-FAKE_UV = """#!/usr/bin/env python3
-import pathlib, sys
-if "--version" in sys.argv:
-    sys.exit(0)
-project = pathlib.Path("pyproject.toml").read_text(encoding="utf-8")
-text = "tqdm==4.70.1 \\\\\\n    --hash=sha256:" + "a" * 64 + "\\n"
-if "and-cuda" in project:
-    text += "nvidia-x==1 ; sys_platform == 'linux' \\\\\\n    --hash=sha256:" + "b" * 64 + "\\n"
-if "kaputt" in project:
-    sys.exit("error: kein Netz")
-pathlib.Path("requirements.txt").write_text(text, encoding="utf-8")
-"""
+@pytest.mark.parametrize(
+    ("name", "pattern", "replacement", "still_fits"),
+    [
+        ("pyproject.toml", r"^line-length = 120", "line-length = 100", True),
+        ("pyproject.toml", r'^    "pandas>=3.0",\n', "    # Tabellen\n    'pandas>=3.0',\n", True),
+        ("pyproject.toml", r'^    "pandas>=3.0",\n', '    "pandas>=3.0",\n    "seaborn>=0.13",\n', False),
+        ("pyproject.toml", r'^    "pytest>=[^"]*"', '    "pytest>=999"', False),
+        ("pyproject.toml", r"^requires-python = .*", 'requires-python = ">=3.10"', False),
+        ("pyproject.toml", r'^    "future>=1",\n', "", False),
+        ("requirements.txt", r"^tqdm==\S+", "tqdm==4.1", False),
+        ("requirements.txt", r"^pandas==.*\n(?: +.*\n)+", "", False),
+        ("requirements.txt", r"^tqdm==", "--index-url https://pakete.example/simple\ntqdm==", False),
+        ("requirements.txt", r"^(# gpu: nvidia-[^ ]+) ; sys_platform == 'linux'", r"\1", False),
+    ],
+)
+def test_change_on_either_side_is_noticed(course, name, pattern, replacement, still_fits):
+    assert fits(course)
+    change(course / name, pattern, replacement)
+    assert fits(course) == still_fits
 
 
-@pytest.fixture
-def fake_uv(tmp_path, monkeypatch):
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "uv"
-    program.write_text(FAKE_UV, encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setattr(lock, "find_uv", lambda folder: str(program))
+def test_check_on_the_command_line():
+    command = [sys.executable, "-m", "helpers.workshop.lock", "--pruefen"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (0, "✔ requirements.txt passt zu pyproject.toml.\n"), process.stderr
 
 
-def test_renew_writes_header_and_gpu_lines(course, fake_uv, capsys):
-    assert main([]) == 0
-    lines = lock.LOCKFILE.read_text(encoding="utf-8").splitlines()
-    assert lines[3] == f"# pyproject.toml: sha256 {fingerprint(PYPROJECT_TEXT)}"
-    assert lines[4] == "tqdm==4.70.1 \\"
-    assert lines[6:] == ["# gpu: nvidia-x==1 ; sys_platform == 'linux' \\", f"# gpu:     --hash=sha256:{'b' * 64}"]
-    assert [pin.gpu for pin in read_pins("\n".join(lines))[0]] == [False, True]
+def fake_uv(monkeypatch, result):
+    """Statt pip und uv: schreibt ``result`` in das vorläufige Lockfile, oder scheitert ohne ``result``."""
+
+    def run(command, **options):
+        if "compile" in command and result:
+            command[command.index("--output-file") + 1].write_text(result, encoding="utf-8")
+        return subprocess.CompletedProcess(command, 0 if result else 1, "", "error: kein\nNetz")
+
+    monkeypatch.setattr(lock.subprocess, "run", run)
 
 
-def test_failed_renewal_leaves_the_lock_alone(course, fake_uv, capsys):
-    lock.PYPROJECT.write_text(PYPROJECT_TEXT.replace('"tqdm>=', '"kaputt", "tqdm>='), encoding="utf-8")
-    assert main([]) == 2
-    assert "uv fand keine Versionen" in capsys.readouterr().err
-    assert lock.LOCKFILE.read_text(encoding="utf-8") == LOCK_TEXT
-    with pytest.raises(CourseError):
-        lock.renew()
+def test_renewal_marks_what_is_only_for_gpus(course, monkeypatch):
+    block = "{0}==1 ; sys_platform == 'linux' \\\n    --hash=sha256:00\n".format
+    fake_uv(monkeypatch, block("a") + block("nvidia-x") + block("z"))
+    renew(folder=course)
+    assert fits(course)
+    pins = (course / "requirements.txt").read_text(encoding="utf-8").split("\n", 4)[4]
+    assert pins == block("a") + block("z") + "".join(GPU + line for line in block("nvidia-x").splitlines(True))
+
+
+def test_failed_renewal_leaves_the_lock_alone(course, monkeypatch):
+    fake_uv(monkeypatch, None)
+    with pytest.raises(SystemExit, match="✘ Keine passenden Versionen oder kein Netz: error: kein Netz"):
+        renew(folder=course)
+    assert (course / "requirements.txt").read_text(encoding="utf-8") == LOCK_TEXT

@@ -177,7 +177,3 @@ def run() -> int:
         return 1
     print("\n✔ Alles da.")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run())
