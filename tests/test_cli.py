@@ -70,16 +70,11 @@ def test_die_readme_nennt_jeden_befehl():
         ([], ["es fehlt", "BEFEHL"]),
         (["dtaen"], ["dtaen", "nicht möglich", "daten"]),
         (["daten", "--gibtsnicht"], ["unbekannte Angabe", "--gibtsnicht"]),
-        (["daten", "--n-trai", "5"], ["unbekannte Angabe", "--n-trai"]),
-        (["daten", "extra"], ["unbekannte Angabe", "extra"]),
         (["daten", "--n-train", "x"], ["--n-train", "keine ganze Zahl", "x"]),
-        (["daten", "--n-train", "2.5"], ["--n-train", "keine ganze Zahl", "2.5"]),
         (["daten", "--ziel"], ["--ziel", "fehlt ein Wert"]),
         (["kurs", "-p", "NAME"], ["-p", "Name und Wert"]),
         (["kurs", "--nur"], ["--nur", "fehlt mindestens ein Wert"]),
         (["cnn", "--profil", "mittel", "--eingabe", "beispiel"], ["„mittel“", "probe, schnell oder voll"]),
-        (["cnn", "--epochen", "0", "--eingabe", "beispiel"], ["mindestens 1"]),
-        (["cnn", "--bildgroesse", "16", "--eingabe", "beispiel"], ["32", "16"]),
         (["cnn", "--gewichte", "imagenet", "--eingabe", "beispiel"], ["--gewichte", "imagenet", "beiliegend", "keras"]),
         (["cnn", "--seed", "-1", "--eingabe", "beispiel"], ["--seed", "-1"]),
     ],
@@ -186,18 +181,6 @@ def test_daten_schreibt_und_sagt_woher(ausgabe, capsys):
     assert len(list((ausgabe / "daten" / "TEST").rglob("*.png"))) == 50
 
 
-def test_daten_ohne_angaben_nimmt_alles(tmp_path, dataset, monkeypatch, capsys):
-    monkeypatch.setattr(data, "INPUT", tmp_path)
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path)
-    assert main(["daten", "--ziel", str(tmp_path / "ziel")]) == 0
-    assert "10.000 Bilder" in capsys.readouterr().out
-    found = data.read_tree(tmp_path / "ziel")
-    np.testing.assert_array_equal(found.train_images, dataset.train_images)
-    np.testing.assert_array_equal(found.test_images, dataset.test_images)
-    np.testing.assert_array_equal(found.train_labels, dataset.train_labels)
-    np.testing.assert_array_equal(found.test_labels, dataset.test_labels)
-
-
 # --- Der ganze Weg --------------------------------------------------------------------------------------------------
 
 
@@ -209,7 +192,7 @@ def test_cnn_von_den_daten_bis_zum_bild(ausgabe, capsys):
     accuracy = float(re.search(r"Trefferquote im Test: (\d,\d{4}) \(100 Bilder\)", out).group(1).replace(",", "."))
     assert accuracy > 0.15, "auch eine Epoche ist besser als Raten"
     assert "mitgelieferte Stichprobe" in out and "200 Bilder zum Training" in out and "Epoche 1 von 1" in out
-    table = out.splitlines()[out.splitlines().index(next(x for x in out.splitlines() if "Konfusionsm" in x)) :][2:12]
+    table = out.partition("Konfusionsmatrix")[2].splitlines()[2:12]
     matrix = np.array([[int(number) for number in line.split()[-10:]] for line in table])
     assert matrix.sum() == 100 and matrix.trace() == round(accuracy * 100)
     assert all(name in line for name, line in zip(CLASS_NAMES, table, strict=True))

@@ -214,7 +214,7 @@ def test_every_exercise_has_text_stub_and_check(name):
     assert sum("**Vorhersage zuerst.**" in cell.source for cell in source.values()) >= 2
 
 
-@pytest.mark.langsam
+@pytest.mark.alles
 def test_nbgrader_itself_derives_the_same(tmp_path):
     """``nbgrader generate_assignment solutions``, so wie es in der README steht."""
     program = Path(sys.executable).parent
@@ -227,11 +227,8 @@ def test_nbgrader_itself_derives_the_same(tmp_path):
     for name in COURSE_NOTEBOOKS:
         ours, theirs = real_cells(name, NOTEBOOKS), real_cells(name, tmp_path / "nbgrader" / "release" / "solutions")
         assert list(ours) == list(theirs)
-        for key, cell in ours.items():
-            assert (cell.source, cell.metadata.get("nbgrader")) == (
-                theirs[key].source,
-                theirs[key].metadata.get("nbgrader"),
-            )
+        for cell, other in zip(ours.values(), theirs.values(), strict=True):
+            assert cell.source == other.source and cell.metadata.get("nbgrader") == other.metadata.get("nbgrader")
 
 
 # --- Was die Stilprüfung findet --------------------------------------------------------------------------------------

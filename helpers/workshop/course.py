@@ -10,10 +10,8 @@ from pathlib import Path
 from helpers.basics import (
     NOTEBOOKS,
     CourseError,
-    as_dict,
     display_path,
     german,
-    is_number,
     one_line,
     output_dir,
     progress,
@@ -90,8 +88,8 @@ def note(name: str, **values) -> None:
     """Merkt Kennzahlen eines Notebooks; die der anderen bleiben, auch wenn nur eines gelaufen ist."""
 
     def merge(figures):
-        merged = {key: {**as_dict(figures.get(key)), name: value} for key, value in values.items() if value is not None}
-        return {**figures, **merged, "max_rss_mb": max(filter(is_number, merged["rss_mb"].values()))}
+        merged = {key: {**figures.get(key, {}), name: value} for key, value in values.items() if value is not None}
+        return {**figures, **merged, "max_rss_mb": max(merged["rss_mb"].values())}
 
     update_figures(merge)
 
@@ -99,11 +97,10 @@ def note(name: str, **values) -> None:
 def print_summary(report: Path) -> None:
     """Die letzten Zeilen eines Laufs: Trefferquote, Minuten, Bericht."""
     figures = read_figures()
-    accuracy, n_test = figures.get("test_accuracy"), figures.get("n_test")
-    if is_number(accuracy):
-        images = f" auf {german(n_test)} Testbildern" if is_number(n_test) else ""
-        print(f"Trefferquote im Test: {german(float(accuracy))}{images}")
-    print(f"Laufzeit: {german(float(sum(filter(is_number, figures['minuten'].values()))), 1)} Minuten")
+    if "test_accuracy" in figures:
+        accuracy = german(float(figures["test_accuracy"]))
+        print(f"Trefferquote im Test: {accuracy} auf {german(figures['n_test'])} Testbildern")
+    print(f"Laufzeit: {german(float(sum(figures['minuten'].values())), 1)} Minuten")
     print(f"Bericht: {display_path(report)}", flush=True)
 
 

@@ -83,10 +83,7 @@ def write_notebook(path, notebook) -> None:
 
 def clean(notebook):
     """Entfernt alles, was bei jedem Lauf anders wäre; Ausgaben und Zellnummern bleiben. Gibt ``notebook`` zurück."""
-    title = notebook.metadata.get("title")
     notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNELSPEC), language_info=dict(LANGUAGE_INFO))
-    if title:
-        notebook.metadata["title"] = title
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
         cell.metadata = type(cell.metadata)({k: cell.metadata[k] for k in KEPT_CELL_METADATA if cell.metadata.get(k)})
@@ -358,12 +355,10 @@ def run_cells(source: Path, target: Path, parameters, bar, title: str, timeout_s
 
 def error_text(name: str, value) -> str:
     """Fehlertyp und -meldung in einer Zeile mit Punkt am Ende; bei einem CourseError genügt dessen Satz."""
-    lines = [line.strip() for line in str(value).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
-    text = text if len(text) <= 300 else text[:299] + "…"
+    text = next((line.strip() for line in str(value).splitlines() if line.strip()), "")[:300]
     if name not in ("", "CourseError"):
         text = f"{name}: {text}" if text else name
-    return text if text.endswith((".", "!", "?", "…")) else text + "."
+    return text if text.endswith((".", "!", "?")) else text + "."
 
 
 def executed_in_german(notebook):

@@ -333,7 +333,7 @@ def mathml(tex: str, display: bool = False) -> str:
 
 
 def static_outputs(notebook):
-    """Eine Kopie von ``notebook``: Formeln als MathML, Bedienelemente als ihr Bild oder, ohne Bild, als Hinweis."""
+    """Eine Kopie von ``notebook``: Bedienelemente als ihr Bild oder, ohne Bild, als Hinweis."""
     import nbformat
 
     copy = nbformat.from_dict(json.loads(json.dumps(notebook)))
@@ -344,6 +344,4 @@ def static_outputs(notebook):
                 del data[WIDGET_VIEW]
             elif WIDGET_VIEW in data:
                 output["data"] = {"text/plain": "Dieses Bedienelement gibt es nur in JupyterLab."}
-            elif "text/latex" in data and "text/html" not in data:
-                data["text/html"] = mathml(data["text/latex"].strip().strip("$"), display=True)
     return copy
