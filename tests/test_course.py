@@ -179,10 +179,9 @@ def test_interrupt_leaves_in_two_seconds_and_the_bar_names_the_cell(make_noteboo
     earlier, sign = ausgabe / "notebooks" / "01_Daten.ipynb", tmp_path / "laeuft"
     earlier.parent.mkdir(parents=True)
     earlier.write_text("früher")
-    path = make_notebook("01_Daten", f"open({str(sign)!r}, 'w').close()\nwhile True:\n    pass")
-    code = (
-        f"from helpers.workshop.course import run_course; run_course(only=['01'], notebooks_dir={str(path.parent)!r})"
-    )
+    endless = f"import time\nopen({str(sign)!r}, 'w').close()\nwhile True:\n    time.sleep(0.1)"
+    folder = str(make_notebook("01_Daten", endless).parent)
+    code = f"from helpers.workshop.course import run_course; run_course(only=['01'], notebooks_dir={folder!r})"
     master, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 120))
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=terminal, stderr=subprocess.PIPE)
