@@ -1,5 +1,7 @@
 """Die Kommandozeile des Kurses: ``python -m helpers BEFEHL``. Jeder Befehl importiert erst, was er braucht."""
 
+from __future__ import annotations  # damit doctor auch unter Python 3.8 sagen kann, welches Python der Kurs braucht
+
 import argparse
 import contextlib
 import os
@@ -177,8 +179,12 @@ def _maker_commands(add) -> None:
     wertung.add_argument("--ziel", type=_path, help="Zieldatei (sonst input/wertungstafel.json)")
     wertung.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
 
+    labor = add("labor", _labor, "die Zwillinge des Labors trainieren, untersuchen und nach input/ legen")
+    labor.add_argument("--ziel", type=_path, help="Zieldatei (sonst input/labor.json)")
+    labor.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
+
     benchmark = add("benchmark", _benchmark, "Tempo im Vergleich mit anderen Bibliotheken messen")
-    parts = ("gradcam", "lrp", "ziel", "training", "wachstum", "explorer")
+    parts = ("gradcam", "lrp", "ziel", "training")
     benchmark.add_argument(
         "--teile", nargs="+", metavar="TEIL", choices=parts, default=parts, help=f"nur diese: {', '.join(parts)}"
     )
@@ -232,17 +238,32 @@ def _kursmodell(options) -> None:
     publish(load_source(options.eingabe))
 
 
-def _wertung(options) -> None:
+def _target_file(text: str | None, default):
     from pathlib import Path
 
-    from helpers.scorecard import STORED_CARD, make_stored_card
-
-    target = Path(options.ziel) if options.ziel else STORED_CARD
+    target = Path(text) if text else default
     if target.is_dir():
         raise CourseError(f"{display_path(target)} ist ein Ordner: Nennen Sie hinter --ziel eine Datei.")
-    card = make_stored_card(options.modell, options.bilder, options.eingabe, target, options.seed)
+    return target
+
+
+def _wertung(options) -> None:
+    from helpers.scorecard import STORED_CARD
+    from helpers.workshop.tables import make_scorecard
+
+    target = _target_file(options.ziel, STORED_CARD)
+    card = make_scorecard(options.modell, options.bilder, options.eingabe, target, options.seed)
     count = german(card["einstellungen"]["images"])
     print(f"Geschrieben: {display_path(target)} ({count} Bilder, {german(card['minuten'], 1)} Minuten)")
+
+
+def _labor(options) -> None:
+    from helpers.lab import STORED_LAB
+    from helpers.workshop.tables import make_lab
+
+    target = _target_file(options.ziel, STORED_LAB)
+    stored = make_lab(target, options.seed)
+    print(f"Geschrieben: {display_path(target)} ({len(stored['tafel'])} Netze)")
 
 
 def _benchmark(options) -> int:
@@ -292,9 +313,9 @@ def _ableiten(options) -> int:
 
 
 def _streifen(options) -> None:
-    from helpers.explorer import make_strip
+    from helpers.workshop.strip import course_scenes, make_strip
 
-    target = make_strip()
+    target = make_strip(*course_scenes())
     print(f"Geschrieben: {display_path(target)} ({german(target.stat().st_size / 1000, 0)} kB)")
 
 
@@ -318,7 +339,8 @@ def _refresh_readme_picture() -> None:
 def _stichprobe(options) -> None:
     from pathlib import Path
 
-    from helpers.data import DEBIAN_FOLDER, make_sample
+    from helpers.data import DEBIAN_FOLDER
+    from helpers.workshop.sample import make_sample
 
     target = make_sample(Path(options.eingabe) if options.eingabe else DEBIAN_FOLDER)
     print(f"Geschrieben: {display_path(target)}")

@@ -265,7 +265,7 @@ def write_page(notebook, path, source_dir) -> None:
         static_outputs(notebook), resources={"metadata": {"name": Path(path).stem}}
     )
     page = bs4.BeautifulSoup(html, "html.parser")
-    for image in page.find_all("img"):
+    for image in page.find_all("img", src=True):
         image["src"] = embedded(image["src"], Path(source_dir))
         if image.get("alt") == NO_ALT:
             heading = image.find_previous(["h1", "h2", "h3", "h4"])
