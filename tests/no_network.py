@@ -1,21 +1,17 @@
-"""Ein Prozess ohne Netz: eigener Namensraum, darin nur 127.0.0.1, keine Route."""
+"""Ein Prozess ohne Netz: eigener Namensraum, darin nur 127.0.0.1, keine Route.
+
+Als Programm: ``python tests/no_network.py ANGABEN…`` startet ``python ANGABEN…`` ohne Netz.
+"""
 
 import ctypes
 import fcntl
-import multiprocessing
 import os
 import socket
 import struct
-from concurrent.futures import ProcessPoolExecutor
+import sys
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCSIFFLAGS, UP_RUNNING = 0x8914, 0x41
-
-
-def in_new_process(function, *arguments):
-    """``function(*arguments)`` in einem frischen Prozess: Nur dort lässt sich das Netz trennen."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def cut_off() -> bool:
@@ -48,3 +44,8 @@ def reaches_out() -> bool:
         except OSError:
             return False
     return True
+
+
+if __name__ == "__main__":
+    cut_off()
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])

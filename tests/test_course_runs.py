@@ -1,7 +1,5 @@
 """Der ganze Kurs: ohne Bildschirm und ohne Netz in einem Lauf, und nbval streng gegen die gespeicherten Ausgaben."""
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -11,8 +9,8 @@ from pathlib import Path
 
 import handin_factory as factory
 import nbformat
+import no_network
 import pytest
-from no_network import cut_off, in_new_process, reaches_out
 
 from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, ROOT, SOLUTIONS, read_json
 
@@ -20,41 +18,39 @@ NO_CUT = "Hier lässt sich kein Netz-Namensraum anlegen: Der Lauf ist gelungen, 
 PICTURES = ("klassen", "lernkurven", "konfusion", "fehler", "gradcam", "zwilling", "ergebnis", "wertungstafel")
 
 
-def run_offline(commands: list[list[str]], folder: Path) -> tuple[list, bool]:
-    """Befehle ohne Netz, in einem eigenen Prozess: je Befehl (Rückgabewert, stdout, stderr); gab es noch ein Netz?"""
-    cut_off()
-    os.environ.update(KURS_AUSGABE=str(folder / "ausgabe"), KERAS_HOME=str(folder / "keras"))
-    from helpers.__main__ import main
+@pytest.fixture
+def offline(tmp_path):
+    """Startet ``python -m …`` ohne Netz in einem fremden Ordner; das Ergebnis kennt Rückgabewert und Ausgaben."""
+    environment = {**os.environ, "KURS_AUSGABE": str(tmp_path / "ausgabe"), "KERAS_HOME": str(tmp_path / "keras")}
 
-    results = []
-    for command in commands:
-        out, errors = io.StringIO(), io.StringIO()
-        if command[0] == "papermill":
-            program = str(Path(sys.executable).with_name("papermill"))
-            done = subprocess.run([program, *command[1:]], cwd=folder, capture_output=True, text=True, check=False)
-            results.append((done.returncode, done.stdout, done.stderr))
-            continue
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-            code = main(command)
-        results.append((code, out.getvalue(), errors.getvalue()))
-    return results, reaches_out()
+    def run(*command):
+        program = [sys.executable, no_network.__file__, *map(str, command)]
+        return subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def assert_refuses_politely(offline, *command):
+    """Ohne Netz ist ein Befehl, der eines braucht, ein Satz; wo sich keins trennen lässt, wird nicht gefragt."""
+    if reaches_out_after_the_cut(offline):
+        pytest.skip(NO_CUT)
+    done = offline("-m", "helpers", *command)
+    assert done.returncode == 2 and done.stderr.startswith("✘ ") and "mit dem Browser" in done.stderr, done.stderr
+
+
+def reaches_out_after_the_cut(offline) -> bool:
+    folder = str(Path(no_network.__file__).parent)
+    done = offline("-c", f"import sys; sys.path.insert(0, {folder!r}); import no_network as n; print(n.reaches_out())")
+    return done.stdout.strip() == "True"
 
 
 @pytest.mark.langsam
 @pytest.mark.timeout(900)
-def test_the_course_runs_headless_and_without_network(tmp_path):
-    """Der Befehl, mit dem Lehrende einen neuen Rechner ausprobieren, und papermill von Hand aus fremdem Ordner."""
-    commands = [
-        ["kurs", "--profil", "probe", "-p", "bilder", "4"],
-        ["papermill", str(NOTEBOOKS / "01_Daten.ipynb"), "aus.ipynb"],
-        ["daten", "--eingabe", "beispiel", "--n-train", "60", "--n-test", "20"],
-        ["doctor"],
-        ["daten", "--voll"],
-    ]
-    (course, papermill, data, doctor, full), connected = in_new_process(run_offline, commands, tmp_path)
-    output = tmp_path / "ausgabe"
-    assert course[0] == 0 and course[2] == "", course
-    assert course[1].rstrip().splitlines()[-1] == f"Bericht: {output / 'bericht.html'}"
+def test_the_course_runs_headless_and_without_network(offline, tmp_path):
+    """Der Befehl, mit dem Lehrende einen neuen Rechner ausprobieren."""
+    done, output = offline("-m", "helpers", "kurs", "--profil", "probe", "-p", "bilder", "4"), tmp_path / "ausgabe"
+    assert done.returncode == 0 and done.stderr == "", done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.rstrip().splitlines()[-1] == f"Bericht: {output / 'bericht.html'}"
     figures = read_json(output / "kennzahlen.json")
     assert set(figures["minuten"]) == set(COURSE_NOTEBOOKS)
     assert figures["profil"] == "probe" and (figures["n_train"], figures["n_test"]) == (300, 200)
@@ -69,46 +65,38 @@ def test_the_course_runs_headless_and_without_network(tmp_path):
     for name in PICTURES:
         assert (output / "bilder" / f"{name}.png").stat().st_size > 5_000
         assert name == "konfusion" or f'id="bild-{name}"' in report
-
-    assert papermill[0] == 0, papermill[2][-2000:]
-    assert "Kernel und Pakete stimmen" in (tmp_path / "aus.ipynb").read_text(encoding="utf-8")
-    assert data[::2] == (0, "") and "Geschrieben: 60 Bilder" in data[1] and "✔ Alles da" in doctor[1]
-    if connected:
+    if reaches_out_after_the_cut(offline):
         pytest.skip(NO_CUT)
-    assert full[0] == 2 and full[2].startswith("✘ ") and "mit dem Browser" in full[2]
+
+
+@pytest.mark.langsam
+def test_plain_papermill_and_short_commands_run_from_any_folder_without_network(offline, tmp_path):
+    done = offline("-m", "papermill", NOTEBOOKS / "01_Daten.ipynb", "aus.ipynb")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Kernel und Pakete stimmen" in (tmp_path / "aus.ipynb").read_text(encoding="utf-8")
+    data = offline("-m", "helpers", "daten", "--eingabe", "beispiel", "--n-train", "60", "--n-test", "20")
+    assert (data.returncode, data.stderr) == (0, "") and "Geschrieben: 60 Bilder" in data.stdout
+    assert "✔ Alles da" in offline("-m", "helpers", "doctor").stdout
+    assert_refuses_politely(offline, "daten", "--voll")
 
 
 @pytest.mark.alles
 @pytest.mark.timeout(900)
-def test_the_long_commands_run_without_network(tmp_path):
-    """Training, Durchsicht und 04 allein, ohne Bilder und Modelle aus 03."""
+def test_the_long_commands_run_without_network(offline, tmp_path):
+    """04 allein, ohne Bilder und Modelle aus 03; Training und Durchsicht."""
     factory.save(factory.solved(), tmp_path / "abgaben" / "anna.ipynb")
     small = ["--eingabe", "beispiel", "--n-train", "60", "--n-test", "20", "--epochen", "1", "--bildgroesse", "32"]
-    commands = [
+    for command in (
         ["kurs", "--profil", "probe", "--nur", "04_GradCAM", "-p", "bilder", "4"],
         ["cnn", *small],
         ["durchsicht", str(tmp_path / "abgaben")],
-        ["cnn", "--gewichte", "keras", "--n-train", "60", "--epochen", "1"],
-    ]
-    (*good, keras), connected = in_new_process(run_offline, commands, tmp_path)
-    assert [(code, errors) for code, _, errors in good] == [(0, "")] * len(good)
+    ):
+        done = offline("-m", "helpers", *command)
+        assert (done.returncode, done.stderr) == (0, ""), command
     page = tmp_path / "ausgabe" / "notebooks" / "04_GradCAM.html"
     assert "trainiere jetzt" in page.read_text(encoding="utf-8")
     assert "10" in (tmp_path / "ausgabe" / "durchsicht.csv").read_text("utf-8-sig")
-    if connected:
-        pytest.skip(NO_CUT)
-    assert keras[0] == 2 and "mit dem Browser" in keras[2]
-
-
-def look_twice():
-    before = reaches_out()
-    return before, cut_off(), reaches_out()
-
-
-def test_the_cut_is_real():
-    """Gegenprobe: Vor dem Schnitt gibt es, wo der Rechner überhaupt ein Netz hat, einen Weg; danach keinen."""
-    before, cut, after = in_new_process(look_twice)
-    assert before == reaches_out() and (not after or not cut)
+    assert_refuses_politely(offline, "cnn", "--gewichte", "keras", "--n-train", "60", "--epochen", "1")
 
 
 # --- nbval -----------------------------------------------------------------------------------------------------------
