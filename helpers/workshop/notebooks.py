@@ -257,15 +257,21 @@ def kernel_environment():
 @contextlib.contextmanager
 def changed_environment(changes: dict):
     """Setzt Umgebungsvariablen für die Dauer des Blocks; der Wert None löscht sie."""
-    before = dict(os.environ)
+    before = {name: os.environ.get(name) for name in changes}
     try:
-        os.environ.update({name: value for name, value in changes.items() if value is not None})
-        for name in (name for name, value in changes.items() if value is None):
-            os.environ.pop(name, None)
+        set_environment(changes)
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        set_environment(before)  # nur diese: Andere Fäden starten währenddessen Prozesse
+
+
+def set_environment(values: dict) -> None:
+    """Setzt Umgebungsvariablen; der Wert None löscht sie."""
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def execute(source, target, parameters=None, bar=None, title: str = "", timeout_s: float = CELL_TIMEOUT_S):
