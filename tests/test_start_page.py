@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shutil
+import time
 import urllib.error
 
 import psutil
@@ -115,6 +116,16 @@ def test_a_broken_start_page_still_opens(ausgabe, tmp_path, monkeypatch):
     assert len(model["content"]["cells"]) == 3
 
 
+def listening(pid: int) -> set:
+    """Adressen, an denen ein Prozess zuhört; auf einer vollen Maschine übergeht /proc/net/tcp beim Lesen Zeilen."""
+    for _ in range(20):
+        found = {c.laddr.ip for c in psutil.Process(pid).net_connections("tcp") if c.status == "LISTEN"}
+        if found:
+            return found
+        time.sleep(0.5)
+    return set()
+
+
 def test_two_learners_get_their_own_port_token_and_progress(tmp_path):
     """Zugleich gestartet, mit demselben gewünschten Port; beide nur auf diesem Rechner zu erreichen, auf Deutsch."""
     folders = [tmp_path / "anna", tmp_path / "ben"]
@@ -123,8 +134,7 @@ def test_two_learners_get_their_own_port_token_and_progress(tmp_path):
         labs = [anna(), ben()]
         assert labs[0].port != labs[1].port and labs[0].token != labs[1].token
         for lab, solved in zip(labs, (0, 1), strict=True):
-            ports = [c for c in psutil.Process(lab.process.pid).net_connections("tcp") if c.status == "LISTEN"]
-            assert {c.laddr.ip for c in ports} == {"127.0.0.1"}
+            assert listening(lab.process.pid) == {"127.0.0.1"}
             assert f"/lab/tree/{START_PAGE}.ipynb?" in lab.url
             cells = lab.get(f"/api/contents/{START_PAGE}.ipynb")["content"]["cells"]
             (text,) = [o["data"]["text/markdown"] for cell in cells for o in cell.get("outputs", [])]
