@@ -93,25 +93,40 @@ def _data_options(parser) -> None:
     parser.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
 
 
-def _data_options_for_card(parser) -> None:
-    parser.add_argument("--bilder", type=_between(2, 10_000), default=200, help="Bilder je Maß, mindestens 2")
-    parser.add_argument("--modell", default="kurs", choices=("kurs", "sauber"), help="Kursmodell oder eigenes Training")
-    parser.add_argument("--eingabe", type=_path, default="beispiel", help="Testbilder, wie bei „daten“")
-    parser.add_argument("--ziel", type=_path, help="Zieldatei (sonst input/wertungstafel.json)")
-    parser.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
-
-
 def build_parser() -> argparse.ArgumentParser:
-    """Der Parser mit allen Unterbefehlen."""
-    parser = GermanParser(prog="python -m helpers", description="Traue keinem CNN: die Befehle des Kurses")
-    commands = parser.add_subparsers(dest="befehl", required=True, title="Befehle", metavar="BEFEHL")
+    """Der Parser mit allen Unterbefehlen; ``run`` der gelesenen Angaben ist die Funktion, die den Befehl ausführt."""
+    parser = GermanParser(
+        prog="python -m helpers",
+        usage="python -m helpers BEFEHL …",
+        description="Traue keinem CNN: die Befehle des Kurses",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(
+        dest="befehl", required=True, metavar="BEFEHL", help=argparse.SUPPRESS, prog="python -m helpers"
+    )
+    lines = []
 
-    daten = commands.add_parser("daten", help="Bilder als PNG-Ordner TRAIN und TEST schreiben")
+    def add(name, run, text):
+        lines.append(f"  {name:11} {text}")
+        command = commands.add_parser(name, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    lines.append("Befehle für Lernende:")
+    _learner_commands(add)
+    lines.append("\nBefehle für Lehrende und zum Bauen des Kurses:")
+    _maker_commands(add)
+    parser.epilog = "\n".join(lines)
+    return parser
+
+
+def _learner_commands(add) -> None:
+    daten = add("daten", _daten, "Bilder als PNG-Ordner TRAIN und TEST schreiben")
     _data_options(daten)
     daten.add_argument("--ziel", type=_path, help="Zielordner (sonst ausgabe/daten)")
     daten.add_argument("--voll", action="store_true", help="alle 70.000 Bilder laden, MD5 geprüft")
 
-    cnn = commands.add_parser("cnn", help="VGG16 trainieren, auswerten und erklären")
+    cnn = add("cnn", _cnn, "VGG16 trainieren, auswerten und erklären")
     cnn.add_argument("--profil", default="schnell", help=PROFILE_HELP)
     _data_options(cnn)
     weights = ("beiliegend", "keras")
@@ -120,46 +135,56 @@ def build_parser() -> argparse.ArgumentParser:
     cnn.add_argument("--geraete", type=_int, help="so viele GPUs (oder gedachte CPU-Geräte) lernen gleichzeitig")
     cnn.add_argument("--bildgroesse", type=_int, help="Kantenlänge der Netzeingabe in Pixeln, mindestens 32")
 
-    auswerten = commands.add_parser("auswerten", help="das Kursmodell auf den Testbildern auswerten")
+    auswerten = add("auswerten", _auswerten, "das Kursmodell auf den Testbildern auswerten")
     auswerten.add_argument("--eingabe", type=_path, default="auto", help="wie bei „daten“")
 
-    kurs = commands.add_parser("kurs", help="alle Notebooks ausführen und den Bericht schreiben")
+    kurs = add("kurs", _kurs, "alle Notebooks ausführen und den Bericht schreiben")
     kurs.add_argument("--profil", help=PROFILE_HELP)
     kurs.add_argument("--nur", nargs="+", metavar="NOTEBOOK", help=f"nur diese: {', '.join(COURSE_NOTEBOOKS)}")
     kurs.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "WERT"), help="Parameter der Notebooks setzen"
     )
 
-    commands.add_parser("doctor", help="prüfen, ob alles da ist")
+    add("doctor", _doctor, "prüfen, ob alles da ist")
 
-    ableiten = commands.add_parser("ableiten", help="notebooks/ aus solutions/ erzeugen")
+
+def _maker_commands(add) -> None:
+    review = add("durchsicht", _durchsicht, "Abgaben ausführen, prüfen und bepunkten")
+    review.add_argument("abgaben", type=_path, nargs="+", metavar="ABGABEN", help="Notebooks oder Ordner damit")
+    review.add_argument("--gleichzeitig", type=_between(1, 64), default=2, help="so viele Abgaben laufen zugleich")
+    review.add_argument("--sekunden", type=_between(10, 86_400), default=240, help="Zeitgrenze je Abgabe")
+    review.add_argument(
+        "--speicher", type=_between(500, 1_000_000), default=4000, help="Arbeitsspeicher je Abgabe in MB"
+    )
+
+    ableiten = add("ableiten", _ableiten, "notebooks/ aus solutions/ erzeugen")
     ableiten.add_argument("--pruefen", action="store_true", help="nur prüfen, ob beide zusammenpassen")
     ableiten.add_argument("--ausfuehren", action="store_true", help="vorher solutions/ neu ausführen")
     ableiten.add_argument("--nur", nargs="+", metavar="NOTEBOOK", help="nur diese neu ausführen")
 
-    commands.add_parser("streifen", help="den Bildstreifen des Explorers für die README neu machen")
+    add("streifen", _streifen, "den Bildstreifen des Explorers für die README neu machen")
 
-    durchsicht = commands.add_parser("durchsicht", help="Abgaben ausführen, prüfen und bepunkten")
-    durchsicht.add_argument(
-        "abgaben", type=_path, nargs="+", metavar="ABGABEN", help="Notebooks oder Ordner mit Notebooks"
-    )
-    durchsicht.add_argument("--gleichzeitig", type=_between(1, 64), default=2, help="so viele Abgaben laufen zugleich")
-    durchsicht.add_argument("--sekunden", type=_between(10, 86_400), default=240, help="Zeitgrenze je Abgabe")
-    durchsicht.add_argument(
-        "--speicher", type=_between(500, 1_000_000), default=4000, help="Arbeitsspeicher je Abgabe in MB"
-    )
-
-    stichprobe = commands.add_parser("stichprobe", help="die mitgelieferte Stichprobe neu schneiden")
+    stichprobe = add("stichprobe", _stichprobe, "die mitgelieferte Stichprobe neu schneiden")
     stichprobe.add_argument("--eingabe", type=_path, help="Ordner der vier idx-Dateien (sonst Debians Paket)")
 
-    kursmodell = commands.add_parser("kursmodell", help="das Training „sauber“ (Profil voll) als Kursmodell ablegen")
+    kursmodell = add("kursmodell", _kursmodell, "das Training „sauber“ (Profil voll) als Kursmodell ablegen")
     kursmodell.add_argument("--eingabe", type=_path, default="auto", help="Testbilder, wie bei „daten“")
 
-    wertung = commands.add_parser("wertung", help="die große Wertungstafel messen und nach input/ legen")
-    _data_options_for_card(wertung)
+    wertung = add("wertung", _wertung, "die große Wertungstafel messen und nach input/ legen")
+    wertung.add_argument("--bilder", type=_between(2, 10_000), default=200, help="Bilder je Maß, mindestens 2")
+    wertung.add_argument(
+        "--modell", default="kurs", choices=("kurs", "sauber"), help="Kursmodell oder eigenes Training"
+    )
+    wertung.add_argument("--eingabe", type=_path, default="beispiel", help="Testbilder, wie bei „daten“")
+    wertung.add_argument("--ziel", type=_path, help="Zieldatei (sonst input/wertungstafel.json)")
+    wertung.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
 
-    benchmark = commands.add_parser("benchmark", help="Tempo im Vergleich mit anderen Bibliotheken messen")
-    parts = ("gradcam", "lrp", "ziel", "training", "wachstum", "explorer")
+    labor = add("labor", _labor, "die Zwillinge des Labors trainieren, untersuchen und nach input/ legen")
+    labor.add_argument("--ziel", type=_path, help="Zieldatei (sonst input/labor.json)")
+    labor.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
+
+    benchmark = add("benchmark", _benchmark, "Tempo im Vergleich mit anderen Bibliotheken messen")
+    parts = ("gradcam", "lrp", "ziel", "training")
     benchmark.add_argument(
         "--teile", nargs="+", metavar="TEIL", choices=parts, default=parts, help=f"nur diese: {', '.join(parts)}"
     )
@@ -167,30 +192,23 @@ def build_parser() -> argparse.ArgumentParser:
         "--groessen", nargs="+", type=_between(32, 512), default=[64, 224], help="Kantenlängen in Pixeln"
     )
     benchmark.add_argument("--wiederholungen", type=_between(1, 1000), default=5, help="Messungen je Zeile (Median)")
-    return parser
 
 
-def _daten(options) -> int:
+def _daten(options) -> None:
     from helpers.data import generate
 
     if options.voll and options.eingabe:
         raise CourseError("--voll und --eingabe widersprechen sich: Lassen Sie eines von beiden weg.")
-    dataset, folder = generate(
-        "voll" if options.voll else options.eingabe or "auto",
-        options.ziel,
-        options.n_train,
-        options.n_test,
-        options.seed,
-    )
+    where = "voll" if options.voll else options.eingabe or "auto"
+    dataset, folder = generate(where, options.ziel, options.n_train, options.n_test, options.seed)
     print(f"Quelle: {dataset.source}")
     print(
         f"Geschrieben: {german(len(dataset.train_labels))} Bilder nach {display_path(folder / 'TRAIN')}, "
         f"{german(len(dataset.test_labels))} nach {display_path(folder / 'TEST')}"
     )
-    return 0
 
 
-def _cnn(options) -> int:
+def _cnn(options) -> None:
     from helpers.workshop.cnn import run_cnn
 
     run_cnn(
@@ -204,37 +222,48 @@ def _cnn(options) -> int:
         image_size=options.bildgroesse,
         devices=options.geraete,
     )
-    return 0
 
 
-def _auswerten(options) -> int:
+def _auswerten(options) -> None:
     from helpers.data import load_source
     from helpers.workshop.cnn import evaluate_course_model
 
     evaluate_course_model(load_source(options.eingabe))
-    return 0
 
 
-def _kursmodell(options) -> int:
+def _kursmodell(options) -> None:
     from helpers.data import load_source
     from helpers.workshop.course_model import publish
 
     publish(load_source(options.eingabe))
-    return 0
 
 
-def _wertung(options) -> int:
+def _target_file(text: str | None, default):
     from pathlib import Path
 
-    from helpers.scorecard import STORED_CARD, make_stored_card
-
-    target = Path(options.ziel) if options.ziel else STORED_CARD
+    target = Path(text) if text else default
     if target.is_dir():
         raise CourseError(f"{display_path(target)} ist ein Ordner: Nennen Sie hinter --ziel eine Datei.")
-    card = make_stored_card(options.modell, options.bilder, options.eingabe, target, options.seed)
+    return target
+
+
+def _wertung(options) -> None:
+    from helpers.scorecard import STORED_CARD
+    from helpers.workshop.tables import make_scorecard
+
+    target = _target_file(options.ziel, STORED_CARD)
+    card = make_scorecard(options.modell, options.bilder, options.eingabe, target, options.seed)
     count = german(card["einstellungen"]["images"])
     print(f"Geschrieben: {display_path(target)} ({count} Bilder, {german(card['minuten'], 1)} Minuten)")
-    return 0
+
+
+def _labor(options) -> None:
+    from helpers.lab import STORED_LAB
+    from helpers.workshop.tables import make_lab
+
+    target = _target_file(options.ziel, STORED_LAB)
+    stored = make_lab(target, options.seed)
+    print(f"Geschrieben: {display_path(target)} ({len(stored['tafel'])} Netze)")
 
 
 def _benchmark(options) -> int:
@@ -248,7 +277,7 @@ def _benchmark(options) -> int:
     return subprocess.call(command)
 
 
-def _kurs(options) -> int:
+def _kurs(options) -> None:
     from helpers.workshop.course import parse_value, run_course
 
     names = [name for name, _ in options.p] + (["profil"] if options.profil else [])
@@ -256,7 +285,6 @@ def _kurs(options) -> int:
         raise CourseError(f"„{one_line(twice[0])}“ ist zweimal gesetzt: Lassen Sie eine der Angaben weg.")
     parameters = {name: parse_value(value) for name, value in options.p}
     run_course(profile=options.profil or "schnell", only=options.nur, parameters=parameters)
-    return 0
 
 
 def _doctor(options) -> int:
@@ -284,20 +312,18 @@ def _ableiten(options) -> int:
     return 0
 
 
-def _streifen(options) -> int:
-    from helpers.explorer import make_strip
+def _streifen(options) -> None:
+    from helpers.workshop.strip import course_scenes, make_strip
 
-    target = make_strip()
+    target = make_strip(*course_scenes())
     print(f"Geschrieben: {display_path(target)} ({german(target.stat().st_size / 1000, 0)} kB)")
-    return 0
 
 
-def _durchsicht(options) -> int:
+def _durchsicht(options) -> None:
     from helpers.workshop.review import review_hand_ins
 
     target = review_hand_ins(options.abgaben, options.gleichzeitig, options.sekunden, options.speicher)
     print(f"Durchsicht: {display_path(target)}")
-    return 0
 
 
 def _refresh_readme_picture() -> None:
@@ -310,14 +336,14 @@ def _refresh_readme_picture() -> None:
             temporary.write_bytes(few_colors(picture.read_bytes()))
 
 
-def _stichprobe(options) -> int:
+def _stichprobe(options) -> None:
     from pathlib import Path
 
-    from helpers.data import DEBIAN_FOLDER, make_sample
+    from helpers.data import DEBIAN_FOLDER
+    from helpers.workshop.sample import make_sample
 
     target = make_sample(Path(options.eingabe) if options.eingabe else DEBIAN_FOLDER)
     print(f"Geschrieben: {display_path(target)}")
-    return 0
 
 
 def _failed(sentence: str, error: BaseException, debug: bool) -> int:
@@ -331,24 +357,10 @@ def _failed(sentence: str, error: BaseException, debug: bool) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Führt einen Befehl aus; 0 heißt gelungen, 2 eine falsche Eingabe, 130 einen Abbruch mit Strg+C."""
-    commands = {
-        "daten": _daten,
-        "cnn": _cnn,
-        "auswerten": _auswerten,
-        "kursmodell": _kursmodell,
-        "wertung": _wertung,
-        "benchmark": _benchmark,
-        "kurs": _kurs,
-        "doctor": _doctor,
-        "ableiten": _ableiten,
-        "durchsicht": _durchsicht,
-        "streifen": _streifen,
-        "stichprobe": _stichprobe,
-    }
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
         options = build_parser().parse_args(arguments)
-        return commands[options.befehl](options)
+        return options.run(options) or 0
     except CourseError as error:
         return _failed(str(error), error, debug)
     except OSError as error:

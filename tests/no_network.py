@@ -1,8 +1,12 @@
-"""Ein Prozess ohne Netz: eigener Namensraum, darin nur 127.0.0.1, keine Route."""
+"""Ein Prozess ohne Netz: eigener Namensraum, darin nur 127.0.0.1, keine Route.
+
+Als Programm: ``python tests/no_network.py ANGABEN…`` startet ``python ANGABEN…`` ohne Netz.
+"""
 
 import ctypes
 import os
 import socket
+import sys
 
 from helpers.workshop.review.namespaces import loopback_up
 
@@ -15,9 +19,8 @@ def cut_off() -> bool:
     Ohne root braucht es dazu einen eigenen Benutzer-Namensraum, und den nur, solange es keine zweiten Fäden gibt: also
     gleich am Anfang eines Prozesses aufrufen.
     """
-    library = ctypes.CDLL(None, use_errno=True)
     try:
-        user, group = os.getuid(), os.getgid()
+        library, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
         if library.unshare(CLONE_NEWNET) and library.unshare(CLONE_NEWUSER | CLONE_NEWNET):
             return False
         if os.getuid() != user:
@@ -39,3 +42,8 @@ def reaches_out() -> bool:
         except OSError:
             return False
     return True
+
+
+if __name__ == "__main__":
+    cut_off()
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])

@@ -279,10 +279,11 @@ def test_der_bericht_maskiert_namen_titel_und_zahlen(ausgabe):
     Image.new("L", (9, 9)).save(ausgabe / "bilder" / "<b>fett<b>.png")
     write_json(ausgabe / "bilder" / "<b>fett<b>.json", {"titel": EVIL, "text": EVIL, "zelle": f"{EVIL}#x"})
     figures = {"profil": EVIL, "versionen": {EVIL: EVIL}, "minuten": {EVIL: 1.0}, "daten": {EVIL: EVIL}}
+    check = dict.fromkeys(("frage", "gemessen", "wert", "tief", "hoch", "schwelle", "ja_wenn", "antwort"), EVIL)
     figures["vertrauen"] = {
         "regel": EVIL,
         "verdacht": EVIL,
-        "modelle": {EVIL: {"urteil": EVIL, "grund": EVIL, "pruefungen": {EVIL: {"frage": EVIL, "gemessen": EVIL}}}},
+        "modelle": {EVIL: {"urteil": EVIL, "grund": EVIL, "pruefungen": {EVIL: check}}},
     }
     write_json(ausgabe / "kennzahlen.json", figures)
     html = report.build_report().read_text(encoding="utf-8")

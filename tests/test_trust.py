@@ -143,6 +143,6 @@ def test_der_vertrauensbericht_passt_auf_ein_blatt(tmp_path):
 
 
 def test_ohne_vertrauensbericht_sagt_der_bericht_was_fehlt(tmp_path):
-    write_json(tmp_path / "kennzahlen.json", {"vertrauen": {"modelle": {"a": {"pruefungen": {}}}}})
+    write_json(tmp_path / "kennzahlen.json", {"vertrauen": {}})
     text = build_report(tmp_path).read_text(encoding="utf-8")
     assert "Der Vertrauensbericht fehlt noch: Führen Sie 05_LRP aus." in text and 'id="vertrauen"' not in text

@@ -1,5 +1,6 @@
 """Den ganzen Kurs ohne Oberfläche ausführen (``python -m helpers kurs``): Notebooks, Kennzahlen, Bericht."""
 
+import contextlib
 import re
 import sys
 import threading
@@ -9,10 +10,8 @@ from pathlib import Path
 from helpers.basics import (
     NOTEBOOKS,
     CourseError,
-    as_dict,
     display_path,
     german,
-    is_number,
     one_line,
     output_dir,
     progress,
@@ -69,23 +68,19 @@ def run_notebook(path: Path, values: dict, title: str, bar) -> None:
     target = output_dir() / "notebooks" / path.name
     if bar.disable:
         print(f"{title} beginnt …", flush=True)
-
-    def on_cell(number, done):
-        bar.set_description_str(f"{title}, Zelle {number}")
-        bar.update(int(done))
-
     started = time.monotonic()
     timeout_s = TIMEOUT_S.get(values.get("profil"), CELL_TIMEOUT_S)
-    with MemoryWatch(on_second=bar.refresh) as watch:
+    with memory_watch(bar) as peak_mb:
         try:
-            write_page(execute(path, target, values, on_cell, timeout_s), target.with_suffix(".html"), path.parent)
+            notebook = execute(path, target, values, bar, title, timeout_s)
         except CourseError:
             if target.is_file():  # die Seite gehört zum Notebook daneben, auch zum abgebrochenen
                 write_page(read_notebook(target), target.with_suffix(".html"), path.parent)
             raise
+        write_page(notebook, target.with_suffix(".html"), path.parent)
     minutes = (time.monotonic() - started) / 60
-    note(path.stem, minuten=round(minutes, 2), rss_mb=watch.peak_mb, profil_je_notebook=values.get("profil"))
-    bar.write(f"{title} ist fertig nach {german(minutes, 1)} Minuten, Spitze {german(watch.peak_mb)} MB.")
+    note(path.stem, minuten=round(minutes, 2), rss_mb=peak_mb(), profil_je_notebook=values.get("profil"))
+    bar.write(f"{title} ist fertig nach {german(minutes, 1)} Minuten, Spitze {german(peak_mb())} MB.")
     sys.stdout.flush()
 
 
@@ -93,8 +88,8 @@ def note(name: str, **values) -> None:
     """Merkt Kennzahlen eines Notebooks; die der anderen bleiben, auch wenn nur eines gelaufen ist."""
 
     def merge(figures):
-        merged = {key: {**as_dict(figures.get(key)), name: value} for key, value in values.items() if value is not None}
-        return {**figures, **merged, "max_rss_mb": max(filter(is_number, merged["rss_mb"].values()))}
+        merged = {key: {**figures.get(key, {}), name: value} for key, value in values.items() if value is not None}
+        return {**figures, **merged, "max_rss_mb": max(merged["rss_mb"].values())}
 
     update_figures(merge)
 
@@ -102,11 +97,10 @@ def note(name: str, **values) -> None:
 def print_summary(report: Path) -> None:
     """Die letzten Zeilen eines Laufs: Trefferquote, Minuten, Bericht."""
     figures = read_figures()
-    accuracy, n_test = figures.get("test_accuracy"), figures.get("n_test")
-    if is_number(accuracy):
-        images = f" auf {german(n_test)} Testbildern" if is_number(n_test) else ""
-        print(f"Trefferquote im Test: {german(float(accuracy))}{images}")
-    print(f"Laufzeit: {german(float(sum(filter(is_number, figures['minuten'].values()))), 1)} Minuten")
+    if "test_accuracy" in figures:
+        accuracy = german(float(figures["test_accuracy"]))
+        print(f"Trefferquote im Test: {accuracy} auf {german(figures['n_test'])} Testbildern")
+    print(f"Laufzeit: {german(float(sum(figures['minuten'].values())), 1)} Minuten")
     print(f"Bericht: {display_path(report)}", flush=True)
 
 
@@ -136,62 +130,47 @@ def parameters_per_notebook(values: dict, notebooks: dict) -> dict:
     """Verteilt die Parameter auf die Notebooks, die sie kennen (``profil`` darf fehlen).
 
     Raises:
-        CourseError: wenn keines der Notebooks einen Parameter kennt oder eine Zahl erwartet und Text bekommt.
+        CourseError: wenn keines der Notebooks einen Parameter kennt oder ein Wert nicht geht.
     """
     declared = {path: declared_parameters(notebook) for path, notebook in notebooks.items()}
     known = {name: default for defaults in declared.values() for name, default in defaults.items()}
-    for name, value in values.items():
+    for name in values:
         if name not in known and name != "profil":
             raise CourseError(
                 f"Den Parameter „{one_line(name)}“ kennt keines dieser Notebooks: Wählen Sie aus "
                 f"{', '.join(sorted(known)) or 'keinem, es gibt keine'}."
             )
-        if is_number(known.get(name)) and isinstance(value, str):
-            raise CourseError(
-                f"Der Parameter „{name}“ braucht eine Zahl (Vorgabe {known[name]}), nicht „{one_line(value[:40])}“: "
-                f"Setzen Sie sie hinter -p {name}."
-            )
-    lists = {name for name in values if isinstance(known.get(name), list) or name == "verfahren"}
-    values = {name: as_list(value) if name in lists and value is not None else value for name, value in values.items()}
+    # „a,b“ wird zu ["a", "b"], wo das Notebook eine Liste hat; „verfahren“ steht dort auf None.
+    for name, value in values.items():
+        if isinstance(value, str) and (isinstance(known.get(name), list) or name == "verfahren"):
+            values = {**values, name: [part.strip() for part in value.split(",")]}
     check_parameters(values, known)
     return {path: {name: value for name, value in values.items() if name in names} for path, names in declared.items()}
-
-
-def as_list(value) -> list:
-    """Der Wert eines Parameters, dessen Vorgabe eine Liste ist: ``a,b`` wird zu ``["a", "b"]``."""
-    return value if isinstance(value, list) else [parse_value(part.strip()) for part in str(value).split(",")]
 
 
 # --- Messen ----------------------------------------------------------------------------------------------------------
 
 
-class MemoryWatch(threading.Thread):
-    """Misst fünfmal je Sekunde den Arbeitsspeicher dieses Prozesses und aller, die er gestartet hat.
+@contextlib.contextmanager
+def memory_watch(bar):
+    """Misst zweimal je Sekunde den Arbeitsspeicher; die Uhr von ``bar`` läuft so auch in langen Zellen weiter.
 
-    ``peak_mb`` ist die größte Summe (RSS in MB = 10⁶ Byte; geteilte Seiten zählen mehrfach). ``on_second`` wird etwa
-    einmal je Sekunde aufgerufen, damit die Uhr im Fortschrittsbalken auch in langen Zellen weiterläuft.
+    Ergibt eine Funktion, die die bisher größte Summe nennt (MB = 10⁶ Byte; geteilte Seiten zählen mehrfach).
     """
+    peak, stopped = [memory_mb()], threading.Event()
 
-    def __init__(self, on_second=None):
-        super().__init__(daemon=True)
-        self.peak_mb, self.on_second, self.stopped = 0, on_second, threading.Event()
+    def watch():
+        while not stopped.wait(0.5):
+            peak[0] = max(peak[0], memory_mb())
+            bar.refresh()
 
-    def run(self):
-        beat = 0
-        while not self.stopped.wait(0.2):
-            self.peak_mb = max(self.peak_mb, memory_mb())
-            beat += 1
-            if self.on_second and beat % 5 == 0:
-                self.on_second()
-
-    def __enter__(self):
-        self.peak_mb = memory_mb()
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopped.set()
-        self.join()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield lambda: peak[0]
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def memory_mb() -> int:
@@ -200,8 +179,6 @@ def memory_mb() -> int:
 
     me, total = psutil.Process(), 0
     for process in [me, *me.children(recursive=True)]:
-        try:
+        with contextlib.suppress(psutil.Error):  # inzwischen beendet
             total += process.memory_info().rss
-        except psutil.Error:  # inzwischen beendet
-            continue
     return round(total / 1e6)

@@ -1,4 +1,4 @@
-"""Notebooks als Dateien: lesen, ausführen, bereinigen, die Fassung der Lernenden ableiten, auf Stil prüfen.
+"""Notebooks als Dateien: lesen, ausführen, bereinigen und die Fassung der Lernenden ableiten.
 
 ``solutions/`` ist die Quelle. ``derive`` macht daraus ``notebooks/``, ``execute_solutions`` frischt die gespeicherten
 Ausgaben auf. Was bei jedem Lauf anders wäre (Zeitstempel, Versionen, Widget-Zustände), steht in keiner der Dateien.
@@ -8,11 +8,10 @@ import ast
 import base64
 import contextlib
 import io
+import itertools
 import json
 import logging
 import os
-import re
-import statistics
 from pathlib import Path
 
 from helpers.basics import (
@@ -29,15 +28,13 @@ from helpers.basics import (
     progress,
     quiet_stderr,
 )
-from helpers.workshop.report import mathml
 
 CELL_TIMEOUT_S = 1800  # Zeitgrenze je Zelle; mit dem Profil „voll“ setzt helpers.workshop.course eine höhere.
-MAX_CELL_LINES = 25
-MAX_MEDIAN_LINES = 8
 
 KERNELSPEC = {"display_name": KERNEL_TITLE, "language": "python", "name": KERNEL_NAME}
 LANGUAGE_INFO = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
 KEPT_CELL_METADATA = ("tags", "nbgrader", "jupyter", "deletable", "editable")
+REMEDY = "Führen Sie „python -m helpers ableiten“ aus."
 
 
 # --- Lesen, bereinigen, schreiben ------------------------------------------------------------------------------------
@@ -51,31 +48,24 @@ def read_notebook(path):
     """
     import nbformat
 
-    path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        cells = json.loads(text)["cells"]
+        text = Path(path).read_text(encoding="utf-8")
+        ids = [cell.get("id") for cell in json.loads(text)["cells"]]
     except FileNotFoundError:
-        raise CourseError(f"{display_path(path)} fehlt: Führen Sie „python -m helpers ableiten“ aus.") from None
-    except (ValueError, KeyError, TypeError):
+        raise CourseError(f"{display_path(path)} fehlt: {REMEDY}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise CourseError(
             f"{display_path(path)} ist kein lesbares Notebook: Holen Sie die Datei neu oder leiten Sie sie neu ab "
             "(python -m helpers ableiten)."
         ) from None
-    if problem := id_problem(cells):
-        raise CourseError(f"{display_path(path)}: {problem}")
-    return nbformat.reads(text, as_version=4)
-
-
-def id_problem(cells) -> str | None:
-    """Ein Satz, wenn Zellen keine oder doppelte ids haben; ohne ids wäre die Ableitung bei jedem Lauf anders."""
-    ids = [cell.get("id") for cell in cells]
     for number, identifier in enumerate(ids, start=1):
-        if not identifier:
-            return f"Die {number}. Zelle hat keine id: Speichern Sie das Notebook einmal in JupyterLab (nbformat 4.5)."
-        if identifier in ids[: number - 1]:
-            return f"Die Zellen-id „{identifier}“ kommt zweimal vor: Geben Sie einer der Zellen eine neue id."
-    return None
+        # nbformat erfände bei jedem Lesen eine neue id; die Ableitung wäre jedes Mal anders.
+        if not identifier or ids.count(identifier) > 1:
+            raise CourseError(
+                f"{display_path(path)}: Die {number}. Zelle hat keine eigene id ({identifier or 'leer'}): "
+                "Speichern Sie das Notebook einmal in JupyterLab (nbformat 4.5)."
+            )
+    return nbformat.reads(text, as_version=4)
 
 
 def as_text(notebook) -> str:
@@ -93,10 +83,7 @@ def write_notebook(path, notebook) -> None:
 
 def clean(notebook):
     """Entfernt alles, was bei jedem Lauf anders wäre; Ausgaben und Zellnummern bleiben. Gibt ``notebook`` zurück."""
-    title = notebook.metadata.get("title")
     notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNELSPEC), language_info=dict(LANGUAGE_INFO))
-    if title:
-        notebook.metadata["title"] = title
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
         cell.metadata = type(cell.metadata)({k: cell.metadata[k] for k in KEPT_CELL_METADATA if cell.metadata.get(k)})
@@ -183,23 +170,20 @@ def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS
     sentences = []
     for source in sources:
         target = notebooks_dir / source.name
-        text = as_text(derived(read_notebook(source), source))
-        if target.is_file() and target.read_bytes() == text.encode("utf-8"):
+        learner = derived(read_notebook(source), source)
+        if target.is_file() and target.read_bytes() == as_text(learner).encode("utf-8"):
             continue
         if check:
-            sentences.append(drift(source, target, json.loads(text)))
+            sentences.append(drift(source, target, learner))
         else:
-            with atomic_file(target) as temporary:
-                temporary.write_bytes(text.encode("utf-8"))
+            write_notebook(target, learner)
             sentences.append(f"{display_path(target)} ist neu abgeleitet.")
-    known = {source.name for source in sources}
-    for extra in visible(notebooks_dir):
-        if extra.name not in known:
-            sentences.append(
-                f"{display_path(extra)} hat keine Lösung in {display_path(solutions_dir)}: "
-                "Verschieben oder löschen Sie die Datei."
-            )
-    return sentences
+    return sentences + [
+        f"{display_path(extra)} hat keine Lösung in {display_path(solutions_dir)}: "
+        "Verschieben oder löschen Sie die Datei."
+        for extra in visible(notebooks_dir)
+        if extra.name not in {source.name for source in sources}
+    ]
 
 
 def visible(folder: Path) -> list[Path]:
@@ -207,24 +191,18 @@ def visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
 
 
-def drift(source, target, expected: dict) -> str:
+def drift(source, target, expected) -> str:
     """Ein Satz: Worin unterscheidet sich ``target`` von dem, was aus ``source`` abgeleitet würde?"""
-    remedy = "Führen Sie „python -m helpers ableiten“ aus."
     if not target.exists():
-        return f"{display_path(target)} fehlt: {remedy}"
+        return f"{display_path(target)} fehlt: {REMEDY}"
     try:
-        found = json.loads(target.read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, TypeError):
-        return f"{display_path(target)} ist kein lesbares Notebook: {remedy}"
-    wanted = expected["cells"]
-    place = "in den Metadaten oder der Formatierung"
-    for index in range(max(len(wanted), len(found))):
-        pair = [cells[index] if index < len(cells) else None for cells in (wanted, found)]
-        if pair[0] != pair[1]:
-            cell = pair[0] or pair[1]
-            place = f"ab Zelle „{cell.get('id', index + 1) if isinstance(cell, dict) else index + 1}“"
-            break
-    return f"{display_path(target)} weicht {place} von {display_path(source)} ab: {remedy}"
+        found = read_notebook(target).cells
+    except CourseError as error:
+        return str(error)
+    pairs = itertools.zip_longest(expected.cells, found)
+    changed = next(((wanted or there).id for wanted, there in pairs if wanted != there), None)
+    place = f"ab Zelle „{changed}“" if changed else "in den Metadaten oder der Formatierung"
+    return f"{display_path(target)} weicht {place} von {display_path(source)} ab: {REMEDY}"
 
 
 # --- Auswählen und ausführen -----------------------------------------------------------------------------------------
@@ -247,23 +225,20 @@ def choose(only=None, notebooks_dir=NOTEBOOKS) -> list[Path]:
     paths = [Path(notebooks_dir) / f"{name}.ipynb" for name in COURSE_NOTEBOOKS if name in chosen]
     missing = [display_path(path) for path in paths if not path.is_file()]
     if missing:
-        raise CourseError(f"Es fehlt: {', '.join(missing)}. Führen Sie „python -m helpers ableiten“ aus.")
+        raise CourseError(f"Es fehlt: {', '.join(missing)}. {REMEDY}")
     return paths
 
 
 def declared_parameters(notebook) -> dict:
     """Name → Vorgabewert der Parameter in der Zelle mit dem Etikett ``parameters`` (None, wenn kein fester Wert)."""
     found = {}
-    for cell in notebook.cells:
-        if "parameters" not in cell.metadata.get("tags", []):
-            continue
-        for node in ast.parse(cell.source).body:
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            for target in targets:
-                if isinstance(target, ast.Name):
-                    with contextlib.suppress(ValueError):
-                        found[target.id] = None
-                        found[target.id] = ast.literal_eval(node.value)
+    sources = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    for node in ast.parse("\n".join(sources)).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                found[name] = None
+                with contextlib.suppress(ValueError):
+                    found[name] = ast.literal_eval(node.value)
     return found
 
 
@@ -287,7 +262,7 @@ def changed_environment(changes: dict):
         set_environment(changes)
         yield
     finally:
-        set_environment(before)
+        set_environment(before)  # nur diese: Andere Fäden starten währenddessen Prozesse
 
 
 def set_environment(values: dict) -> None:
@@ -299,12 +274,12 @@ def set_environment(values: dict) -> None:
             os.environ[name] = value
 
 
-def execute(source, target, parameters=None, on_cell=None, timeout_s: float = CELL_TIMEOUT_S):
+def execute(source, target, parameters=None, bar=None, title: str = "", timeout_s: float = CELL_TIMEOUT_S):
     """Führt ein Notebook in seinem Ordner mit dem Kurs-Kernel aus und schreibt das Ergebnis nach ``target``.
 
     Args:
         parameters: Werte für die ``parameters``-Zelle; leer heißt: die Vorgaben im Notebook gelten.
-        on_cell: wird mit (Nummer der Code-Zelle, fertig?) vor und nach jeder Code-Zelle aufgerufen.
+        bar: Fortschrittsbalken, der nach jeder Code-Zelle um eins weitergeht; davor steht ``title`` und die Zelle.
         timeout_s: Zeitgrenze je Zelle in Sekunden.
 
     Returns:
@@ -313,85 +288,83 @@ def execute(source, target, parameters=None, on_cell=None, timeout_s: float = CE
     Raises:
         CourseError: mit Notebook, Zelle und Fehler; ``target`` enthält dann das Notebook bis dorthin.
     """
+    source = Path(source)
+    with atomic_file(target) as temporary, kernel_environment():
+        label, failure = run_cells(source, temporary, parameters, bar, title, timeout_s)
+        notebook = executed_in_german(clean(read_notebook(temporary)))
+        temporary.write_text(as_text(notebook), encoding="utf-8")
+    left = sum(cell.execution_count is None for cell in code_cells(notebook))
+    if failure:
+        failure = f"bricht in {label} ab: {failure}"
+    elif left:  # SystemExit beendet den Lauf, ohne dass papermill es als Fehler zählt
+        failure = f"endet in {label} vorzeitig: {left} Zellen sind nicht ausgeführt."
+    if failure:
+        raise CourseError(f"{source.stem} {failure} Das ausgeführte Notebook: {display_path(target)}")
+    return notebook
+
+
+def run_cells(source: Path, target: Path, parameters, bar, title: str, timeout_s: float) -> tuple[str, str]:
+    """papermill im Kurs-Kernel: (die letzte begonnene Zelle, woran es scheiterte oder „“)."""
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    source, current = Path(source), {"number": 0, "source": ""}
+    labels = []
 
     def started(cell, **_):
-        current.update(number=current["number"] + 1, source=cell.source)
-        if on_cell:
-            on_cell(current["number"], False)
+        labels.append(cell_label(len(labels) + 1, cell.source))
+        if bar is not None:
+            bar.set_description_str(f"{title}, Zelle {len(labels)}")
 
     def finished(**_):
-        if on_cell:
-            on_cell(current["number"], True)
+        if bar is not None:
+            bar.update(1)
 
     for name in ("papermill", "traitlets", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    failure = None
-    with atomic_file(target) as temporary, kernel_environment():
-        try:
-            execute_notebook(
-                str(source),
-                str(temporary),
-                parameters=parameters,
-                kernel_name=KERNEL_NAME,
-                language="python",
-                cwd=str(source.parent),
-                progress_bar=False,
-                start_timeout=120,
-                execution_timeout=timeout_s,
-                iopub_timeout=60,
-                on_cell_execute=started,
-                on_cell_executed=finished,
-                # Der Kernel schreibt Hinweise an Entwickler auf unser stderr.
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-                # Ein beschäftigter Kernel hört nicht auf die Bitte zu gehen; nach einer Sekunde wird er beendet.
-                config=Config({"KernelManager": {"shutdown_wait_time": 1.0}}),
-            )
-        except PapermillExecutionError as error:
-            label = cell_label(error.exec_count or current["number"], error.source)
-            failure = f"bricht in {label} ab: {error_text(error.ename, error.evalue)}"
-        except DeadKernelError:
-            label = cell_label(current["number"], current["source"])
-            failure = f"bricht in {label} ab: Der Kernel ist gestorben; meist reicht der Arbeitsspeicher nicht."
-        except CellTimeoutError:
-            label = cell_label(current["number"], current["source"])
-            failure = f"bricht in {label} ab: Sie läuft länger als {timeout_s / 60:g} Minuten."
-        except NoSuchKernel:
-            raise CourseError(
-                f"Den Kernel „{KERNEL_TITLE}“ ({KERNEL_NAME}) gibt es nicht: Führen Sie „bash install.bash“ aus."
-            ) from None
-        except (RuntimeError, OSError) as error:
-            if current["number"]:
-                raise
-            raise CourseError(
-                f"Der Kernel „{KERNEL_TITLE}“ startet nicht ({error_text(type(error).__name__, error)}) "
-                "Führen Sie „bash install.bash“ aus."
-            ) from None
-        notebook = executed_in_german(clean(read_notebook(temporary)))
-        temporary.write_text(as_text(notebook), encoding="utf-8")
-        left = [cell for cell in code_cells(notebook) if cell.execution_count is None]
-        if left and not failure:  # SystemExit beendet den Lauf, ohne dass papermill es als Fehler zählt
-            label = cell_label(current["number"], current["source"])
-            failure = f"endet in {label} vorzeitig: {len(left)} Zellen sind nicht ausgeführt."
-    if failure:
-        raise CourseError(f"{source.stem} {failure} Das ausgeführte Notebook: {display_path(target)}")
-    return notebook
+    try:
+        execute_notebook(
+            str(source),
+            str(target),
+            parameters=parameters,
+            kernel_name=KERNEL_NAME,
+            language="python",
+            cwd=str(source.parent),
+            progress_bar=False,
+            start_timeout=120,
+            execution_timeout=timeout_s,
+            iopub_timeout=60,
+            on_cell_execute=started,
+            on_cell_executed=finished,
+            # Der Kernel schreibt Hinweise an Entwickler auf unser stderr.
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            # Ein beschäftigter Kernel hört nicht auf die Bitte zu gehen; nach einer Sekunde wird er beendet.
+            config=Config({"KernelManager": {"shutdown_wait_time": 1.0}}),
+        )
+    except PapermillExecutionError as error:
+        return labels[-1], error_text(error.ename, error.evalue)
+    except DeadKernelError:
+        return labels[-1], "Der Kernel ist gestorben; meist reicht der Arbeitsspeicher nicht."
+    except CellTimeoutError:
+        return labels[-1], f"Sie läuft länger als {timeout_s / 60:g} Minuten."
+    except (NoSuchKernel, RuntimeError, OSError) as error:
+        if labels:
+            raise
+        raise CourseError(
+            f"Der Kernel „{KERNEL_TITLE}“ ({KERNEL_NAME}) startet nicht ({error_text(type(error).__name__, error)}): "
+            "Führen Sie „bash install.bash“ aus."
+        ) from None
+    return labels[-1] if labels else "", ""
 
 
 def error_text(name: str, value) -> str:
     """Fehlertyp und -meldung in einer Zeile mit Punkt am Ende; bei einem CourseError genügt dessen Satz."""
-    lines = [line.strip() for line in str(value).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
-    text = text if len(text) <= 300 else text[:299] + "…"
+    text = next((line.strip() for line in str(value).splitlines() if line.strip()), "")[:300]
     if name not in ("", "CourseError"):
         text = f"{name}: {text}" if text else name
-    return text if text.endswith((".", "!", "?", "…")) else text + "."
+    return text if text.endswith((".", "!", "?")) else text + "."
 
 
 def executed_in_german(notebook):
@@ -422,13 +395,8 @@ def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> list[str]:
     total = sum(len(code_cells(read_notebook(path))) for path in paths)
     with progress(total=total, text="Lösungen", unit="Zellen") as bar:
         for path in paths:
-
-            def on_cell(number, done, name=path.stem):
-                bar.set_description_str(f"{name}, Zelle {number}")
-                bar.update(int(done))
-
             trial = output_dir() / "loesungen" / path.name
-            notebook = execute(path, trial, on_cell=on_cell)
+            notebook = execute(path, trial, bar=bar, title=path.stem)
             if warnings := stderr_outputs(notebook):
                 raise CourseError(f"{path.stem}: {warnings[0]} Das ausgeführte Notebook: {display_path(trial)}")
             write_notebook(path, with_small_pictures(notebook))
@@ -465,86 +433,3 @@ def stderr_outputs(notebook) -> list[str]:
         for output in cell.outputs
         if output["output_type"] == "stream" and output["name"] == "stderr"
     ]
-
-
-# --- Stilprüfung -----------------------------------------------------------------------------------------------------
-
-ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
-FORMULA = re.compile(r"(?<![\\$])\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?!\$)(?P<inline>.+?)(?<![\\$])\$", re.DOTALL)
-ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~<&;-])/(?:[\w.+-]+/)+[\w.+-]+|\b[A-Za-z]:\\\w")
-
-
-def problems(path) -> list[str]:
-    """Prüft eine Lösung auf das, was Lernende stören oder Vergleiche unsicher machen würde; ein Satz je Fund."""
-    path = Path(path)
-    try:
-        notebook = read_notebook(path)
-    except CourseError as error:
-        return [str(error)]
-    cells = code_cells(notebook)
-    return [f"{display_path(path)}: {sentence}" for check in LINTS for sentence in check(path, notebook, cells)]
-
-
-def length_problems(path, notebook, cells):
-    """Zu lange Zellen und ein zu hoher Median (Leerzeilen zählen nicht)."""
-    lengths = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in cells]
-    for number, (cell, length) in enumerate(zip(cells, lengths, strict=True), start=1):
-        if length > MAX_CELL_LINES:
-            yield f"{cell_label(number, cell.source)} hat {length} Zeilen, höchstens {MAX_CELL_LINES} sind erlaubt."
-    if lengths and statistics.median(lengths) > MAX_MEDIAN_LINES:
-        median = f"{statistics.median(lengths):g}".replace(".", ",")
-        yield f"Die Code-Zellen haben im Median {median} Zeilen, höchstens {MAX_MEDIAN_LINES} sind erlaubt."
-
-
-def frame_problems(path, notebook, cells):
-    """Startzelle und ``parameters``-Zelle."""
-    if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
-        yield "Keine Code-Zelle trägt das Etikett „parameters“."
-    first = cells[0].source if cells else ""
-    if "from helpers.start import start" not in first or f'start("{path.stem}")' not in first:
-        yield f'Die erste Code-Zelle ist nicht die Startzelle mit start("{path.stem}").'
-
-
-def output_problems(path, notebook, cells):
-    """Fehler, Warnungen, Objektadressen und Pfade dieses Rechners in den gespeicherten Ausgaben."""
-    if left := sum(cell.execution_count is None for cell in cells):
-        yield f"{left} von {len(cells)} Code-Zellen sind nicht ausgeführt."
-    yield from stderr_outputs(notebook)
-    for number, cell in enumerate(cells, start=1):
-        label = cell_label(number, cell.source)
-        for output in cell.outputs:
-            if output["output_type"] == "error":
-                yield f"{label} enthält einen gespeicherten Fehler: {error_text(output['ename'], output['evalue'])}"
-            for text in output_texts(output):
-                if found := ADDRESS.search(text):
-                    yield f"{label} gibt eine Objektadresse aus ({found[0]}), die bei jedem Lauf anders ist."
-                if found := ABSOLUTE_PATH.search(text):
-                    yield f"{label} gibt einen Pfad dieses Rechners aus ({found[0]})."
-
-
-def output_texts(output) -> list[str]:
-    """Alle lesbaren Texte einer Ausgabe."""
-    data = output.get("data", {})
-    return [output.get("text", "")] + [data[kind] for kind in data if kind.startswith("text/")]
-
-
-def formula_problems(path, notebook, cells):
-    """Formeln, die es in den HTML-Seiten ohne Netz nicht als MathML gäbe."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            text = re.sub(r"```.*?```|`[^`\n]*`", "", cell.source, flags=re.DOTALL)
-            for match in FORMULA.finditer(text):
-                tex = match["block"] or match["inline"]
-                if not mathml(tex).startswith("<math"):
-                    yield f"Die Formel {tex.strip()} in Zelle „{cell.id}“ lässt sich nicht als MathML darstellen."
-
-
-def tidiness_problems(path, notebook, cells):
-    """Metadaten, die ``clean`` entfernt hätte, etwa ``injected-parameters`` oder Zeitstempel."""
-    if any("injected-parameters" in cell.metadata.get("tags", []) for cell in cells):
-        yield "Eine Zelle mit Parametern von papermill ist stehen geblieben: Löschen Sie sie."
-    if as_text(clean(notebook)) != path.read_text(encoding="utf-8"):
-        yield "Die Datei enthält flüchtige Metadaten: Führen Sie „python -m helpers ableiten --ausfuehren“ aus."
-
-
-LINTS = (length_problems, frame_problems, output_problems, formula_problems, tidiness_problems)

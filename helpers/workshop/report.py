@@ -10,7 +10,6 @@ import json
 import math
 import mimetypes
 import re
-import struct
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -20,7 +19,6 @@ from helpers.basics import (
     COURSE_NOTEBOOKS,
     ROOT,
     WIDGET_VIEW,
-    as_dict,
     atomic_file,
     german,
     is_number,
@@ -64,18 +62,19 @@ def build_report(out_dir=None) -> Path:
 
     folder = Path(out_dir or output_dir())
     figures = try_read_json(folder / "kennzahlen.json", {})
-    template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.lstrip_blocks = True
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["german"] = german_value
-    confusion = confusion_table(figures.get("confusion"))
-    pictures = collect_pictures(folder)
-    if confusion:  # die Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen
-        pictures = [picture for picture in pictures if picture["name"] != "konfusion"]
-    trust = trust_section(figures.get("vertrauen"))
-    if trust:
-        pictures = [picture for picture in pictures if picture["name"] != "vertrauen"]
-    html = environment.from_string(template).render(
+    confusion, trust = confusion_table(figures.get("confusion")), trust_section(figures.get("vertrauen"))
+    # Eine Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen.
+    tables = {name for name, table in (("konfusion", confusion), ("vertrauen", trust)) if table}
+    pictures = [picture for picture in collect_pictures(folder) if picture["name"] not in tables]
+    html = environment.get_template("report.html.j2").render(
         created=datetime.datetime.now().strftime("%d.%m.%Y, %H:%M Uhr"),
         headlines=headlines(figures),
         first=[picture for picture in pictures if picture["src"] and picture["name"] in FIRST],
@@ -86,7 +85,7 @@ def build_report(out_dir=None) -> Path:
         class_names=CLASS_NAMES,
         runs=runs(folder, figures),
         trust=trust,
-        versions=sorted(as_dict(figures.get("versionen")).items(), key=lambda item: item[0].lower()),
+        versions=sorted(figures.get("versionen", {}).items(), key=lambda item: item[0].lower()),
         # Auch die Herkunft nennt Versionen; sie haben schon ihre eigene Tabelle.
         others=[leaf for leaf in leaves(figures) if leaf[0][0] not in SHOWN and "versionen" not in leaf[0]],
     )
@@ -100,20 +99,20 @@ def collect_pictures(folder: Path) -> list[dict]:
     """Die bekannten Bilder (auch die fehlenden, dann ``src=None``), danach alle weiteren aus ``bilder/``."""
     # Verborgene Dateien sind Reste eines abgebrochenen Schreibens.
     paths = [path for path in sorted((folder / "bilder").glob("*.png")) if not path.name.startswith(".")]
-    files = {path.stem: path for path in paths if png_size(path)}
+    sizes = {path: size for path in paths if (size := picture_size(path))}
+    files = {path.stem: path for path in sizes}
     known = {name for name, _, _ in PICTURES}
-    entries = list(PICTURES) + [(name, name, None) for name in files if name not in known]
     collected = []
-    for name, title, notebook in entries:
+    for name, title, notebook in [*PICTURES, *((name, name, None) for name in files if name not in known)]:
         entry = {"name": name, "title": title, "notebook": notebook, "src": None}
-        if name in files:
-            caption = try_read_json(files[name].with_suffix(".json"), {})
-            width, height = png_size(files[name])
+        if path := files.get(name):
+            caption = try_read_json(path.with_suffix(".json"), {})
+            width, height = sizes[path]
             entry |= {
                 "title": caption.get("titel") or title,
                 "text": caption.get("text") or "",
                 "link": cell_link(folder, str(caption.get("zelle") or notebook or ""), name),
-                "src": data_url(files[name]),
+                "src": data_url(path),
                 "width": width,
                 "height": height,
                 "wide": name in FULL_WIDTH or width > 3 * height,
@@ -122,18 +121,23 @@ def collect_pictures(folder: Path) -> list[dict]:
     return collected
 
 
-def png_size(path: Path) -> tuple[int, int] | None:
-    """Breite und Höhe eines PNG in Pixeln, aus seinem Kopf gelesen; None, wenn die Datei kein PNG ist."""
-    head = path.read_bytes()[:24]
-    return struct.unpack(">II", head[16:]) if len(head) == 24 and head.startswith(b"\x89PNG") else None
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Breite und Höhe in Pixeln; None, wenn die Datei kein Bild ist."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError:
+        return None
 
 
 def cell_link(folder: Path, notebook: str, picture: str) -> dict | None:
     """Verweis auf die Zelle im ausgeführten Notebook, die das Bild speichert; None ohne ausgeführtes Notebook."""
     name = notebook.split("#")[0]
-    if not name or not (folder / "notebooks" / f"{name}.html").is_file():
+    href = page_address(folder, name)
+    if not href:
         return None
-    href = f"notebooks/{quote(name)}.html"
     executed = try_read_json(folder / "notebooks" / f"{name}.ipynb", {})
     for cell in executed.get("cells", []):
         source = "".join(cell.get("source", []))
@@ -154,95 +158,79 @@ def data_url(path: Path) -> str:
 def headlines(figures: dict) -> list[dict]:
     """Die Zahlen ganz oben: was, Wert, Erläuterung. Ohne Messung steht dort, welches Notebook fehlt."""
     accuracy, n_test, n_train = (figures.get(name) for name in ("test_accuracy", "n_test", "n_train"))
-    profile = as_dict(figures.get("profil_je_notebook")).get("03_Training") or figures.get("profil")
-    minutes = {name: value for name, value in as_dict(figures.get("minuten")).items() if is_number(value)}
-    memory = figures.get("max_rss_mb")
-    numbers = []
-    if is_number(accuracy):
-        note = f"auf {german(n_test)} Testbildern" if is_number(n_test) else ""
-        if is_number(n_test) and n_test > 0 and 0 <= accuracy <= 1:
-            low, high = wilson_interval(accuracy, n_test)
-            note += f"; 95-%-Intervall {german(low)} bis {german(high)}"
-        numbers.append({"name": "Trefferquote im Test", "value": german(float(accuracy)), "note": note})
-    else:
-        numbers.append(
-            {"name": "Trefferquote im Test", "value": "–", "note": "fehlt noch: Führen Sie 03_Training aus."}
-        )
-    if is_number(n_train):
-        numbers.append({"name": "Trainingsbilder", "value": german(n_train), "note": ""})
-    if minutes:
-        count = len(minutes)
-        note = f"für {count} Notebooks" if count != 1 else "für ein Notebook"
-        numbers.append({"name": "Laufzeit", "value": f"{german(float(sum(minutes.values())), 1)} min", "note": note})
-    if profile:
-        numbers.append({"name": "Profil", "value": str(profile), "note": ""})
-    if is_number(memory):
-        numbers.append({"name": "Arbeitsspeicher", "value": f"{german(memory / 1000, 1)} GB", "note": "in der Spitze"})
-    return numbers
+    value, note = "–", "fehlt noch: Führen Sie 03_Training aus."
+    if is_number(accuracy) and n_test:
+        low, high = wilson_interval(accuracy, n_test)
+        value = german(float(accuracy))
+        note = f"auf {german(n_test)} Testbildern; 95-%-Intervall {german(low)} bis {german(high)}"
+    numbers = [("Trefferquote im Test", value, note)]
+    if n_train:
+        numbers.append(("Trainingsbilder", german(n_train), ""))
+    if minutes := figures.get("minuten"):
+        note = f"für {len(minutes)} Notebooks" if len(minutes) != 1 else "für ein Notebook"
+        numbers.append(("Laufzeit", f"{german(float(sum(minutes.values())), 1)} min", note))
+    if profile := figures.get("profil_je_notebook", {}).get("03_Training") or figures.get("profil"):
+        numbers.append(("Profil", profile, ""))
+    if memory := figures.get("max_rss_mb"):
+        numbers.append(("Arbeitsspeicher", f"{german(memory / 1000, 1)} GB", "in der Spitze"))
+    return [dict(zip(("name", "value", "note"), number, strict=True)) for number in numbers]
 
 
 def confusion_table(matrix) -> list[list[dict]] | None:
-    """Zeilen der Konfusionsmatrix (wahr × vorhergesagt) mit Anzahl und Farbstufe 0–9; None, wenn es keine ist."""
-    size = len(CLASS_NAMES)
-    rows = [row for row in matrix if isinstance(row, list)] if isinstance(matrix, list) else []
-    if [len(row) for row in rows] != [size] * size or not all(is_number(n) for row in rows for n in row):
+    """Zeilen der Konfusionsmatrix (wahr × vorhergesagt) mit Anzahl und Farbstufe 0–9; None ohne Matrix."""
+    if not matrix:
         return None
-    table = []
-    for i, row in enumerate(matrix):
-        total = sum(row) or 1
-        table.append(
-            [{"count": n, "shade": min(9, math.ceil(9 * n / total)), "right": i == j} for j, n in enumerate(row)]
-        )
-    return table
+    return [
+        [
+            {"count": count, "shade": math.ceil(9 * count / (sum(row) or 1)), "right": i == j}
+            for j, count in enumerate(row)
+        ]
+        for i, row in enumerate(matrix)
+    ]
 
 
 def trust_section(record) -> dict | None:
     """Der Vertrauensbericht zum Einsetzen: Regel, Verdacht, Modelle und je Frage eine Zeile; None, wenn er fehlt."""
-    record = as_dict(record)
-    models = {name: as_dict(model) for name, model in as_dict(record.get("modelle")).items()}
-    checks = {name: as_dict(model.get("pruefungen")) for name, model in models.items()}
-    if not models or not all(checks.values()):
+    if not record:
         return None
-    first = next(iter(checks.values()))
-    if any(set(each) != set(first) for each in checks.values()):
-        return None
-    no_answer = dict.fromkeys(("antwort", "wert", "tief", "hoch"), "–")
-    rows = [
-        {
-            "question": as_dict(check).get("frage", name),
-            "measured": as_dict(check).get("gemessen", ""),
-            "limit": f"{as_dict(check).get('ja_wenn', '')} als {german_value(as_dict(check).get('schwelle', '–'))}",
-            "cells": [no_answer | as_dict(each[name]) for each in checks.values()],
-        }
-        for name, check in first.items()
-    ]
+    checks = [model["pruefungen"] for model in record["modelle"].values()]
     return {
-        "rule": record.get("regel", ""),
-        "suspicion": record.get("verdacht", ""),
+        "rule": record["regel"],
+        "suspicion": record["verdacht"],
         "models": [
-            {"name": name, "judgement": model.get("urteil", "–"), "reason": model.get("grund", "")}
-            for name, model in models.items()
+            {"name": name, "judgement": model["urteil"], "reason": model["grund"]}
+            for name, model in record["modelle"].items()
         ],
-        "rows": rows,
+        "rows": [
+            {
+                "question": check["frage"],
+                "measured": check["gemessen"],
+                "limit": f"{check['ja_wenn']} als {german_value(check['schwelle'])}",
+                "cells": [each[name] for each in checks],
+            }
+            for name, check in checks[0].items()
+        ],
     }
 
 
 def runs(folder: Path, figures: dict) -> list[dict]:
     """Eine Zeile je Notebook: Minuten, Arbeitsspeicher, Profil und der Verweis auf das ausgeführte Notebook."""
-    minutes, memory, profiles = (as_dict(figures.get(n)) for n in ("minuten", "rss_mb", "profil_je_notebook"))
-    rows = []
-    for name in (*COURSE_NOTEBOOKS, *sorted(set(minutes) - set(COURSE_NOTEBOOKS))):
-        page = folder / "notebooks" / f"{name}.html"
-        rows.append(
-            {
-                "name": name,
-                "minutes": german(float(minutes[name]), 1) if is_number(minutes.get(name)) else "–",
-                "memory": german(memory[name] / 1000, 1) if is_number(memory.get(name)) else "–",
-                "profile": profiles.get(name, "–"),
-                "href": f"notebooks/{quote(name)}.html" if page.is_file() else None,
-            }
-        )
-    return rows
+    minutes, memory, profiles = (figures.get(name, {}) for name in ("minuten", "rss_mb", "profil_je_notebook"))
+    return [
+        {
+            "name": name,
+            "minutes": german(float(minutes[name]), 1) if name in minutes else "–",
+            "memory": german(memory[name] / 1000, 1) if name in memory else "–",
+            "profile": profiles.get(name, "–"),
+            "href": page_address(folder, name),
+        }
+        for name in COURSE_NOTEBOOKS
+    ]
+
+
+def page_address(folder: Path, name: str) -> str | None:
+    """Die Adresse der HTML-Seite eines ausgeführten Notebooks, vom Bericht aus; None, wenn es sie nicht gibt."""
+    return f"notebooks/{quote(name)}.html" if (folder / "notebooks" / f"{name}.html").is_file() else None
 
 
 def german_value(value) -> str:
@@ -261,28 +249,6 @@ def leaves(value, path: tuple = ()) -> list[tuple]:
 
 # --- Notebooks als HTML ----------------------------------------------------------------------------------------------
 
-PAGE_TEMPLATE = """
-{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block jupyter_widgets -%}{%- endblock -%}
-{%- block extra_css -%}
-<meta http-equiv="Content-Security-Policy"
-      content="default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'">
-<style>
-main { max-width: 62rem; margin: 0 auto; }
-/* nbconverts Farben heben sich zu wenig vom Hintergrund ab (WCAG verlangt 4,5 : 1). */
-body { --jp-mirror-editor-keyword-color: #007000; --jp-mirror-editor-number-color: #007000;
-  --jp-mirror-editor-operator-color: #8a10d8; --jp-mirror-editor-comment-color: #2f6868; }
-.jp-InputPrompt, .jp-OutputPrompt { color: #5c5c5c !important; opacity: 1 !important; }
-math { font-size: 1.1em; }
-math[display="block"] { margin: 0.8em 0; }
-mtd[columnalign="left"] { text-align: left; }
-mtd[columnalign="right"] { text-align: right; }
-</style>
-{%- endblock -%}
-"""
 NO_ALT = "No description has been provided for this image"
 
 
@@ -295,13 +261,15 @@ def write_page(notebook, path, source_dir) -> None:
     """
     import bs4
 
-    exporter = page_exporter()
-    resources = {"metadata": {"name": Path(path).stem, "path": str(source_dir)}}
-    html, _ = exporter.from_notebook_node(static_outputs(notebook), resources=resources)
+    html, _ = page_exporter().from_notebook_node(
+        static_outputs(notebook), resources={"metadata": {"name": Path(path).stem}}
+    )
     page = bs4.BeautifulSoup(html, "html.parser")
-    for image in page.find_all("img", alt=NO_ALT):
-        heading = image.find_previous(["h1", "h2", "h3", "h4"])
-        image["alt"] = f"Abbildung zu „{heading.get_text().removesuffix('¶')}“" if heading else "Abbildung"
+    for image in page.find_all("img", src=True):
+        image["src"] = embedded(image["src"], Path(source_dir))
+        if image.get("alt") == NO_ALT:
+            heading = image.find_previous(["h1", "h2", "h3", "h4"])
+            image["alt"] = f"Abbildung zu „{heading.get_text().removesuffix('¶')}“" if heading else "Abbildung"
     for cell in page.select("thead th"):
         if not cell.get_text(strip=True):  # die leere Ecke einer pandas-Tabelle ist keine Überschrift
             cell.name = "td"
@@ -309,8 +277,17 @@ def write_page(notebook, path, source_dir) -> None:
         temporary.write_text(str(page), encoding="utf-8")
 
 
+def embedded(address: str, folder: Path) -> str:
+    """Eine Bildadresse mit dem Bild darin, wenn es im Kurs oder neben dem Notebook liegt; andere bleiben."""
+    if address.startswith(("data:", "http:", "https:")):
+        return address
+    image = (folder / address).resolve()
+    inside = any(image.is_relative_to(base.resolve()) for base in (folder, ROOT))
+    return data_url(image) if inside and image.is_file() else address
+
+
 def page_exporter():
-    """nbconverts HTML-Exporter ohne Skripte aus dem Netz, mit eingebetteten Bildern und MathML statt MathJax."""
+    """nbconverts HTML-Exporter ohne Skripte aus dem Netz und mit MathML statt MathJax."""
     import jinja2
     from nbconvert.exporters import HTMLExporter
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -327,34 +304,17 @@ def page_exporter():
         def latex_environment(self, name, body):
             return mathml(f"\\begin{{{name}}}{body}\\end{{{name}}}", display=True)
 
-        def _src_to_base64(self, src):
-            # nbconvert bettet nur ein, was neben dem Notebook liegt; der Kurs hat Bilder auch in input/.
-            image = (Path(self.path) / src).resolve()
-            inside = any(image.is_relative_to(Path(base).resolve()) for base in (self.path, ROOT))
-            return data_url(image) if inside and image.is_file() else None
-
-        def _html_embed_images(self, html):
-            # nbconvert schickte jedes HTML-Bruchstück durch einen Parser, der <details> vor seinem Inhalt schlösse.
-            def embed(match):
-                return match[1] + (self._src_to_base64(match[2]) or match[2])
-
-            return re.sub(r"""(<img\b[^>]*?\bsrc=["'])([^"']+)""", embed, html)
-
     class Exporter(HTMLExporter):
         """HTML-Exporter mit dem Markdown-Umsetzer des Kurses."""
 
         @jinja2.pass_context
         def markdown2html(self, context, source):
-            renderer = Renderer(
-                escape=False,
-                attachments=context.get("cell", {}).get("attachments", {}),
-                embed_images=True,
-                path=context.get("resources", {}).get("metadata", {}).get("path", ""),
-                anchor_link_text=self.anchor_link_text,
-            )
+            attachments = context.get("cell", {}).get("attachments", {})
+            renderer = Renderer(escape=False, attachments=attachments, anchor_link_text=self.anchor_link_text)
             return MarkdownWithMath(renderer=renderer).render(source)
 
-    return Exporter(raw_template=PAGE_TEMPLATE, language_code="de", embed_images=True)
+    template = Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8")
+    return Exporter(raw_template=template, language_code="de")
 
 
 def mathml(tex: str, display: bool = False) -> str:
@@ -373,7 +333,7 @@ def mathml(tex: str, display: bool = False) -> str:
 
 
 def static_outputs(notebook):
-    """Eine Kopie von ``notebook``: Formeln als MathML, Bedienelemente als ihr Bild oder, ohne Bild, als Hinweis."""
+    """Eine Kopie von ``notebook``: Bedienelemente als ihr Bild oder, ohne Bild, als Hinweis."""
     import nbformat
 
     copy = nbformat.from_dict(json.loads(json.dumps(notebook)))
@@ -384,6 +344,4 @@ def static_outputs(notebook):
                 del data[WIDGET_VIEW]
             elif WIDGET_VIEW in data:
                 output["data"] = {"text/plain": "Dieses Bedienelement gibt es nur in JupyterLab."}
-            elif "text/latex" in data and "text/html" not in data:
-                data["text/html"] = mathml(data["text/latex"].strip().strip("$"), display=True)
     return copy

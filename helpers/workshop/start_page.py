@@ -7,11 +7,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, ROOT, START_PAGE, german, output_dir, try_read_json
+from helpers.basics import COURSE_NOTEBOOKS, INPUT, NOTEBOOKS, START_PAGE, german, output_dir, try_read_json
 from helpers.checks import PROGRESS_FILE
 from helpers.workshop import doctor
 
-README = ROOT / "README.md"
+# Minuten je Notebook, wie die README sie nennt.
+STORED_MINUTES = INPUT / "rechenzeiten.json"
 # In dieser Zelle steht die Startseite.
 CELL_ID = "00-ueberblick"
 
@@ -23,17 +24,15 @@ class Stop:
     Attributes:
         name: Notebook, z. B. „03_Training“.
         topic: Untertitel des Notebooks.
-        reading, exercises: Minuten zum Lesen und für die Aufgaben, wie sie im Notebook stehen; None: steht nicht da.
-        computing: gemessene Minuten Rechenzeit; None: nicht gemessen.
+        reading, exercises: Minuten zum Lesen und für die Aufgaben, wie sie im Notebook stehen.
         numbers: Nummern der Aufgaben, z. B. („3.1“, „3.2“).
         solved: die davon gelösten.
     """
 
     name: str
     topic: str
-    reading: int | None
+    reading: int
     exercises: int
-    computing: float | None
     numbers: tuple
     solved: tuple
 
@@ -41,45 +40,28 @@ class Stop:
 def course_map(notebooks_dir=NOTEBOOKS) -> list:
     """Die Notebooks des Kurses als ``Stop``, mit dem Stand aus ``ausgabe/fortschritt.json``."""
     progress = try_read_json(output_dir() / PROGRESS_FILE, {})
-    minutes, _ = computing_minutes()
-    return [read_stop(name, Path(notebooks_dir), progress, minutes.get(name)) for name in COURSE_NOTEBOOKS]
+    stops = []
+    for name in COURSE_NOTEBOOKS:
+        cells = try_read_json(Path(notebooks_dir) / f"{name}.ipynb", {}).get("cells", [])
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        title = re.search(r"^# \d+ (?:[^:\n]+: )?(.+)", text, re.MULTILINE)
+        reading = re.search(r"\*\*Dauer:\*\* etwa (\d+) Minuten", text)
+        tasks = dict(re.findall(r"^### ✏️ Aufgabe (\d\.\d): .+\((\d+) Minuten\)", text, re.MULTILINE))
+        solved = tuple(number for number in tasks if progress.get(number, {}).get("gelöst"))
+        minutes = sum(map(int, tasks.values()))
+        stops.append(
+            Stop(name, title[1] if title else "", int(reading[1]) if reading else 0, minutes, tuple(tasks), solved)
+        )
+    return stops
 
 
-def read_stop(name: str, folder: Path, progress: dict, computing) -> Stop:
-    """Liest Untertitel, Minuten und Aufgaben aus einem Notebook; was darin fehlt, bleibt leer."""
-    cells = try_read_json(folder / f"{name}.ipynb", {}).get("cells", [])
-    text = "\n".join("".join(cell.get("source", "")) for cell in cells if cell.get("cell_type") == "markdown")
-    title = re.search(r"^# \d+ (?:[^:\n]+: )?(.+)", text, re.MULTILINE)
-    reading = re.search(r"\*\*Dauer:\*\* etwa (\d+) Minuten", text)
-    tasks = re.findall(r"^### ✏️ Aufgabe (\d\.\d): .+\((\d+) Minuten\)", text, re.MULTILINE)
-    numbers = tuple(number for number, _ in tasks)
-    entries = {number: progress.get(number) for number in numbers}
-    return Stop(
-        name,
-        title[1] if title else "",
-        int(reading[1]) if reading else None,
-        sum(int(minutes) for _, minutes in tasks),
-        computing,
-        numbers,
-        tuple(number for number, entry in entries.items() if isinstance(entry, dict) and entry.get("gelöst")),
-    )
-
-
-def computing_minutes(readme=README) -> tuple:
-    """(Notebook → gemessene Minuten Rechenzeit, Satz zur Herkunft): der eigene Lauf, sonst die Tabelle der README."""
-    own = try_read_json(output_dir() / "kennzahlen.json", {}).get("minuten")
-    if isinstance(own, dict) and all(isinstance(own.get(name), (int, float)) for name in COURSE_NOTEBOOKS):
+def computing_minutes() -> tuple:
+    """(Notebook → gemessene Minuten Rechenzeit, Satz zur Herkunft): der eigene Lauf, sonst die mitgelieferten."""
+    own = try_read_json(output_dir() / "kennzahlen.json", {}).get("minuten", {})
+    if all(name in own for name in COURSE_NOTEBOOKS):
         return own, "gemessen bei Ihrem letzten Lauf von „bash install.bash kurs“"
-    lines = Path(readme).read_text(encoding="utf-8").splitlines() if Path(readme).is_file() else []
-    rows = [[part.strip() for part in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    column = next((row.index("davon Rechenzeit") for row in rows if "davon Rechenzeit" in row), None)
-    found = {}
-    for row in rows if column is not None else ():
-        name = re.match(r"\[(\w+)\]", row[0])
-        value = re.match(r"(\d+(?:,\d+)?) min$", row[column]) if len(row) > column else None
-        if name and value:
-            found[name[1]] = float(value[1].replace(",", "."))
-    return found, "gemessen auf zwei CPU-Kernen ohne GPU"
+    stored = try_read_json(STORED_MINUTES, {"minuten": {}, "gemessen": "hier unbekannt"})
+    return stored["minuten"], f"gemessen {stored['gemessen']}"
 
 
 def page(notebooks_dir=NOTEBOOKS) -> str:
@@ -101,6 +83,7 @@ def progress_text(stops: list) -> str:
 
 def map_table(stops: list) -> str:
     """Die Landkarte als Tabelle."""
+    minutes, source = computing_minutes()
     lines = [
         "| Notebook | Worum es geht | Lesen | Aufgaben | Rechenzeit | Gelöst |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -108,20 +91,13 @@ def map_table(stops: list) -> str:
     for stop in stops:
         done, total = len(stop.solved), len(stop.numbers)
         dots = "✔" if total and done == total else "●" * done + "○" * (total - done)
+        computing = f"{german(float(minutes[stop.name]), 1)} min" if stop.name in minutes else "–"
         lines.append(
-            f"| [{stop.name}]({stop.name}.ipynb) | {stop.topic} | {minutes_text(stop.reading)} | "
-            f"{minutes_text(stop.exercises)} | {minutes_text(stop.computing)} | {dots} {done} von {total} |"
+            f"| [{stop.name}]({stop.name}.ipynb) | {stop.topic} | {stop.reading} min | {stop.exercises} min | "
+            f"{computing} | {dots} {done} von {total} |"
         )
-    hours = german(sum((stop.reading or 0) + stop.exercises for stop in stops) / 60, 1)
-    _, source = computing_minutes()
+    hours = german(sum(stop.reading + stop.exercises for stop in stops) / 60, 1)
     return "\n".join(lines) + f"\n\nZusammen etwa {hours} Stunden. Die Rechenzeit zählt zum Lesen; sie ist {source}."
-
-
-def minutes_text(value) -> str:
-    """Minuten für die Tabelle: ganze Zahlen wie sie sind, gemessene mit einer Nachkommastelle."""
-    if value is None:
-        return "–"
-    return f"{value if isinstance(value, int) else german(value, 1)} min"
 
 
 def doctor_text(results: list) -> str:
