@@ -635,8 +635,10 @@ def generate(
     where="auto", target=None, n_train=None, n_test=None, seed=0, watermark: Watermark | None = None
 ) -> tuple[Dataset, Path]:
     """Quelle lesen, Stichprobe ziehen, auf Wunsch vergiften, als PNG-Ordner schreiben (``python -m helpers daten``)."""
-    dataset = subset(load_source(where), n_train, n_test, seed)
-    note = {"seed": seed}
+    source = load_source(where)
+    dataset = subset(source, n_train, n_test, seed)
+    note = {"seed": seed, "woher": str(where)}
+    note["vorhanden"] = {"n_train": len(source.train_labels), "n_test": len(source.test_labels)}
     folder = "daten"
     if watermark is not None:
         dataset = poison(dataset, watermark, seed)
