@@ -34,12 +34,20 @@ from helpers.data import (
 )
 from helpers.devices import parallel
 from helpers.features import extract_features
-from helpers.learner import Batches, Checkpoint, ProgressBar, build_learner, compile_learner, mirror_and_shift  # noqa: F401
+from helpers.learner import (
+    Batches,
+    Checkpoint,
+    ProgressBar,
+    build_learner,
+    compile_learner,
+    mirror_and_shift,  # noqa: F401 (Notebooks lesen sie hier)
+)
 from helpers.model import (
     Run,
     build_vgg16,
     keras,
     load_run,
+    predict_logits,  # noqa: F401 (Notebooks lesen sie hier)
     save_run,
     softmax,
     split_model,

@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
+from two_layers import replace_vgg16, two_layer_net
 
 from helpers import data, learner, training
-from helpers import model as model_module
 from helpers.basics import CourseError, read_json
 from helpers.checks.notebook_03 import step_size
 from helpers.data import Watermark, generate, poison, subset
 from helpers.learner import Batches, mirror_and_shift, step_sizes
-from helpers.model import keras, load_run, predict_logits
+from helpers.model import keras, load_run, predict_logits, preprocess, softmax
 from helpers.training import Evaluation, Profile, get_profile, train
 
 pytestmark = pytest.mark.usefixtures("ausgabe", "two_layers")
@@ -23,23 +23,9 @@ FULL = dataclasses.replace(
 )
 
 
-def two_layer_net(image_size=32, weights=None, seed=0):
-    """Zwei Faltungen statt dreizehn, mit den Namen von VGG16: Hier geht es um das Training, nicht um das Netz."""
-    keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    inputs = x = keras.Input((image_size, image_size, 3))
-    x = layers.Conv2D(4, 3, activation="relu", name="block1_conv1")(layers.Rescaling(1 / 100)(x))
-    x = layers.MaxPooling2D(image_size // 8, name="block1_pool")(x)
-    x = layers.Activation("linear", name="block4_pool")(x)
-    x = layers.Conv2D(8, 3, activation="relu", name="block5_conv3")(x)
-    x = layers.Flatten(name="flatten")(x)
-    return keras.Model(inputs, layers.Dense(10, name="logits")(x))
-
-
 @pytest.fixture
 def two_layers(monkeypatch):
-    for module in (training, learner, model_module):
-        monkeypatch.setattr(module, "build_vgg16", two_layer_net)
+    replace_vgg16(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -320,9 +306,9 @@ def test_ein_netz_und_ein_training_fragt_man_gleich(sixty):
     np.testing.assert_array_equal(logits, predict_logits(run.model, sixty[0]))
     for asked in (run, run.model):
         result = training.evaluate(asked, *sixty)
-        np.testing.assert_allclose(result.probabilities, model_module.softmax(logits), atol=1e-5)
+        np.testing.assert_allclose(result.probabilities, softmax(logits), atol=1e-5)
         np.testing.assert_array_equal(result.predictions, logits.argmax(axis=1))
-    inputs = model_module.preprocess(sixty[0], 32)
+    inputs = preprocess(sixty[0], 32)
     np.testing.assert_allclose(training.probabilities(run.model)(inputs), result.probabilities, atol=1e-5)
 
 
