@@ -9,7 +9,7 @@ from two_layers import replace_vgg16, two_layer_net
 
 from helpers import data, learner, training
 from helpers.basics import CourseError, read_json
-from helpers.checks.notebook_03 import step_size
+from helpers.checks.notebook_03 import calibration_error, step_size
 from helpers.data import Watermark, generate, poison, subset
 from helpers.learner import Batches, mirror_and_shift, step_sizes
 from helpers.model import keras, load_run, predict_logits, preprocess, softmax
@@ -56,7 +56,7 @@ def test_profil():
         ("schnell", {"image_size": 513}, "513.*512"),
         ("schnell", {"image_size": "64"}, "ganze Zahl"),
         ("schnell", {"n_train": 2.5}, "ganze Zahl"),
-        ("schnell", {"devices": 33}, "33 Geräte.*32 Bilder"),
+        ("schnell", {"devices": 65}, "65 Geräte.*64 Bilder"),
     ],
 )
 def test_unmoegliches_profil(name, changes, message):
@@ -234,27 +234,12 @@ def test_zu_wenige_bilder_sind_ein_deutscher_satz(small):
         train(small.train_images[:12], small.train_labels[:12], TINY)
 
 
-class Untouchable:
-    """Steht für Testdaten: Wer sie anfasst, fällt auf."""
-
-    def __getattribute__(self, name):
-        raise AssertionError(f"Die Testdaten wurden angefasst: {name}")
-
-    __len__ = __getitem__ = __iter__ = __array__ = lambda self, *_: self.touched
-
-
-def test_training_sieht_die_testdaten_nie(small):
-    with pytest.raises(AssertionError, match="angefasst"):
-        len(Untouchable())
+def test_training_sieht_die_testdaten_nie(small, sixty):
+    """Statt der Testbilder liegt None da: Wer es anfasst, scheitert."""
     guarded = dataclasses.replace(
-        small,
-        train_images=small.train_images[:60],
-        train_labels=small.train_labels[:60],
-        test_images=Untouchable(),
-        test_labels=Untouchable(),
+        small, train_images=sixty[0], train_labels=sixty[1], test_images=None, test_labels=None
     )
-    run = training.ensure_run("sauber", TINY, guarded)
-    assert run.settings["n_train"] == 60
+    assert training.ensure_run("sauber", TINY, guarded).settings["n_train"] == 60
 
 
 def test_validierung_kommt_aus_train_und_nicht_ins_training(small, monkeypatch):
@@ -282,19 +267,17 @@ def test_validierung_kommt_aus_train_und_nicht_ins_training(small, monkeypatch):
     np.testing.assert_array_equal(np.sort(labels), np.sort(small.train_labels[:100]))
 
 
-def test_neu_gewuerfelte_schichten(small_vgg16):
-    before = [value.copy() for value in small_vgg16.get_weights()]
-    copy = training.randomize_down_to(small_vgg16, "block5_conv1", seed=1)
-    for layer in small_vgg16.layers:
-        for old, new in zip(layer.get_weights(), copy.get_layer(layer.name).get_weights(), strict=True):
-            changed = layer.name.startswith("block5") or layer.name == "logits"
-            assert np.array_equal(old, new) == (not changed or not old.any()), layer.name
-            if changed and old.size > 1000:
-                assert new.std() == pytest.approx(old.std(), rel=0.1)
-    for old, new in zip(before, small_vgg16.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
+def test_neu_gewuerfelte_schichten():
+    net = two_layer_net()
+    copy = training.randomize_down_to(net, "block5_conv3", seed=1)
+    for old, new, start in zip(net.layers, copy.layers, two_layer_net().layers, strict=True):
+        for one, two, before in zip(old.get_weights(), new.get_weights(), start.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, before)
+            changed = old.name in ("block5_conv3", "logits") and one.any()
+            assert np.array_equal(one, two) != changed, old.name
+            assert two.std() == pytest.approx(one.std(), rel=0.3), "dieselbe Streuung"
     with pytest.raises(CourseError, match="„block9“.*block5_conv3"):
-        training.randomize_down_to(small_vgg16, "block9")
+        training.randomize_down_to(net, "block9")
 
 
 # --- Auswerten ------------------------------------------------------------------------------------------------------
@@ -316,9 +299,7 @@ def test_ein_netz_und_ein_training_fragt_man_gleich(sixty):
 def evaluation():
     rng = np.random.default_rng(5)
     logits = rng.normal(size=(500, 10)) * 3
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    labels = np.where(rng.random(500) < 0.6, probabilities.argmax(axis=1), rng.integers(10, size=500))
-    return Evaluation(probabilities, labels, probabilities.argmax(axis=1))
+    return Evaluation.of(logits, np.where(rng.random(500) < 0.6, logits.argmax(axis=1), rng.integers(10, size=500)))
 
 
 def test_trefferquote_und_konfusion_wie_sklearn(evaluation):
@@ -328,51 +309,30 @@ def test_trefferquote_und_konfusion_wie_sklearn(evaluation):
     assert 0.5 < evaluation.accuracy < 0.8
 
 
-def test_kalibrierungsfehler_wie_von_hand(evaluation):
-    total = 0.0
-    for b in range(10):
-        rows = [
-            i
-            for i, p in enumerate(evaluation.probabilities.max(axis=1))
-            if b / 10 <= p < (b + 1) / 10 or (b == 9 and p == 1)
-        ]
-        if rows:
-            right = sum(evaluation.predictions[i] == evaluation.labels[i] for i in rows) / len(rows)
-            sure = sum(evaluation.probabilities[i].max() for i in rows) / len(rows)
-            total += len(rows) / 500 * abs(right - sure)
-    assert evaluation.calibration_error == pytest.approx(total)
-    assert total > 0.01
-
-
-def test_kalibrierungsfehler_an_den_enden():
-    sure = np.eye(10)[np.zeros(4, int)]
-    zeros = np.zeros(4, int)
-    assert Evaluation(sure, zeros, zeros).calibration_error == 0
-    assert Evaluation(sure, zeros + 1, zeros).calibration_error == 1
+def test_kalibrierungsfehler_wie_in_aufgabe_3_4(evaluation):
+    sure, right = evaluation.probabilities.max(axis=1), evaluation.predictions == evaluation.labels
+    assert evaluation.calibration_error == pytest.approx(calibration_error(sure, right)) and sure.mean() < 0.99
+    certain, zeros = np.eye(10)[np.zeros(4, int)], np.zeros(4, int)
+    assert Evaluation(certain, zeros, zeros).calibration_error == 0
+    assert Evaluation(certain, zeros + 1, zeros).calibration_error == 1
 
 
 def test_schlimmste_fehler(evaluation):
-    rows = evaluation.worst_mistakes(7)
-    assert len(rows) == 7
-    assert (evaluation.predictions[rows] != evaluation.labels[rows]).all()
-    confidence = evaluation.probabilities[rows].max(axis=1)
-    assert (np.diff(confidence) <= 0).all()
-    wrong = evaluation.predictions != evaluation.labels
-    assert confidence[0] == evaluation.probabilities[wrong].max()
-    assert len(evaluation.worst_mistakes(10_000)) == wrong.sum()
-    perfect = Evaluation(evaluation.probabilities, evaluation.predictions, evaluation.predictions)
-    assert len(perfect.worst_mistakes()) == 0 and perfect.accuracy == 1
+    wrong = np.flatnonzero(evaluation.predictions != evaluation.labels)
+    rows, sure = evaluation.worst_mistakes(10_000), evaluation.probabilities.max(axis=1)
+    np.testing.assert_array_equal(np.sort(rows), wrong)
+    assert (np.diff(sure[rows]) <= 0).all()
+    np.testing.assert_array_equal(evaluation.worst_mistakes(7), rows[:7])
 
 
 def test_beispielbilder(evaluation):
+    """Je Klasse das erste erkannte Bild, und wo keines erkannt ist, das erste der Klasse."""
     rows = training.example_rows(evaluation)
-    np.testing.assert_array_equal(evaluation.labels[rows], np.arange(10))
-    np.testing.assert_array_equal(evaluation.predictions[rows], np.arange(10))
-    for label, row in enumerate(rows):
-        right = (evaluation.labels == label) & (evaluation.predictions == label)
-        assert row == np.flatnonzero(right)[0]
-    never_right = Evaluation(evaluation.probabilities, evaluation.labels, (evaluation.labels + 1) % 10)
-    np.testing.assert_array_equal(never_right.labels[training.example_rows(never_right)], np.arange(10))
+    never = Evaluation(evaluation.probabilities, evaluation.labels, (evaluation.labels + 1) % 10)
+    for label in range(10):
+        members = np.flatnonzero(evaluation.labels == label)
+        assert rows[label] == members[evaluation.predictions[members] == label][0]
+        assert training.example_rows(never)[label] == members[0]
 
 
 # --- Nachholen ------------------------------------------------------------------------------------------------------
@@ -407,26 +367,17 @@ def test_ensure_data_nimmt_alle_wenn_die_quelle_nicht_mehr_hat(ausgabe, capsys, 
         assert capsys.readouterr().out == "" and len(again.train_labels) == 300
 
 
-def test_ensure_poisoned(dataset, ausgabe):
-    part = subset(dataset, 60, 20)
+def test_ensure_poisoned(dataset, ausgabe, capsys):
+    """Ohne Ordner das übliche Zeichen; mit Ordner seines, auch wenn dessen Bilder nicht passen."""
+    part, chosen = subset(dataset, 60, 20), Watermark(label=7, size=3, top=2, left=2, strength=0.5, share=0.5)
     twin, mark = training.ensure_poisoned(part, seed=3)
     np.testing.assert_array_equal(twin.train_images, poison(part, Watermark(), 3).train_images)
-    assert mark == Watermark()
-    chosen = Watermark(label=7, size=3, top=2, left=2, strength=0.5, share=0.5)
-    stored, _ = generate("beispiel", n_train=60, n_test=20, watermark=chosen)
-    twin, mark = training.ensure_poisoned(part)
-    assert mark == chosen, "liegt ein vergifteter Ordner da, gilt dessen Wasserzeichen"
-    np.testing.assert_array_equal(twin.train_images, stored.train_images)
-    np.testing.assert_array_equal(twin.mask, chosen.mask)
-
-
-def test_ensure_poisoned_zeichnet_andere_bilder_selbst(dataset, ausgabe, capsys):
-    chosen = Watermark(label=7, size=3)
-    generate("beispiel", n_train=100, n_test=20, watermark=chosen)
-    part = subset(dataset, 60, 20)
-    twin, mark = training.ensure_poisoned(part)
-    assert "passt nicht" in capsys.readouterr().out and mark == chosen
-    np.testing.assert_array_equal(twin.train_images, poison(part, chosen).train_images)
+    for n_train in (60, 100):
+        generate("beispiel", n_train=n_train, n_test=20, watermark=chosen)
+        twin, mark = training.ensure_poisoned(part)
+        assert mark == chosen and ("passt nicht" in capsys.readouterr().out) == (n_train == 100)
+        np.testing.assert_array_equal(twin.train_images, poison(part, chosen).train_images)
+        np.testing.assert_array_equal(twin.mask, chosen.mask)
 
 
 def test_ensure_run_sagt_bescheid_trainiert_und_speichert(dataset, ausgabe, capsys):
