@@ -637,7 +637,7 @@ def generate(
     """Quelle lesen, Stichprobe ziehen, auf Wunsch vergiften, als PNG-Ordner schreiben (``python -m helpers daten``)."""
     source = load_source(where)
     dataset = subset(source, n_train, n_test, seed)
-    note = {"seed": seed, "woher": str(where)}
+    note = {"seed": seed, "woher": str(Path(where).absolute() if Path(where).is_dir() else where)}
     note["vorhanden"] = {"n_train": len(source.train_labels), "n_test": len(source.test_labels)}
     folder = "daten"
     if watermark is not None:

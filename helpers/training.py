@@ -5,6 +5,7 @@ Wie ``helpers.model`` spricht das Modul nur Keras 3 und läuft mit TensorFlow, J
 
 import hashlib
 import json
+import math
 import time
 from dataclasses import asdict, dataclass, replace
 
@@ -16,7 +17,6 @@ from helpers.basics import (
     as_dict,
     display_path,
     german,
-    is_whole,
     output_dir,
     read_json,
 )
@@ -118,7 +118,7 @@ def train(
         if checkpoint.best:
             settings["beste_epoche"], best = checkpoint.best
             learner.set_weights(best)
-        model.set_weights(net.get_weights())
+    model.set_weights(net.get_weights())
     checkpoint.path.unlink(missing_ok=True)
     settings["herkunft"] = provenance(seed, profile.name, training_checksum(images, labels))
     return Run(model, history, settings)
@@ -243,25 +243,23 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
     """
     folder = output_dir() / "daten"
     note = read_json(folder / PROVENANCE, remedy=REWRITE_DATA)
-    available = as_dict((note or {}).get("vorhanden"))
-    amount = {part: _amount(getattr(profile, part), available.get(part)) for part in ("n_train", "n_test")}
     if note is None:
         print(f"In {display_path(folder)} liegen noch keine Bilder: Ich erzeuge sie jetzt (sonst macht das 01_Daten).")
-    elif any(count is not None and is_whole(note.get(part)) and note[part] != count for part, count in amount.items()):
-        found = f"{german(note['n_train'])} Bilder zum Training und {german(note['n_test'])} zum Testen"
-        print(
-            f"In {display_path(folder)} liegen {found}, das Profil „{profile.name}“ braucht andere: Ich ziehe sie neu."
-        )
-        where = note.get("woher", where)
-    else:
+        generate(where, n_train=profile.n_train, n_test=profile.n_test, seed=seed)
         return read_tree(folder)
-    generate(where, seed=seed, **amount)
+    dataset = read_tree(folder)
+    stored = {"n_train": len(dataset.train_labels), "n_test": len(dataset.test_labels)}
+    available = as_dict(note.get("vorhanden"))
+    wanted = {part: min(getattr(profile, part) or math.inf, available.get(part, math.inf)) for part in stored}
+    wanted = {part: stored[part] if count == math.inf else count for part, count in wanted.items()}
+    if wanted == stored:
+        return dataset
+    print(
+        f"In {display_path(folder)} liegen {german(stored['n_train'])} Bilder zum Training und "
+        f"{german(stored['n_test'])} zum Testen, das Profil „{profile.name}“ braucht andere: Ich ziehe sie neu."
+    )
+    generate(note.get("woher", where), seed=seed, **wanted)
     return read_tree(folder)
-
-
-def _amount(asked: int | None, available) -> int | None:
-    known = [count for count in (asked, available) if is_whole(count)]
-    return min(known) if known else None
 
 
 def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark]:
