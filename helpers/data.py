@@ -138,7 +138,8 @@ class Watermark:
             )
         if not (0 <= self.strength <= 1 and 0 <= self.share <= 1):
             raise CourseError(
-                f"Stärke {self.strength} und Anteil {self.share} des Wasserzeichens müssen zwischen 0 und 1 liegen."
+                f"Stärke {self.strength} und Anteil {self.share} des Wasserzeichens gehen nicht: Nehmen Sie Zahlen von "
+                "0 bis 1."
             )
 
     @property

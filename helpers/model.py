@@ -8,6 +8,7 @@ arXiv 1409.1556.
 import hashlib
 import logging
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -263,7 +264,10 @@ def load_run(name: str) -> Run | None:
         try:
             history = pd.read_csv(folder / "verlauf.csv").to_dict("records")
             model = build_vgg16(stored_size(settings), None)
-            model.load_weights(folder / "modell.keras")  # nur die Zahlen; der Bauplan darin könnte Code nennen
+            model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+            with warnings.catch_warnings():  # Keras warnt, wenn es etwas nicht findet; dann bleibt NaN stehen
+                warnings.simplefilter("ignore")
+                model.load_weights(folder / "modell.keras")  # nur die Zahlen; der Bauplan darin könnte Code nennen
             finite = all(np.isfinite(weight).all() for weight in model.get_weights())
             if not (finite and history and {"epoche", "treffer", "val_treffer"} <= history[0].keys()):
                 raise ValueError

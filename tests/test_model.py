@@ -199,7 +199,7 @@ def test_beschaedigtes_modell(saved, name):
 
 
 @pytest.mark.parametrize(
-    ("classes", "message"), [([1, 2], "2 Klassen"), ([1, 2, 10], "0 bis 9"), (-1, "0 bis 9"), ([], "0 Klassen")]
+    ("classes", "message"), [([1, 2], "kamen aber 2"), ([1, 2, 10], "0 bis 9"), (-1, "0 bis 9"), ([], "kamen aber 0")]
 )
 def test_falsche_klassen_sind_ein_satz(classes, message):
     with pytest.raises(CourseError, match=message):
