@@ -273,9 +273,9 @@ def test_neu_gewuerfelte_schichten():
     for old, new, start in zip(net.layers, copy.layers, two_layer_net().layers, strict=True):
         for one, two, before in zip(old.get_weights(), new.get_weights(), start.get_weights(), strict=True):
             np.testing.assert_array_equal(one, before)
-            changed = old.name in ("block5_conv3", "logits") and one.any()
+            changed = old.name in ("block5_conv3", "logits")
             assert np.array_equal(one, two) != changed, old.name
-            assert two.std() == pytest.approx(one.std(), rel=0.3), "dieselbe Streuung"
+            assert one.size < 200 or two.std() == pytest.approx(one.std(), rel=0.3), "dieselbe Streuung"
     with pytest.raises(CourseError, match="„block9“.*block5_conv3"):
         training.randomize_down_to(net, "block9")
 
