@@ -16,7 +16,7 @@ from helpers.basics import (
     read_json,
     sha256,
 )
-from helpers.model import Run, Unusable, build_vgg16, stored_size
+from helpers.model import Run, build_vgg16, stored_size
 
 COMMAND = "python -m helpers cnn --profil voll && python -m helpers kursmodell"
 # float16 hat elf gültige Binärstellen; um so viele Schritte auf einmal ändert sich die achte.
@@ -57,7 +57,7 @@ def load_course_model(path=COURSE_MODEL, card=COURSE_MODEL_CARD) -> Run:
         raise CourseError(f"Im Steckbrief {display_path(card)} fehlen Angaben: {remedy}.")
     try:
         size = stored_size(settings)
-    except Unusable as error:
+    except ValueError as error:
         raise CourseError(f"Im Steckbrief {display_path(card)} stimmt etwas nicht ({error}): {remedy}.") from None
     if sha256(path) != content["sha256"]:
         raise CourseError(f"Das Kursmodell {display_path(path)} ist beschädigt (Prüfsumme falsch): {remedy}.")

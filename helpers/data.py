@@ -138,7 +138,8 @@ class Watermark:
             )
         if not (0 <= self.strength <= 1 and 0 <= self.share <= 1):
             raise CourseError(
-                f"Stärke {self.strength} und Anteil {self.share} des Wasserzeichens müssen zwischen 0 und 1 liegen."
+                f"Stärke {self.strength} und Anteil {self.share} des Wasserzeichens gehen nicht: Nehmen Sie Zahlen von "
+                "0 bis 1."
             )
 
     @property
@@ -635,8 +636,10 @@ def generate(
     where="auto", target=None, n_train=None, n_test=None, seed=0, watermark: Watermark | None = None
 ) -> tuple[Dataset, Path]:
     """Quelle lesen, Stichprobe ziehen, auf Wunsch vergiften, als PNG-Ordner schreiben (``python -m helpers daten``)."""
-    dataset = subset(load_source(where), n_train, n_test, seed)
-    note = {"seed": seed}
+    source = load_source(where)
+    dataset = subset(source, n_train, n_test, seed)
+    note = {"seed": seed, "woher": str(Path(where).absolute() if Path(where).is_dir() else where)}
+    note["vorhanden"] = {"n_train": len(source.train_labels), "n_test": len(source.test_labels)}
     folder = "daten"
     if watermark is not None:
         dataset = poison(dataset, watermark, seed)

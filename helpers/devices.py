@@ -44,11 +44,9 @@ def fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 def parallel(devices: int):
     """Datenparalleles Lernen: Jedes Gerät rechnet einen Teil jedes Stapels.
 
-    Rufen Sie die Funktion auf, bevor das Backend zum ersten Mal rechnet: Danach steht die Zahl der Geräte fest.
-
-    TensorFlow nimmt ``tf.distribute.MirroredStrategy``, JAX ``keras.distribution.DataParallel``. Ohne genügend GPUs
-    teilt sich die CPU in so viele gedachte Geräte: langsamer, aber mit demselben Ergebnis. Mit JAX dürfen die Geräte
-    auf mehrere Maschinen verteilt sein; deren Adressen liest Keras aus ``KERAS_DISTRIBUTION_JOB_ADDRESSES``.
+    Rufen Sie die Funktion auf, bevor das Backend zum ersten Mal rechnet: Danach steht die Zahl der Geräte fest. Ohne
+    genügend GPUs teilt sich die CPU in so viele gedachte Geräte: langsamer, aber mit demselben Ergebnis. Mit JAX dürfen
+    die Geräte auf mehrere Maschinen verteilt sein; Adressen liest Keras aus ``KERAS_DISTRIBUTION_JOB_ADDRESSES``.
 
     Args:
         devices: Zahl der Geräte; 1 lässt alles, wie es ist.
@@ -59,9 +57,9 @@ def parallel(devices: int):
     Raises:
         CourseError: wenn es so viele Geräte nicht gibt oder das Backend es nicht kann.
     """
+    backend = keras.backend.backend()
     if devices == 1:
         return contextlib.nullcontext
-    backend = keras.backend.backend()
     if backend == "tensorflow":
         return _mirrored(devices)
     if backend == "jax":
@@ -71,6 +69,32 @@ def parallel(devices: int):
     )
 
 
+def _mirrored(devices: int):
+    import tensorflow as tf
+
+    kind = "GPU" if len(tf.config.list_physical_devices("GPU")) >= devices else "CPU"
+    if kind == "CPU":
+        with contextlib.suppress(RuntimeError):  # TensorFlow läuft schon; dann zählt, was da ist
+            parts = [tf.config.LogicalDeviceConfiguration()] * devices
+            tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    found = [device.name for device in tf.config.list_logical_devices(kind)]
+    if len(found) < devices:
+        remedy = "Starten Sie den Kernel neu und rufen Sie das Training als Erstes auf"
+        raise CourseError(f"Verlangt sind {devices} Geräte, TensorFlow hat {len(found)}: {remedy}.")
+    return tf.distribute.MirroredStrategy(found[:devices]).scope
+
+
+def _data_parallel(devices: int):
+    if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):  # mehrere Maschinen finden sich vor der ersten Rechnung
+        keras.distribution.initialize()
+    found = _listed("gpu")
+    found = found if len(found) >= devices else _listed("cpu")
+    if len(found) < devices:
+        remedy = f"Setzen Sie vor dem Start XLA_FLAGS=--xla_force_host_platform_device_count={devices}"
+        raise CourseError(f"Verlangt sind {devices} Geräte, JAX hat {len(found)}: {remedy}.")
+    return keras.distribution.DataParallel(devices=found[:devices], auto_shard_dataset=False).scope
+
+
 def own_share() -> tuple[int, int]:
     """Nummer dieses Prozesses und Zahl der Prozesse, die gemeinsam lernen (auf einer Maschine: 0 und 1)."""
     if keras.backend.backend() != "jax":
@@ -78,34 +102,3 @@ def own_share() -> tuple[int, int]:
     import jax
 
     return jax.process_index(), jax.process_count()
-
-
-def _mirrored(devices: int):
-    import tensorflow as tf
-
-    kind = "GPU" if len(tf.config.list_physical_devices("GPU")) >= devices else "CPU"
-    if kind == "CPU":
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        with contextlib.suppress(RuntimeError):  # TensorFlow läuft schon; dann zählt, was da ist
-            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
-    found = [device.name for device in tf.config.list_logical_devices(kind)]
-    if len(found) < devices:
-        raise CourseError(
-            f"Verlangt sind {devices} Geräte, TensorFlow hat {len(found)}: Starten Sie den Kernel neu und rufen "
-            "Sie das Training als Erstes auf."
-        )
-    return tf.distribute.MirroredStrategy(found[:devices]).scope
-
-
-def _data_parallel(devices: int):
-    # Auf mehreren Maschinen nennen Umgebungsvariablen von Keras die Adressen; das muss vor der ersten Rechnung stehen.
-    if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):
-        keras.distribution.initialize()
-    found = _listed("gpu")
-    found = found if len(found) >= devices else _listed("cpu")
-    if len(found) < devices:
-        raise CourseError(
-            f"Verlangt sind {devices} Geräte, JAX hat {len(found)}: Setzen Sie vor dem Start "
-            f"XLA_FLAGS=--xla_force_host_platform_device_count={devices}."
-        )
-    return keras.distribution.DataParallel(devices=found[:devices], auto_shard_dataset=False).scope

@@ -11,43 +11,41 @@ from helpers.basics import atomic_file, output_dir, progress, try_read_json, wri
 from helpers.model import keras, preprocess
 
 
-def extract_features(stem: keras.Model, images, weights_key: str = "", batch_size: int = 64) -> np.ndarray:
+def extract_features(stem: keras.Model, images, batch_size: int = 64) -> np.ndarray:
     """Rechnet den festen Stamm für jedes Bild genau einmal und merkt sich die Merkmale auf der Platte.
 
-    Der Zwischenspeicher liegt in ``ausgabe/merkmale``, geordnet nach Stamm, Gewichten und Bildgröße, und erkennt jedes
-    Bild an seiner Prüfsumme: Vom vergifteten Zwilling werden deshalb nur die gezeichneten Bilder neu gerechnet. Eine
-    unterbrochene Rechnung hinterlässt nichts Halbes, beschädigte Dateien werden übergangen.
+    Der Zwischenspeicher erkennt den Stamm an seinen Gewichten und jedes Bild an seiner Prüfsumme: Vom vergifteten
+    Zwilling werden deshalb nur die gezeichneten Bilder neu gerechnet. Eine unterbrochene Rechnung hinterlässt nichts
+    Halbes, beschädigte Dateien werden übergangen.
 
     Args:
         stem: Stamm aus ``split_model``.
         images: uint8, (n, 28, 28).
-        weights_key: woran man die Gewichte des Stamms erkennt.
         batch_size: Bilder je Rechenschritt.
 
     Returns:
         float32, (n, h, b, Kanäle).
     """
-    key = hashlib.sha256(f"{weights_key}|{stem.input.shape}|{stem.layers[-1].name}".encode())
+    key = hashlib.sha256(f"{stem.input.shape}|{stem.layers[-1].name}".encode())
     for weight in stem.get_weights():
         key.update(np.ascontiguousarray(weight))
-    folder = output_dir() / "merkmale" / key.hexdigest()[:12]
+    folder, shape = output_dir() / "merkmale" / key.hexdigest()[:12], tuple(stem.output.shape[1:])
     names = [hashlib.sha256(image.tobytes()).hexdigest()[:32] for image in images]
-    known = _cached_features(folder, set(names), tuple(stem.output.shape[1:]))
-    rows = {name: row for row, name in enumerate(names) if name not in known}
-    missing = list(rows.values())
-    features = np.empty((len(images), *stem.output.shape[1:]), dtype=np.float32)
-    for start in progress(range(0, len(missing), batch_size), text="Merkmale", unit="Stapel"):
-        part = missing[start : start + batch_size]
-        batch = preprocess(images[part], stem.input.shape[1])
-        features[part] = keras.ops.convert_to_numpy(stem.predict_on_batch(batch))
-    if missing:
-        _store_features(folder, list(rows), features[missing])
+    known = _cached_features(folder, set(names), shape)
+    new = {name: row for row, name in enumerate(names) if name not in known}
+    rows = list(new.values())
+    computed = np.empty((len(rows), *shape), dtype=np.float32)
+    for start in progress(range(0, len(rows), batch_size), text="Merkmale", unit="Stapel"):
+        part = slice(start, start + batch_size)
+        batch = preprocess(images[rows[part]], stem.input.shape[1])
+        computed[part] = keras.ops.convert_to_numpy(stem.predict_on_batch(batch))
+    if new:
+        _store_features(folder, list(new), computed)
+        known |= {name: (computed, position) for position, name in enumerate(new)}
+    features = np.empty((len(names), *shape), dtype=np.float32)
     for row, name in enumerate(names):
-        if name in known:
-            chunk, position = known[name]
-            features[row] = chunk[position]
-        elif rows[name] != row:
-            features[row] = features[rows[name]]
+        chunk, position = known[name]
+        features[row] = chunk[position]
     return features
 
 

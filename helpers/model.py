@@ -5,12 +5,10 @@ VGG16: Simonyan und Zisserman (2015), Very Deep Convolutional Networks for Large
 arXiv 1409.1556.
 """
 
-import collections
 import hashlib
-import io
 import logging
 import os
-import zipfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +32,6 @@ from helpers.basics import (
     sha256,
     write_json,
 )
-from helpers.download import fetch, keras_home
 from helpers.settings import MAX_SIZE, MIN_SIZE
 
 try:
@@ -53,13 +50,6 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 IMAGE_SIZE = 64
 LAST_CONV = "block5_conv3"
-# Woher --gewichte keras sie nimmt, in dieser Reihenfolge; beide haben dieselbe Datei.
-KERAS_WEIGHTS = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
-KERAS_WEIGHTS_MD5 = "6d6bbae143d832006294945121d1f1fc"
-KERAS_SOURCES = (
-    "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/",
-    "https://github.com/fchollet/deep-learning-models/releases/download/v0.1/",
-)
 # Mittelwerte der ImageNet-Bilder in der Reihenfolge Blau, Grün, Rot (Keras-Modus „caffe“).
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 
@@ -125,39 +115,11 @@ def check_weights(path=VGG16_WEIGHTS) -> Path:
     Raises:
         CourseError: wenn die Datei fehlt oder verändert ist.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CourseError(
-            f"Die Gewichte {display_path(path)} fehlen: Holen Sie sie mit „git checkout {display_path(path)}“ zurück."
-        )
-    if sha256(path) != VGG16_SHA256:
-        raise CourseError(
-            f"Die Gewichte {display_path(path)} sind beschädigt (Prüfsumme falsch): Holen Sie sie mit "
-            f"„git checkout {display_path(path)}“ zurück."
-        )
+    if not path.is_file() or sha256(path) != VGG16_SHA256:
+        what = "sind beschädigt (Prüfsumme falsch)" if path.is_file() else "fehlen"
+        remedy = f"Holen Sie sie mit „git checkout {display_path(path)}“ zurück"
+        raise CourseError(f"Die Gewichte {display_path(path)} {what}: {remedy}.")
     return path
-
-
-def download_weights() -> Path:
-    """Die ImageNet-Gewichte, wie Keras sie lädt (58 MB), in dessen Zwischenspeicher.
-
-    Raises:
-        CourseError: ohne Netz oder bei falscher Prüfsumme; der Satz nennt die Datei zum Selbstholen.
-    """
-    offline = "nehmen Sie „--gewichte beiliegend“"
-    return fetch(keras_home() / "models" / KERAS_WEIGHTS, KERAS_SOURCES, KERAS_WEIGHTS_MD5, offline)
-
-
-def find_weights(weights: str | None) -> Path | None:
-    """Die Datei der Startgewichte „beiliegend“ oder „keras“ (wird nötigenfalls geladen); None bei None.
-
-    Raises:
-        CourseError: bei unbekanntem Namen, oder wenn die Datei fehlt, beschädigt ist oder sich nicht laden lässt.
-    """
-    sources = {"beiliegend": check_weights, "keras": download_weights, None: lambda: None}
-    if weights not in sources:
-        raise CourseError(f"Die Gewichte „{weights}“ gibt es nicht: Wählen Sie „beiliegend“ oder „keras“.")
-    return sources[weights]()
 
 
 def build_vgg16(image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend", seed: int = 0) -> keras.Model:
@@ -167,16 +129,18 @@ def build_vgg16(image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend"
 
     Args:
         image_size: Kantenlänge der Eingabe in Pixeln, mindestens 32.
-        weights: "beiliegend" (input/, mit Prüfsumme), "keras" (aus dem Netz, wie Keras) oder None (zufällig).
+        weights: "beiliegend" (input/, mit Prüfsumme), "keras" (Keras lädt sie und merkt sie sich) oder None (zufällig).
         seed: Startwert für die neuen Gewichte.
 
     Raises:
-        CourseError: bei beschädigten Gewichten oder ohne Netz.
+        CourseError: bei fehlenden, beschädigten oder unbekannten Gewichten.
     """
-    source = find_weights(weights)
+    if weights not in ("beiliegend", "keras", None):
+        raise CourseError(f"Die Gewichte „{weights}“ gibt es nicht: Wählen Sie „beiliegend“ oder „keras“.")
+    source = str(check_weights()) if weights == "beiliegend" else weights and "imagenet"
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((image_size, image_size, 3), name="bild")
-    base = keras.applications.VGG16(include_top=False, weights=source and str(source), input_tensor=inputs)
+    base = keras.applications.VGG16(include_top=False, weights=source, input_tensor=inputs)
     x = keras.layers.Flatten(name="flatten")(base.output)
     logits = keras.layers.Dense(len(CLASS_NAMES), name="logits")(x)
     return keras.Model(inputs, logits, name="vgg16_mode")
@@ -227,8 +191,13 @@ def resize_head(weights: list[np.ndarray], model: keras.Model) -> list[np.ndarra
     return [*weights[:-2], kernel, bias]
 
 
-def predict_logits(model: keras.Model, images, batch_size: int = 64) -> np.ndarray:
-    """Logits (float32, (n, 10)) zu Graustufenbildern (uint8, (n, 28, 28)); vorverarbeitet wird stapelweise."""
+def predict_logits(model, images, batch_size: int = 64) -> np.ndarray:
+    """Logits (float32, (n, 10)) zu Graustufenbildern (uint8, (n, 28, 28)); vorverarbeitet wird stapelweise.
+
+    Args:
+        model: ein Keras-Modell oder ein ``Run``.
+    """
+    model = getattr(model, "model", model)
     size = model.input.shape[1]
     logits = np.empty((len(images), model.output.shape[-1]), np.float32)
     for start in progress(range(0, len(images), batch_size), text="Vorhersage", unit="Stapel"):
@@ -294,73 +263,32 @@ def load_run(name: str) -> Run | None:
             return None
         try:
             history = pd.read_csv(folder / "verlauf.csv").to_dict("records")
-            if not history or not {"epoche", "treffer", "val_treffer"} <= history[0].keys():
-                raise Unusable("verlauf.csv hat andere Spalten")
             model = build_vgg16(stored_size(settings), None)
-            load_stored_weights(model, folder / "modell.keras")
-        except Exception as error:  # zipfile, h5py, numpy und pandas haben keine gemeinsame Fehlerklasse
-            why = str(error) if isinstance(error, Unusable) else "eine Datei fehlt oder ist beschädigt"
+            model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+            with warnings.catch_warnings():  # Keras warnt, wenn es etwas nicht findet; dann bleibt NaN stehen
+                warnings.simplefilter("ignore")
+                model.load_weights(folder / "modell.keras")  # nur die Zahlen; der Bauplan darin könnte Code nennen
+            finite = all(np.isfinite(weight).all() for weight in model.get_weights())
+            if not (finite and history and {"epoche", "treffer", "val_treffer"} <= history[0].keys()):
+                raise ValueError
+        except Exception:  # zipfile, h5py, Keras und pandas haben keine gemeinsame Fehlerklasse
             raise CourseError(
-                f"Das gespeicherte Modell in {display_path(folder)} ist nicht lesbar ({why}): Löschen Sie "
-                "diesen Ordner und führen Sie 03_Training noch einmal aus."
+                f"Das gespeicherte Modell in {display_path(folder)} ist nicht lesbar (etwas fehlt, ist beschädigt oder "
+                "passt nicht zusammen): Löschen Sie diesen Ordner und führen Sie 03_Training noch einmal aus."
             ) from None
     return Run(model, history, settings)
-
-
-class Unusable(Exception):
-    """Warum sich Gespeichertes nicht verwenden lässt: ein deutscher Halbsatz."""
 
 
 def stored_size(settings: dict) -> int:
     """Die Kantenlänge der Netzeingabe aus gespeicherten Einstellungen.
 
     Raises:
-        Unusable: wenn dort keine brauchbare Zahl steht.
+        ValueError: wenn dort keine brauchbare Zahl steht; der Text ist ein deutscher Halbsatz.
     """
     size = settings.get("image_size")
     if not is_whole(size) or not MIN_SIZE <= size <= MAX_SIZE:
-        raise Unusable(f"die Bildgröße „{one_line(str(size)[:20])}“ geht nicht")
+        raise ValueError(f"die Bildgröße „{one_line(str(size)[:20])}“ geht nicht")
     return size
-
-
-def load_stored_weights(model: keras.Model, path: Path) -> None:
-    """Übernimmt aus einer ``.keras``-Datei nur die Zahlen; ihr Bauplan bleibt ungelesen, er könnte Code nennen.
-
-    Raises:
-        Unusable: wenn die Gewichte eine andere Form haben oder nicht endlich sind; sonst, was zipfile und h5py werfen.
-    """
-    import h5py
-
-    wanted = sum(weight.nbytes for weight in model.get_weights())
-    with zipfile.ZipFile(path) as archive:
-        member = archive.getinfo("model.weights.h5")
-        if member.file_size > 2 * wanted + 10_000_000:  # so entpackt sich auch keine Bombe
-            raise Unusable("die Datei ist zu groß für dieses Netz")
-        content = archive.read(member)
-    with h5py.File(io.BytesIO(content), "r") as file:
-        counted = collections.Counter()
-        for layer in model.layers:
-            known = layer.get_weights()
-            if not known:
-                continue
-            # Keras zählt die Schichten einer Art: conv2d, conv2d_1, …
-            kind = type(layer).__name__.lower()
-            place = f"layers/{kind}{f'_{counted[kind]}' if counted[kind] else ''}/vars"
-            counted[kind] += 1
-            if place not in file or len(file[place]) != len(known):
-                raise Unusable(f"die Schicht {layer.name} fehlt")
-            values = []
-            for number, old in enumerate(known):
-                link = file[place].get(str(number), getlink=True)
-                stored = file[place].get(str(number)) if isinstance(link, h5py.HardLink) else None
-                if not isinstance(stored, h5py.Dataset) or stored.external or stored.is_virtual:
-                    raise Unusable(f"die Gewichte von {layer.name} liegen nicht in der Datei")
-                if stored.shape != old.shape:
-                    raise Unusable(f"{layer.name} hat die Form {stored.shape} statt {old.shape}")
-                values.append(stored[()].astype(np.float32))
-                if not np.isfinite(values[-1]).all():
-                    raise Unusable(f"die Gewichte von {layer.name} sind keine endlichen Zahlen")
-            layer.set_weights(values)
 
 
 def checked_classes(classes, count: int, outputs: int) -> np.ndarray:

@@ -2,13 +2,22 @@
 
 from dataclasses import dataclass, replace
 
-from helpers.basics import CourseError, is_whole
+from helpers.basics import CourseError, is_whole, one_line
 
 # VGG16 halbiert die Bilder fünfmal: 32 × 32 ist die kleinste Größe.
 MIN_SIZE = 32
 # Größer wird das Netz nicht besser, nur der Arbeitsspeicher voll: Die Bilder haben 28 × 28 Pixel.
 MAX_SIZE = 512
 MAX_EPOCHS = 1000
+# Ganze Zahlen eines Profils: wie sie in Fehlermeldungen heißen, kleinster und größter Wert. Wie viele Bilder es sein
+# dürfen, hängt von der Quelle ab und wird geprüft, wo gezogen wird.
+LIMITS = {
+    "image_size": ("Die Bildgröße", MIN_SIZE, MAX_SIZE),
+    "epochs": ("Die Zahl der Epochen", 1, MAX_EPOCHS),
+    "twin_epochs": ("Die Zahl der Epochen", 1, MAX_EPOCHS),
+    "batch_size": ("Die Stapelgröße", 1, 10_000),
+    "devices": ("Die Zahl der Geräte", 1, 10_000),
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +35,11 @@ class Profile:
         learning_rate: höchste Schrittweite von AdamW.
         weight_decay: Gewichtsabnahme von AdamW.
         patience: so viele Epochen ohne bessere Validierung, dann ist Schluss, und die beste Epoche zählt; None: nie.
-        precision: Rechengenauigkeit ohne festen Stamm: „auto“ (bfloat16, wo es schneller ist), „float32“, „bfloat16“.
+        precision: Rechengenauigkeit beim Lernen: „auto“ (bfloat16, wo es schneller ist), „float32“, „bfloat16“.
         devices: so viele Geräte lernen gleichzeitig (datenparallel).
+
+    Raises:
+        CourseError: wenn ein Wert nicht geht.
     """
 
     name: str
@@ -35,7 +47,7 @@ class Profile:
     n_test: int | None
     image_size: int = 64
     frozen_until: str | None = "block4_pool"
-    epochs: int = 6
+    epochs: int = 4
     twin_epochs: int = 4
     augment: bool = False
     batch_size: int = 32
@@ -45,13 +57,29 @@ class Profile:
     precision: str = "auto"
     devices: int = 1
 
+    def __post_init__(self):
+        for name in ("n_train", "n_test", *LIMITS):
+            value, what = getattr(self, name), LIMITS.get(name, ("Die Zahl der Bilder",))[0]
+            if not is_whole(value) and not (value is None and name not in LIMITS):
+                raise CourseError(f"{what} braucht eine ganze Zahl, nicht „{one_line(str(value)[:40])}“.")
+        for name, (what, lowest, highest) in LIMITS.items():
+            if not lowest <= (value := getattr(self, name)) <= highest:
+                remedy = f"Nehmen Sie mindestens {lowest} und höchstens {highest}"
+                raise CourseError(f"{what} kann nicht {one_line(str(value)[:40])} sein: {remedy}.")
+        if self.devices > self.batch_size:
+            raise CourseError(
+                f"Für {self.devices} Geräte reichen {self.batch_size} Bilder je Stapel nicht: Nehmen Sie höchstens "
+                "so viele Geräte, wie ein Stapel Bilder hat."
+            )
+
 
 PROFILES = {
     # Nur der Kopf lernt: Alles andere rechnet jedes Bild einmal.
     "probe": Profile(
         "probe", n_train=300, n_test=200, image_size=32, frozen_until="block5_pool", epochs=4, twin_epochs=3
     ),
-    "schnell": Profile("schnell", n_train=2000, n_test=2000),
+    # Halb so viele Schritte wie mit 32 Bildern: AdamW braucht je Schritt so lange wie acht Bilder.
+    "schnell": Profile("schnell", n_train=2000, n_test=2000, batch_size=64, learning_rate=3e-4),
     "voll": Profile(
         "voll",
         n_train=None,
@@ -66,17 +94,6 @@ PROFILES = {
     ),
 }
 
-# So heißen die ganzen Zahlen in Fehlermeldungen.
-WHOLE = {
-    "n_train": "Die Zahl der Trainingsbilder",
-    "n_test": "Die Zahl der Testbilder",
-    "image_size": "Die Bildgröße",
-    "epochs": "Die Zahl der Epochen",
-    "twin_epochs": "Die Zahl der Epochen",
-    "batch_size": "Die Stapelgröße",
-    "devices": "Die Zahl der Geräte",
-}
-
 
 def get_profile(name: str, **changes) -> Profile:
     """Das Profil ``name``; Angaben in ``changes``, die nicht None sind, ersetzen seine Werte.
@@ -86,23 +103,6 @@ def get_profile(name: str, **changes) -> Profile:
     """
     if not isinstance(name, str) or name not in PROFILES:
         *others, last = PROFILES
-        raise CourseError(f"Das Profil „{name}“ gibt es nicht: Wählen Sie {', '.join(others)} oder {last}.")
-    changes = {key: value for key, value in changes.items() if value is not None}
-    for key, value in changes.items():
-        if key in WHOLE and not is_whole(value):
-            raise CourseError(f"{WHOLE[key]} braucht eine ganze Zahl, nicht {value!r}.")
-    profile = replace(PROFILES[name], **changes)
-    if min(profile.epochs, profile.twin_epochs, profile.batch_size, profile.devices) < 1:
-        raise CourseError("Epochen, Stapelgröße und Geräte müssen mindestens 1 sein: Nehmen Sie größere Zahlen.")
-    if max(profile.epochs, profile.twin_epochs) > MAX_EPOCHS:
-        raise CourseError(f"{profile.epochs} Epochen sind zu viele: Nehmen Sie höchstens {MAX_EPOCHS}.")
-    if not MIN_SIZE <= profile.image_size <= MAX_SIZE:
-        raise CourseError(
-            f"VGG16 braucht Bilder ab 32 × 32 Pixel, nicht {profile.image_size}: Nehmen Sie 32 bis {MAX_SIZE}."
-        )
-    if profile.devices > profile.batch_size:
-        raise CourseError(
-            f"Für {profile.devices} Geräte reichen {profile.batch_size} Bilder je Stapel nicht: Nehmen Sie höchstens "
-            "so viele Geräte, wie ein Stapel Bilder hat."
-        )
-    return profile
+        remedy = f"Wählen Sie {', '.join(others)} oder {last}"
+        raise CourseError(f"Das Profil „{one_line(str(name)[:40])}“ gibt es nicht: {remedy}.")
+    return replace(PROFILES[name], **{key: value for key, value in changes.items() if value is not None})

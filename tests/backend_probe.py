@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from two_layers import replace_vgg16
 
 from helpers.data import load_source, subset
 from helpers.model import keras, predict_logits
@@ -14,32 +15,37 @@ from helpers.settings import Profile
 from helpers.training import train
 
 
-def main(frozen_until: str | None, devices: int) -> None:
-    """Zwei Epochen auf 80 Bildern (72 zum Lernen), 32 × 32, float32, Stapel zu 16."""
+def main(part: str, devices: int) -> None:
+    """Zwei Epochen auf 80 Bildern (72 zum Lernen), 32 × 32, float32, Stapel zu 16.
+
+    Args:
+        part: „zwei Schichten“ statt VGG16, sonst die letzte Schicht des festen Stamms; „ganz“: ohne Stamm.
+    """
+    if part == "zwei Schichten":
+        replace_vgg16()
     data = subset(load_source("beispiel"), 80, 40)
     profile = Profile(
         "probe",
         n_train=80,
         n_test=40,
         image_size=32,
-        frozen_until=frozen_until,
-        augment=frozen_until is None,
+        frozen_until=part if part == "block4_pool" else None,
+        augment=part != "block4_pool",
         epochs=2,
         batch_size=16,
         precision="float32",
         devices=devices,
     )
     run = train(data.train_images, data.train_labels, profile, seed=1)
-    logits = predict_logits(run.model, data.test_images)
     answer = {
         "backend": keras.backend.backend(),
         "tensorflow": "tensorflow" in sys.modules,
         "verlust": [row["verlust"] for row in run.history],
         "val_verlust": [row["val_verlust"] for row in run.history],
-        "logits": np.asarray(logits[:5], dtype=float).tolist(),
+        "logits": np.asarray(predict_logits(run, data.test_images[:5]), dtype=float).tolist(),
     }
     print("PROBE " + json.dumps(answer))
 
 
 if __name__ == "__main__":
-    main(None if sys.argv[1] == "ganz" else sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]))

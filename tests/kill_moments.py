@@ -95,7 +95,7 @@ class Merkmale(Case):
             mock.patch.multiple(self.features, **raw),
             mock.patch.object(self.features.keras.ops, "convert_to_numpy", np.asarray),
         ):
-            return self.features.extract_features(Stem(), self.images[:count], "probe", batch_size=8)
+            return self.features.extract_features(Stem(), self.images[:count], batch_size=8)
 
     def run(self):
         for count in (10, 25, 40):
@@ -155,7 +155,7 @@ class Cnn(Case):
 
     def prepare(self, folder):
         Daten.prepare(self, folder)
-        from helpers import training
+        from helpers import learner, training
         from helpers.model import keras
         from helpers.workshop import cnn
 
@@ -166,7 +166,8 @@ class Cnn(Case):
             x = keras.layers.Flatten(name="flatten")(x)
             return keras.Model(inputs, keras.layers.Dense(10, name="logits")(x))
 
-        training.build_vgg16, cnn._explain = tiny, lambda *_: None
+        training.build_vgg16 = learner.build_vgg16 = tiny
+        cnn._explain = lambda *_: None
         self.cnn = cnn
 
     def run(self):

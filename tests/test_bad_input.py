@@ -29,7 +29,7 @@ from helpers.checks.exercise import Verdict
 from helpers.checks.handover import judge_handed_over
 from helpers.workshop.course import parse_value
 from helpers.workshop.notebooks import declared_parameters, read_notebook
-from helpers.workshop.parameters import RULES, check_parameters
+from helpers.workshop.parameters import MARK, RULES, check_parameters
 from helpers.workshop.review import run as review_run
 from helpers.workshop.review.handins import read, references
 
@@ -252,7 +252,8 @@ def test_jeder_parameter_der_notebooks_hat_eine_regel():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         defaults = declared_parameters(read_notebook(path))
         # Nur die Startseite rechnet nichts und hat darum keine.
-        assert bool(defaults) == (path.stem != START_PAGE) and set(defaults) <= set(RULES), path.name
+        assert bool(defaults) == (path.stem != START_PAGE), path.name
+        assert set(defaults) <= {"profil", "epochen", *RULES, *MARK}, path.name
         check_parameters(defaults, defaults)
 
 
@@ -440,7 +441,7 @@ def test_kennzahlen_gehen_nie_verloren(content, tmp_path_factory, monkeypatch):
 @EXAMPLES
 @given(
     text=st.one_of(st.text(max_size=12), st.integers().map(str), st.floats().map(str)),
-    name=st.sampled_from(list(RULES)),
+    name=st.sampled_from(["profil", "epochen", *RULES, *MARK]),
 )
 def test_beliebige_werte_fuer_parameter(text, name):
     """Ein Satz oder ein Wert, den die Regel erlaubt; nie ein anderer Fehler."""

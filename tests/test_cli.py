@@ -15,6 +15,7 @@ from PIL import Image
 from helpers import data, training
 from helpers.__main__ import build_parser, main
 from helpers.basics import CLASS_NAMES, ROOT, CourseError, read_json
+from helpers.model import load_run
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
 LEARNERS = ["daten", "cnn", "auswerten", "kurs", "doctor"]
@@ -211,7 +212,7 @@ def test_cnn_von_den_daten_bis_zum_bild(ausgabe, capsys):
 
     # Das gespeicherte Modell ist das gemessene: Dieselben Bilder ergeben dieselbe Konfusionsmatrix.
     tree = data.read_tree(ausgabe / "daten")
-    run = training.ensure_run("sauber", training.get_profile("schnell"), tree)
+    run = load_run("sauber")
     result = training.evaluate(run, tree.test_images, tree.test_labels)
     assert result.confusion.tolist() == matrix.tolist()
     assert run.settings["image_size"] == 32 and run.settings["seed"] == 1

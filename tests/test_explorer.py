@@ -15,8 +15,8 @@ from helpers.basics import CLASS_NAMES, CourseError
 from helpers.data import Watermark, poison, subset
 from helpers.explorer import ANSWER, TRUTH, Explorer, Scene, View, grad_cam_method, has_front_end, lrp_method
 from helpers.live_lrp import live_lrp
-from helpers.model import keras, preprocess
-from helpers.training import evaluate_model
+from helpers.model import keras, predict_logits, preprocess
+from helpers.training import Evaluation
 from helpers.workshop.report import WIDGET_VIEW, static_outputs
 
 SIZE = 32
@@ -41,7 +41,7 @@ def world(dataset):
     """Sauberes Netz und Zwilling, ihre Testbilder, die Auswertung und das Zeichen."""
     data, watermark = subset(dataset, 1500, 300, seed=0), Watermark()
     models = {"Zwilling": learn(poison(data, watermark)), "sauberes Modell": learn(data)}
-    result = evaluate_model(models["sauberes Modell"], data.test_images, data.test_labels)
+    result = Evaluation.of(predict_logits(models["sauberes Modell"], data.test_images), data.test_labels)
     return models, result, data.test_images, watermark
 
 

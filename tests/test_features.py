@@ -36,39 +36,30 @@ def expected_features(stem, images):
 
 def test_merkmale_beim_zweiten_mal_aus_dem_speicher(dataset, counted):
     stem, images = small_stem(), dataset.train_images[:70]
-    first = extract_features(stem, images, "a", batch_size=32)
+    first = extract_features(stem, images, batch_size=32)
     assert counted == [32, 32, 6]
-    second = extract_features(stem, images, "a", batch_size=32)
+    second = extract_features(stem, images, batch_size=32)
     assert counted == [32, 32, 6], "beim zweiten Mal wird nichts gerechnet"
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, expected_features(stem, images), atol=1e-4)
     assert first.dtype == np.float32 and first.std() > 0
 
 
-def test_merkmale_nur_fuer_neue_bilder(dataset, counted):
+def test_gerechnet_wird_jedes_neue_bild_einmal(dataset, counted):
     stem = small_stem()
     extract_features(stem, dataset.train_images[:50])
-    images = dataset.train_images[:60][::-1].copy()
-    images[30] = 255 - images[30]
+    images = dataset.train_images[[*range(60), 55, 3, 55]][::-1].copy()
+    images[32] = 255 - images[32]
     found = extract_features(stem, images)
-    assert sum(counted) == 50 + 11
+    assert sum(counted) == 50 + 11, "zehn neue, ein verändertes; doppelte und bekannte nicht"
     np.testing.assert_allclose(found, expected_features(stem, images), atol=1e-4)
 
 
-def test_merkmale_mit_doppelten_bildern(dataset, counted):
-    images = dataset.train_images[[0, 1, 0, 2, 1, 0]]
-    stem = small_stem()
-    found = extract_features(stem, images)
-    assert sum(counted) == 3
-    np.testing.assert_allclose(found, expected_features(stem, images), atol=1e-4)
-
-
-@pytest.mark.parametrize("second", [{"weights_key": "b"}, {"weights_key": "a", "seed": 1}], ids=["Name", "Zahlen"])
-def test_andere_gewichte_andere_merkmale(dataset, counted, second):
+def test_andere_gewichte_andere_merkmale(dataset, counted):
     images = dataset.train_images[:10]
-    extract_features(small_stem(), images, "a")
-    stem = small_stem(second.get("seed", 0))
-    found = extract_features(stem, images, second["weights_key"])
+    extract_features(small_stem(), images)
+    stem = small_stem(seed=1)
+    found = extract_features(stem, images)
     assert sum(counted) == 20, "andere Gewichte heißt: neu rechnen"
     np.testing.assert_allclose(found, expected_features(stem, images), atol=1e-4)
 
@@ -92,20 +83,19 @@ def test_unterbrochene_rechnung_hinterlaesst_nichts(dataset, ausgabe, monkeypatc
     )
 
 
-@pytest.mark.parametrize("break_it", [lambda raw: raw[:-50], lambda raw: b"", lambda raw: b"x" * len(raw)])
-def test_beschaedigter_speicher_wird_uebergangen(dataset, ausgabe, counted, break_it):
+@pytest.mark.parametrize(
+    ("suffix", "break_it"),
+    [
+        ("npy", lambda path: path.write_bytes(path.read_bytes()[:-50])),
+        ("npy", lambda path: path.write_bytes(b"")),
+        ("npy", lambda path: path.write_bytes(b"x" * 500)),
+        ("json", lambda path: path.unlink()),
+    ],
+)
+def test_beschaedigter_speicher_wird_uebergangen(dataset, ausgabe, counted, suffix, break_it):
     stem, images = small_stem(), dataset.train_images[:10]
     expected = extract_features(stem, images)
-    (path,) = ausgabe.rglob("*.npy")
-    path.write_bytes(break_it(path.read_bytes()))
-    np.testing.assert_allclose(extract_features(stem, images), expected, atol=1e-5)
-    assert sum(counted) == 20
-
-
-def test_speicher_ohne_namensliste_wird_uebergangen(dataset, ausgabe, counted):
-    stem, images = small_stem(), dataset.train_images[:10]
-    expected = extract_features(stem, images)
-    (path,) = ausgabe.rglob("merkmale/*/*.json")
-    path.unlink()
+    (path,) = ausgabe.rglob(f"merkmale/*/*.{suffix}")
+    break_it(path)
     np.testing.assert_allclose(extract_features(stem, images), expected, atol=1e-5)
     assert sum(counted) == 20

@@ -63,13 +63,13 @@ def test_thirty_requests_at_once_give_what_each_gives_alone(small_net, dataset):
         np.testing.assert_allclose(one[1], other[1], atol=1e-5 * np.abs(one[1]).max())
 
 
-@pytest.mark.langsam
-def test_ten_thousand_images_need_no_more_memory_than_their_maps(small_net, dataset):
-    """Alle Testbilder durch Grad-CAM und LRP, in Häppchen von 500: Nach den ersten beiden wächst nichts mehr."""
-    checked = np.random.default_rng(0).choice(len(dataset.test_images), 5, replace=False)
+@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.alles)])
+def test_many_images_need_no_more_memory_than_their_maps(small_net, dataset, count):
+    """Testbilder durch Grad-CAM und LRP, in Häppchen von 500: Nach den ersten beiden wächst nichts mehr."""
+    checked = np.random.default_rng(0).choice(count, 5, replace=False)
     kept, levels = {}, []
     with LRP(small_net, "lrp.epsilon") as lrp:
-        for start in range(0, len(dataset.test_images), 500):
+        for start in range(0, count, 500):
             inputs = preprocess(dataset.test_images[start : start + 500], 32)
             classes = dataset.test_labels[start : start + 500].astype(int)
             cams, maps = grad_cam(small_net, inputs, classes, layer="zwei"), lrp.relevance(inputs, classes)
@@ -81,10 +81,11 @@ def test_ten_thousand_images_need_no_more_memory_than_their_maps(small_net, data
             np.testing.assert_allclose(grad_cam(small_net, inputs, label, layer="zwei")[0], kept[row][0], atol=1e-4)
             alone = lrp.relevance(inputs, label)[0]
             np.testing.assert_allclose(alone, kept[row][1], atol=1e-4 * np.abs(alone).max())
-    print(f"{len(dataset.test_images)} Bilder: {levels[1]:.0f} MB nach 1.000, {levels[-1]:.0f} MB am Ende")
+    print(f"{count} Bilder: {levels[1]:.0f} MB nach 1.000, {levels[-1]:.0f} MB am Ende")
     assert max(levels[2:]) - levels[1] < 60
 
 
+@pytest.mark.alles
 def test_three_courses_at_once_do_not_disturb_each_other(tmp_path):
     """Drei Läufe von ``kurs`` auf einem Ordner von Notebooks, jeder mit eigener Ausgabe."""
     write_small_notebook(tmp_path / "notebooks", "01_Daten", "profil = 'schnell'\nzahl = 0", "print('Zahl', zahl)")
@@ -114,6 +115,7 @@ def test_three_courses_at_once_do_not_disturb_each_other(tmp_path):
         assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.alles
 @pytest.mark.parametrize(
     ("kernel", "bad", "failed", "same"),
     [

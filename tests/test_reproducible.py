@@ -10,9 +10,9 @@ from conftest import snapshot
 
 from helpers import course_model, data, lrp, provenance, scorecard
 from helpers.basics import ROOT, read_json, record
-from helpers.model import load_run, predict_logits, preprocess, save_run
+from helpers.model import load_run, predict_logits, preprocess, save_run, softmax
 from helpers.settings import get_profile
-from helpers.training import logits_of, train
+from helpers.training import evaluate, train
 from helpers.workshop.course_model import pack
 
 FIELDS = {"seed", "profil", "daten_sha256", "commit", "versionen"}
@@ -28,8 +28,8 @@ clean, folder = data.generate("beispiel", n_train=60, n_test=20, seed=3)
 rows = np.concatenate(data.validation_split(clean.train_labels, seed=3))
 profile = get_profile("schnell", image_size=32, epochs=1, batch_size=10)
 run = training.train(clean.train_images, clean.train_labels, profile, 3)
-logits = training.logits_of(run, clean.test_images)
-print(*(hashlib.sha256(np.ascontiguousarray(values)).hexdigest() for values in (rows, logits)), data.checksum(clean))
+answers = training.evaluate(run, clean.test_images, clean.test_labels).probabilities
+print(*(hashlib.sha256(np.ascontiguousarray(values)).hexdigest() for values in (rows, answers)), data.checksum(clean))
 """
 
 
@@ -40,7 +40,7 @@ def test_same_seed_same_data_split_and_predictions(tmp_path, monkeypatch):
         done = subprocess.run([sys.executable, "-c", WHOLE_WAY], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
         results.append(done.stdout.split()[-3:])
-    assert results[0] == results[1], "Teilung, Logits und Daten, Bit für Bit"
+    assert results[0] == results[1], "Teilung, Antworten und Daten, Bit für Bit"
     assert snapshot(tmp_path / "a" / "daten") == snapshot(tmp_path / "b" / "daten")
 
 
@@ -90,7 +90,23 @@ def test_every_result_says_where_it_comes_from(trained, ausgabe, tmp_path, monke
 
 def test_predictions_survive_saving(trained):
     tiny, run = trained
-    np.testing.assert_array_equal(logits_of(run, tiny.test_images), logits_of(load_run("sauber"), tiny.test_images))
+    before, after = (evaluate(each, tiny.test_images, tiny.test_labels) for each in (run, load_run("sauber")))
+    np.testing.assert_array_equal(before.probabilities, after.probabilities)
+
+
+def test_vgg16_learns_fashion_behind_a_frozen_stem(small, ausgabe, small_vgg16):
+    """Das echte Netz: 270 Bilder und zwei Epochen schaffen auf ImageNet-Gewichten weit mehr als Raten."""
+    run = train(small.train_images, small.train_labels, get_profile("schnell", epochs=2, image_size=32))
+    result = evaluate(run, small.test_images, small.test_labels)
+    assert result.accuracy > 0.5
+    np.testing.assert_allclose(result.probabilities, softmax(predict_logits(run, small.test_images)), atol=1e-3)
+    learned = {
+        layer.name
+        for layer in run.model.layers
+        if layer.weights
+        and not np.array_equal(layer.get_weights()[0], small_vgg16.get_layer(layer.name).get_weights()[0])
+    }
+    assert learned == {"block5_conv1", "block5_conv2", "block5_conv3", "logits"}
 
 
 def test_unknown_is_said_and_not_guessed(ausgabe, tmp_path, monkeypatch):

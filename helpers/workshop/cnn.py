@@ -6,14 +6,23 @@ from helpers.basics import CLASS_NAMES, display_path, german, output_dir, read_f
 from helpers.course_model import load_course_model
 from helpers.data import Dataset, load_source, subset, validation_split, write_tree
 from helpers.devices import parallel
-from helpers.model import Run, find_weights, keras, preprocess, save_run
+from helpers.download import fetch, keras_home
+from helpers.model import Run, keras, predict_logits, preprocess, save_run
 from helpers.settings import get_profile
-from helpers.training import CLEAN, Evaluation, evaluate, evaluate_model, example_rows, train
+from helpers.training import CLEAN, Evaluation, example_rows, train
+
+# Woher --gewichte keras sie nimmt, in dieser Reihenfolge; beide haben dieselbe Datei. Keras findet sie dann vor.
+KERAS_WEIGHTS = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+KERAS_WEIGHTS_MD5 = "6d6bbae143d832006294945121d1f1fc"
+KERAS_SOURCES = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/",
+    "https://github.com/fchollet/deep-learning-models/releases/download/v0.1/",
+)
 
 
 def evaluate_course_model(dataset: Dataset) -> Evaluation:
     """Wertet das Kursmodell auf allen Testbildern aus (``python -m helpers auswerten``)."""
-    result = evaluate_model(load_course_model().model, dataset.test_images, dataset.test_labels)
+    result = Evaluation.of(predict_logits(load_course_model(), dataset.test_images), dataset.test_labels)
     print(f"Testbilder: {dataset.source}")
     print_evaluation(result)
     return result
@@ -43,7 +52,9 @@ def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: 
     # Erst prüfen, was scheitern könnte, dann schreiben.
     read_figures()
     parallel(profile.devices)
-    find_weights(weights)
+    if weights == "keras":
+        offline = "nehmen Sie „--gewichte beiliegend“"
+        fetch(keras_home() / "models" / KERAS_WEIGHTS, KERAS_SOURCES, KERAS_WEIGHTS_MD5, offline)
     dataset = subset(load_source(where), profile.n_train, profile.n_test, seed)
     validation_split(dataset.train_labels, seed=seed)
     folder = write_tree(dataset, output_dir() / "daten", {"seed": seed})
@@ -51,7 +62,7 @@ def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: 
     note = {"daten": dataset.source}
     run = train(dataset.train_images, dataset.train_labels, profile, seed, weights=weights, note=note)
     print(f"Modell gespeichert in {display_path(save_run(CLEAN, run))}")
-    result = evaluate(run, dataset.test_images, dataset.test_labels)
+    result = Evaluation.of(predict_logits(run, dataset.test_images), dataset.test_labels)
     rows = example_rows(result)
     if keras.backend.backend() == "tensorflow":
         _explain(run, dataset.test_images[rows], result.labels[rows])

@@ -1,13 +1,14 @@
 """Die Parameter der Notebooks prüfen, bevor ein Kernel startet: Ein falscher Wert soll nichts kosten.
 
-Jeder Parameter, den ein Notebook des Kurses nennt, hat hier eine Regel. Fremde Notebooks dürfen weitere haben.
+Profil und Wasserzeichen beurteilen ihre Werte selbst; hier stehen nur die übrigen. Fremde Notebooks dürfen weitere
+Parameter haben.
 """
 
-import math
 from pathlib import Path
 
-from helpers.basics import NOTEBOOKS, CourseError, is_number, is_whole, one_line
-from helpers.settings import MAX_EPOCHS, PROFILES
+from helpers.basics import NOTEBOOKS, CourseError, is_whole, one_line
+from helpers.data import Watermark
+from helpers.settings import get_profile
 
 SOURCES = ("auto", "beispiel", "voll")
 MODELS = ("kurs", "sauber", "vergiftet")
@@ -15,29 +16,8 @@ MARK = ("wz_klasse", "wz_groesse", "wz_oben", "wz_links", "wz_staerke", "wz_ante
 
 
 def _whole(lowest: int, highest: int):
-    def rule(value):
-        fits = is_whole(value) and lowest <= value <= highest
-        return "" if fits else f"eine ganze Zahl von {lowest} bis {highest}"
-
-    return rule
-
-
-def _share(value) -> str:
-    return "" if is_number(value) and 0 <= value <= 1 else "eine Zahl von 0 bis 1"
-
-
-def _one_of(*names):
-    def rule(value):
-        return "" if isinstance(value, str) and value in names else f"eines von {', '.join(names)}"
-
-    return rule
-
-
-def _or_none(inner):
-    def rule(value):
-        return "" if value is None or not (wanted := inner(value)) else f"{wanted} oder None"
-
-    return rule
+    fits = lambda value: is_whole(value) and lowest <= value <= highest  # noqa: E731
+    return lambda value: "" if fits(value) else f"eine ganze Zahl von {lowest} bis {highest}"
 
 
 def _source(value) -> str:
@@ -46,46 +26,31 @@ def _source(value) -> str:
     return "" if known else f"{', '.join(SOURCES)} oder einen Ordner, den es gibt"
 
 
-def _list_of(names):
-    """``names`` ist eine Funktion, denn die Namen kennt erst, wer TensorFlow lädt."""
-
-    def rule(value):
-        if not isinstance(value, list) or not value:
-            return "eine Liste, mit Kommas getrennt"
-        known = names()
-        unknown = [each for each in value if each not in known]
-        return f"nur {', '.join(known)}" if unknown else ""
-
-    return rule
+def _names(value, known) -> str:
+    fits = isinstance(value, list) and value and all(each in known for each in value)
+    return "" if fits else f"eine Liste aus {', '.join(known)}, mit Kommas getrennt"
 
 
-def _rules():
+def _rules(value) -> str:
     from helpers.lrp import LRP_RULES
 
-    return tuple(LRP_RULES)
+    return _names(value, list(LRP_RULES))
 
 
-def _methods():
+def _methods(value) -> str:
     from helpers.scorecard import methods
 
-    return tuple(methods())
+    return "" if value is None else _names(value, list(methods()))
 
 
+# Name → Funktion, die sagt, was der Parameter stattdessen braucht; leer, wenn der Wert geht.
 RULES = {
-    "profil": _one_of(*PROFILES),
     "quelle": _source,
     "seed": _whole(0, 2**32 - 1),
-    "epochen": _or_none(_whole(1, MAX_EPOCHS)),
     "bilder": _whole(2, 10_000),
-    "welches_modell": _one_of(*MODELS),
-    "regeln": _list_of(_rules),
-    "verfahren": _or_none(_list_of(_methods)),
-    "wz_klasse": _whole(0, 9),
-    "wz_groesse": _whole(1, 28),
-    "wz_oben": _whole(0, 27),
-    "wz_links": _whole(0, 27),
-    "wz_staerke": _share,
-    "wz_anteil": _share,
+    "welches_modell": lambda value: "" if value in MODELS else f"eines von {', '.join(MODELS)}",
+    "regeln": _rules,
+    "verfahren": _methods,
 }
 
 
@@ -99,16 +64,12 @@ def check_parameters(values: dict, defaults: dict) -> None:
     Raises:
         CourseError: beim ersten Wert, der nicht geht, mit dem Parameter und dem, was er braucht.
     """
-    for name, value in values.items():
-        wanted = RULES[name](value) if name in RULES else ""
-        if not wanted and isinstance(value, float) and not math.isfinite(value):
-            wanted = "eine endliche Zahl"
-        if wanted:
-            shown = one_line(str(value)[:40])
+    get_profile(values.get("profil", "schnell"), epochs=values.get("epochen"))
+    for name in RULES.keys() & values.keys():
+        if wanted := RULES[name](values[name]):
+            shown = one_line(str(values[name])[:40])
             raise CourseError(
                 f"Der Parameter „{name}“ kann nicht „{shown}“ sein: Setzen Sie hinter -p {name} {wanted}."
             )
     if any(name in values for name in MARK) and all(name in defaults for name in MARK):
-        from helpers.data import Watermark
-
         Watermark(*({**defaults, **values}[name] for name in MARK))

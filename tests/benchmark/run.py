@@ -41,6 +41,7 @@ from helpers.data import Watermark, load_source, subset, validation_split  # noq
 from helpers.devices import has_gpu  # noqa: E402
 from helpers.explorer import Explorer, Scene, grad_cam_method, lrp_method  # noqa: E402
 from helpers.gradcam import grad_cam  # noqa: E402
+from helpers.learner import Batches, build_learner  # noqa: E402
 from helpers.lrp import LRP_RULES  # noqa: E402
 from helpers.lrp_library import LRP  # noqa: E402
 from helpers.model import build_vgg16, keras, preprocess, resize_head  # noqa: E402
@@ -219,7 +220,7 @@ def measure_throughput(bench: Bench, size: int = 64, batch: int = 64, steps: int
     runs = {}
     for precision in ("auto", "float32"):
         learner = _course_learner(size, precision)
-        batches = training.Batches(bench.data.train_images[: batch * steps], labels, batch, augment=True)
+        batches = Batches(bench.data.train_images[: batch * steps], labels, batch, augment=True)
         runs[f"Kurs ({precision})"] = functools.partial(learner.fit, batches, shuffle=False, verbose=0)
     plain = _keras_fit(size)
     runs["Keras fit"] = functools.partial(plain.fit, inputs, labels, batch_size=batch, verbose=0)
@@ -244,7 +245,7 @@ def measure_throughput(bench: Bench, size: int = 64, batch: int = 64, steps: int
 def _course_learner(size: int, precision: str):
     """Das Netz, wie der Kurs es mit dem Profil „voll“ trainiert, aber alle Schichten: So rechnen alle dasselbe."""
     profile = get_profile("voll", image_size=size, precision=precision)
-    learner = training.full_learner(build_vgg16(size), replace(profile, frozen_until=None))
+    _, learner = build_learner(build_vgg16(size), replace(profile, frozen_until=None), raw=True)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     learner.compile(keras.optimizers.AdamW(1e-5), loss, jit_compile=has_gpu())
     return learner
@@ -374,7 +375,7 @@ def measure_growth(bench: Bench) -> dict:
 def measure_explorer() -> dict:
     """Sekunden je Änderung eines Bedienelements, bis das Bild da ist: Median, langsamste, und einmalig je Verfahren."""
     run, data = load_course_model(), subset(load_source("beispiel"), None, 500)
-    result = training.evaluate_model(run.model, data.test_images, data.test_labels)
+    result = training.evaluate(run, data.test_images, data.test_labels)
     found = {}
     for name, method in (("Grad-CAM", grad_cam_method()), ("LRP", lrp_method())):
         explorer = Explorer(Scene({"Kursmodell": run.model}, result, data.test_images, Watermark(), method))
