@@ -156,6 +156,10 @@ def build_parser() -> argparse.ArgumentParser:
     wertung = commands.add_parser("wertung", help="die große Wertungstafel messen und nach input/ legen")
     _data_options_for_card(wertung)
 
+    labor = commands.add_parser("labor", help="die Zwillinge des Labors trainieren, untersuchen und nach input/ legen")
+    labor.add_argument("--ziel", type=_path, help="Zieldatei (sonst input/labor.json)")
+    labor.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
+
     benchmark = commands.add_parser("benchmark", help="Tempo im Vergleich mit anderen Bibliotheken messen")
     parts = ("gradcam", "lrp", "ziel", "training", "wachstum", "explorer")
     benchmark.add_argument(
@@ -221,17 +225,33 @@ def _kursmodell(options) -> int:
     return 0
 
 
-def _wertung(options) -> int:
+def _target_file(text: str | None, default):
     from pathlib import Path
 
-    from helpers.scorecard import STORED_CARD, make_stored_card
-
-    target = Path(options.ziel) if options.ziel else STORED_CARD
+    target = Path(text) if text else default
     if target.is_dir():
         raise CourseError(f"{display_path(target)} ist ein Ordner: Nennen Sie hinter --ziel eine Datei.")
-    card = make_stored_card(options.modell, options.bilder, options.eingabe, target, options.seed)
+    return target
+
+
+def _wertung(options) -> int:
+    from helpers.scorecard import STORED_CARD
+    from helpers.workshop.tables import make_scorecard
+
+    target = _target_file(options.ziel, STORED_CARD)
+    card = make_scorecard(options.modell, options.bilder, options.eingabe, target, options.seed)
     count = german(card["einstellungen"]["images"])
     print(f"Geschrieben: {display_path(target)} ({count} Bilder, {german(card['minuten'], 1)} Minuten)")
+    return 0
+
+
+def _labor(options) -> int:
+    from helpers.lab import STORED_LAB
+    from helpers.workshop.tables import make_lab
+
+    target = _target_file(options.ziel, STORED_LAB)
+    stored = make_lab(target, options.seed)
+    print(f"Geschrieben: {display_path(target)} ({len(stored['tafel'])} Netze)")
     return 0
 
 
@@ -335,6 +355,7 @@ def main(arguments: list[str] | None = None) -> int:
         "auswerten": _auswerten,
         "kursmodell": _kursmodell,
         "wertung": _wertung,
+        "labor": _labor,
         "benchmark": _benchmark,
         "kurs": _kurs,
         "doctor": _doctor,
