@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from helpers import clusters, lrp, scorecard, trust
-from helpers.basics import INPUT, german, try_read_json
+from helpers.basics import INPUT, CourseError, display_path, german, try_read_json
 from helpers.data import Dataset, Watermark, poison, subset
 from helpers.model import predict_logits, preprocess
 from helpers.settings import Profile
@@ -51,9 +51,10 @@ def examine_mark(model, dataset: Dataset, watermark: Watermark, count: int = 40,
     label, size = watermark.label, model.inputs[0].shape[1]
     members = dataset.test_images[dataset.test_labels == label][:100]
     others = dataset.test_images[dataset.test_labels != label][:100]
+    explainers, marked = scorecard.methods(seed), watermark.stamp(members[:count])
     mass, edges = (
-        scorecard.place(model, explain, watermark.stamp(members[:count]), watermark)["masse"]
-        for explain in scorecard.methods(only=(trust.METHOD, trust.EDGES)).values()
+        scorecard.place(model, explainers[name], marked, watermark)["masse"]
+        for name in (scorecard.METHOD, scorecard.EDGES)
     )
     mixed, truth = clusters.mixed_images(members[: 2 * count], watermark)
     maps = lrp.relevance(model, preprocess(mixed, size), np.full(len(mixed), label), "lrp.alpha_1_beta_0")
@@ -74,13 +75,21 @@ def examine_mark(model, dataset: Dataset, watermark: Watermark, count: int = 40,
     return row | {"gefunden": "ja" if betrayed else "nein"}
 
 
-def load_stored_lab(path=STORED_LAB) -> dict | None:
-    """Name des Zeichens → Zeile wie aus ``examine_mark``; None, wenn die Datei fehlt oder andere Spalten hat."""
+def load_stored_lab(path=STORED_LAB) -> dict:
+    """Name des Zeichens → Zeile wie aus ``examine_mark``.
+
+    Raises:
+        CourseError: wenn die Datei fehlt, beschädigt ist oder andere Spalten hat.
+    """
     stored = try_read_json(path)
     try:
-        return stored["tafel"] if all(set(row) == set(COLUMNS) for row in stored["tafel"].values()) else None
+        if all(set(row) == set(COLUMNS) for row in stored["tafel"].values()):
+            return stored["tafel"]
     except (TypeError, KeyError, AttributeError):
-        return None
+        pass
+    raise CourseError(
+        f"{display_path(path)} fehlt oder ist beschädigt: Machen Sie es neu mit „python -m helpers labor“."
+    )
 
 
 def table(rows: dict):

@@ -21,6 +21,8 @@ STORED_CARD = INPUT / "wertungstafel.json"
 STEPS = 6  # Schritte der Lösch- und Einfügekurven
 STAGE = "block5_conv1"  # von hier bis zum Ausgang würfelt die Vernunftprüfung alles neu
 CHUNK = 64  # Bilder je Häppchen: Der Speicher wächst nicht mit der Zahl der Bilder
+# Das Verfahren des Vertrauensberichts, denn es besteht auf der Tafel Treue und Vernunft, und seine zwei Maßstäbe.
+METHOD, CHANCE, EDGES = "LRP-ε", "Zufall", "Kanten (Sobel)"
 RULES = ("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat")
 
 
@@ -95,7 +97,7 @@ def methods(seed: int = 0, only=None) -> dict:
 
     Args:
         seed: Startwert der Zufallskarten; jeder Aufruf zieht andere.
-        only: Namen der gewünschten Verfahren; None: alle.
+        only: Namen der gewünschten Verfahren; ``METHOD``, ``CHANCE`` und ``EDGES`` sind immer dabei. None: alle.
 
     Raises:
         CourseError: bei einem unbekannten Namen.
@@ -106,14 +108,15 @@ def methods(seed: int = 0, only=None) -> dict:
         "Grad-CAM++": grad_cam_plus_plus,
         "Eingabe × Ableitung": input_times_gradient,
         **{lrp.LRP_RULES[rule]: functools.partial(lrp.relevance, rule=rule) for rule in RULES},
-        "Zufall": lambda model, inputs, classes: rng.random(inputs.shape[:3]),
-        "Kanten (Sobel)": lambda model, inputs, classes: metrics.sobel_maps(inputs[..., 0]),
+        CHANCE: lambda model, inputs, classes: rng.random(inputs.shape[:3]),
+        EDGES: lambda model, inputs, classes: metrics.sobel_maps(inputs[..., 0]),
         "leere Karte": lambda model, inputs, classes: np.zeros(inputs.shape[:3]),
     }
     unknown = [name for name in only or () if name not in known]
     if unknown:
         raise CourseError(f"Das Verfahren „{unknown[0]}“ gibt es nicht: Wählen Sie aus {', '.join(known)}.")
-    return {name: each for name, each in known.items() if only is None or name in only}
+    wanted = known if only is None else {METHOD, CHANCE, EDGES, *only}
+    return {name: each for name, each in known.items() if name in wanted}
 
 
 # --- Messen ---------------------------------------------------------------------------------------------------------
@@ -248,12 +251,7 @@ def summarize(clean: dict, twin: dict, seed: int = 0) -> dict:
     Args:
         clean, twin: aus ``measure``, für das sauber trainierte Netz und den Zwilling. Vom Zwilling zählt der Ort, vom
             sauberen Netz alles; seine Masse ist die Kontrolle. Löschen und Einfügen stehen im Verhältnis zum Zufall.
-
-    Raises:
-        CourseError: wenn „Zufall“ fehlt.
     """
-    if "Zufall" not in clean:
-        raise CourseError("Auf der Tafel fehlt „Zufall“: An ihm werden Löschen und Einfügen gemessen.")
     card = {}
     for method, measured in clean.items():
         values = measured | {"masse_kontrolle": measured["masse"]}
@@ -261,7 +259,7 @@ def summarize(clean: dict, twin: dict, seed: int = 0) -> dict:
         row = {}
         for name in MEASURES:
             if name in ("loeschen", "einfuegen"):
-                row[name] = metrics.relative_interval(values[name], clean["Zufall"][name], seed=seed)
+                row[name] = metrics.relative_interval(values[name], clean[CHANCE][name], seed=seed)
             elif name == "ms":
                 row[name] = [float(values[name][0])] * 3
             else:

@@ -11,11 +11,10 @@ import numpy as np
 from helpers import metrics
 from helpers.basics import CLASS_NAMES, german
 from helpers.data import Watermark
+from helpers.scorecard import CHANCE, EDGES, METHOD
 from helpers.training import Evaluation
 
 TRUST, DISTRUST, UNDECIDED = "vertrauen", "nicht vertrauen", "nicht entscheidbar"
-# Damit werden Ort, Treue und Vernunft gemessen: LRP-ε besteht auf der Wertungstafel beide Prüfungen.
-METHOD, CHANCE, EDGES = "LRP-ε", "Zufall", "Kanten (Sobel)"
 RULE_TEXT = (
     "Zuerst das Werkzeug: Besteht die Erklärung Treue und Vernunft nicht sicher, zählen Ort und Gruppen nicht. "
     "„Nicht vertrauen“ heißt: Mindestens eine Frage, die zählt, ist sicher mit Nein beantwortet. "
