@@ -14,8 +14,8 @@ from helpers import lrp, metrics
 from helpers.basics import CLASS_NAMES, INPUT, CourseError, german, progress, try_read_json
 from helpers.data import Watermark, stratified_sample
 from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient
-from helpers.model import enlarge_mask, keras, preprocess, weights_checksum
-from helpers.training import Evaluation, probabilities, randomize_down_to
+from helpers.model import enlarge_mask, keras, preprocess, softmax, weights_checksum
+from helpers.training import Evaluation, randomize_down_to
 
 STORED_CARD = INPUT / "wertungstafel.json"
 STEPS = 6  # Schritte der Lösch- und Einfügekurven
@@ -208,8 +208,9 @@ def faithfulness(case: Case, explain, shuffled, seed: int = 0) -> dict:
         shuffled: Gewichte des Netzes, oben neu gewürfelt. Das Netz trägt sie, solange die zweite Karte entsteht: Ein
             zweites Netz samt seinen übersetzten Rechnungen kostete Hunderte MB.
     """
-    model, learned, predict = case.model, case.model.get_weights(), probabilities(case.model)
+    model, learned = case.model, case.model.get_weights()
     size, seconds = model.inputs[0].shape[1], 0.0
+    predict = lambda inputs: softmax(model.predict_on_batch(inputs))  # noqa: E731 (höchstens CHUNK Bilder)
     # Der erste Aufruf übersetzt; er soll nicht als Rechenzeit zählen.
     explain(model, preprocess(case.images[:2], size), case.classes[:2])
 
