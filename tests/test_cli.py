@@ -18,7 +18,7 @@ from helpers.basics import CLASS_NAMES, ROOT, CourseError, read_json
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
 COMMANDS = ["daten", "cnn", "auswerten", "kurs", "doctor", "ableiten", "stichprobe", "kursmodell", "benchmark"]
-COMMANDS += ["durchsicht", "wertung", "streifen"]
+COMMANDS += ["durchsicht", "wertung", "labor", "streifen"]
 ENGLISH = re.compile(
     r"\b(usage|optional|options|positional|arguments?|show this|help message|exit|required|invalid|expected|error"
     r"|unrecognized|choose|default|the|and|file|following)\b"
