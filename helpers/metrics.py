@@ -94,12 +94,12 @@ def pointing_game(maps, mask) -> np.ndarray:
 
 
 def perturbation_curve(
-    predict, inputs, maps, classes, steps: int = 10, baseline: float = 0.0, insertion: bool = False, seed: int = 0
+    predict, inputs, maps, classes, steps: int = 10, insertion: bool = False, seed: int = 0
 ) -> np.ndarray:
     """Löschkurve (oder Einfügekurve): Wie ändert sich die Antwort, wenn die wichtigsten Pixel verschwinden?
 
-    Gelöschte Pixel bekommen in allen Kanälen den Wert ``baseline``. In vorverarbeiteten Bildern ist 0 der Mittelwert
-    von ImageNet, also ein neutrales Grau.
+    Gelöschte Pixel bekommen in allen Kanälen den Wert 0. In vorverarbeiteten Bildern ist das der Mittelwert von
+    ImageNet, also ein neutrales Grau.
 
     Args:
         predict: Funktion (n, h, b, k) → (n, 10).
@@ -107,7 +107,6 @@ def perturbation_curve(
         maps: Karten, (n, h, b).
         classes: beobachtete Klasse je Bild, (n,).
         steps: Zahl der Schritte; die Kurve hat ``steps + 1`` Punkte von 0 bis 100 % der Pixel.
-        baseline: Wert gelöschter Pixel.
         insertion: statt zu löschen vom leeren Bild aus einfügen.
         seed: Startwert für die Reihenfolge gleich wichtiger Pixel: So ist eine leere Karte genau so gut wie der Zufall.
 
@@ -125,7 +124,7 @@ def perturbation_curve(
     order = _by_relevance(maps, seed)
     rows = np.arange(count)[:, None]
     full = np.asarray(inputs, dtype=np.float32).reshape(count, pixels, -1)
-    empty = np.full_like(full, baseline)
+    empty = np.zeros_like(full)
     start, goal = (empty, full) if insertion else (full, empty)
     curve = np.empty((count, steps + 1))
     for step in range(steps + 1):

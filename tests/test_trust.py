@@ -108,29 +108,10 @@ def examined():
 
 
 def test_jede_frage_liest_ihre_messung(examined):
-    expected = {
-        "leistung": 0.95,
-        "kalibrierung": 0.05,
-        "treue": 0.5,
-        "vernunft": 0.2,
-        "ort": 1.2,
-        "gruppen": 0.8,
-        "eingriff": 0.1,
-    }
-    assert {name: round(each.value, 6) for name, each in examined.items()} == expected and set(expected) == set(
-        QUESTIONS
-    )
-    for each in examined.values():
-        assert each.low < each.value < each.high
-    assert judge(examined).answers == {
-        "leistung": "ja",
-        "kalibrierung": "ja",
-        "treue": "ja",
-        "vernunft": "ja",
-        "ort": "nein",
-        "gruppen": "offen",
-        "eingriff": "nein",
-    }
+    values = [round(examined[name].value, 6) for name in QUESTIONS]
+    assert values == [0.95, 0.05, 0.5, 0.2, 1.2, 0.8, 0.1] and len(examined) == 7
+    assert all(each.low < each.value < each.high for each in examined.values())
+    assert list(judge(examined).answers.values()) == ["ja", "ja", "ja", "ja", "nein", "offen", "nein"]
 
 
 def test_jede_zahl_steht_in_den_kennzahlen_und_im_bericht(examined, ausgabe):
