@@ -225,8 +225,8 @@ def faithfulness(case: Case, explain, shuffled, seed: int = 0) -> dict:
             )
             for insertion in (False, True)
         ]
-        model.set_weights(shuffled)
         try:
+            model.set_weights(shuffled)
             similarity = np.abs(metrics.rank_correlation(maps, explain(model, inputs, classes)))
         finally:
             model.set_weights(learned)
