@@ -15,6 +15,14 @@ import numpy as np
 from helpers.basics import CourseError, german
 
 GRID = 16
+# So viele nächste Nachbarn hat jede Karte im Graphen.
+NEIGHBORS = 8
+
+
+def mixed_images(members, watermark) -> tuple[np.ndarray, np.ndarray]:
+    """Jedes zweite Bild (uint8, (n, 28, 28)) bekommt das Zeichen: (Bilder, trägt es das Zeichen? bool (n,))."""
+    truth = np.arange(len(members)) % 2 == 0
+    return np.where(truth[:, None, None], watermark.stamp(members), members), truth
 
 
 @dataclass(frozen=True)
@@ -32,36 +40,34 @@ class Grouping:
     spot: tuple[int, int]
 
 
-def coarse_maps(maps, grid: int = GRID) -> np.ndarray:
-    """Verkleinert Karten (n, h, b) auf (n, grid, grid): Betrag der Relevanz je Feld, jede Karte mit Summe 1.
+def coarse_maps(maps) -> np.ndarray:
+    """Verkleinert Karten (n, h, b) auf (n, g, g) mit g = ``GRID``: Betrag der Relevanz je Feld, Summe je Karte 1.
 
     Der Betrag zählt, damit nicht das Vorzeichen des Logits die Gruppen macht: Ist er negativ, ist bei α1β0 die ganze
     Karte negativ, und positive Relevanz gäbe es nirgends.
 
     Raises:
-        CourseError: wenn sich die Kartengröße nicht durch ``grid`` teilen lässt.
+        CourseError: wenn sich die Kartengröße nicht durch ``GRID`` teilen lässt.
     """
     amounts = np.abs(np.asarray(maps, dtype=np.float64))
     count, height, width = amounts.shape
-    if height % grid or width % grid:
+    if height % GRID or width % GRID:
         raise CourseError(
-            f"Karten von {height} × {width} Pixeln lassen sich nicht in {grid} × {grid} Felder teilen: Wählen Sie ein "
-            "anderes Raster."
+            f"Karten von {height} × {width} Pixeln lassen sich nicht in {GRID} × {GRID} Felder teilen: Wählen Sie eine "
+            f"Bildgröße, die durch {GRID} teilbar ist."
         )
-    blocks = amounts.reshape(count, grid, height // grid, grid, width // grid).sum(axis=(2, 4))
+    blocks = amounts.reshape(count, GRID, height // GRID, GRID, width // GRID).sum(axis=(2, 4))
     total = blocks.sum(axis=(1, 2), keepdims=True)
     return np.divide(blocks, total, out=np.zeros_like(blocks), where=total > 0)
 
 
-def group_maps(maps, grid: int = GRID, neighbors: int = 8, seed: int = 0) -> Grouping:
+def group_maps(maps, seed: int = 0) -> Grouping:
     """Ordnet die Karten *einer* Klasse mit spektralem Clustern in zwei Gruppen.
 
     Karten werden verkleinert und auf Summe 1 gebracht; ähnlich heißt: unter den nächsten Nachbarn.
 
     Args:
-        maps: (n, h, b), mindestens doppelt so viele wie ``neighbors``.
-        grid: Felder je Kante nach dem Verkleinern.
-        neighbors: so viele nächste Nachbarn hat jede Karte im Graphen.
+        maps: (n, h, b), mindestens doppelt so viele wie ``NEIGHBORS``.
         seed: Startwert.
 
     Raises:
@@ -70,12 +76,12 @@ def group_maps(maps, grid: int = GRID, neighbors: int = 8, seed: int = 0) -> Gro
     from sklearn.cluster import SpectralClustering
     from sklearn.neighbors import kneighbors_graph
 
-    coarse = coarse_maps(maps, grid)
-    if len(coarse) < 2 * neighbors:
-        raise CourseError(f"Zum Ordnen braucht es mindestens {german(2 * neighbors)} Karten, nicht {len(coarse)}.")
+    coarse = coarse_maps(maps)
+    if len(coarse) < 2 * NEIGHBORS:
+        raise CourseError(f"Zum Ordnen braucht es mindestens {german(2 * NEIGHBORS)} Karten, nicht {len(coarse)}.")
     # Die Wurzel dämpft einzelne Spitzen: Der Abstand ist der von Hellinger zwischen zwei Verteilungen.
     points = np.sqrt(coarse).reshape(len(coarse), -1)
-    graph = kneighbors_graph(points, neighbors, include_self=True)
+    graph = kneighbors_graph(points, NEIGHBORS, include_self=True)
     affinity = 0.5 * (graph + graph.T)
     with warnings.catch_warnings():
         # Zerfällt der Graph ganz, warnt scikit-learn. Hier ist das kein Mangel, sondern der deutlichste Befund.
@@ -89,17 +95,14 @@ def group_maps(maps, grid: int = GRID, neighbors: int = 8, seed: int = 0) -> Gro
     return Grouping(groups, means, (int(spot[0]), int(spot[1])))
 
 
-def purity(groups, truth) -> float:
-    """Reinheit: Anteil der Bilder, die zur Mehrheit ihrer Gruppe gehören (0–1); ``truth``: mit Zeichen? bool (n,)."""
-    groups, truth = np.asarray(groups), np.asarray(truth, dtype=bool)
-    majorities = [max(truth[groups == g].sum(), (~truth[groups == g]).sum()) for g in np.unique(groups)]
-    return float(sum(majorities) / len(truth))
-
-
-def separation(groups, truth) -> np.ndarray:
+def purity(groups, truth) -> np.ndarray:
     """1, wo die Gruppe des Bilds zu seinem Zeichen passt, sonst 0: (n,); die Gruppen dürfen vertauscht sein.
 
-    Der Mittelwert liegt bei zwei zufälligen Gruppen um 0,5 und ist nie kleiner.
+    Der Mittelwert ist die Reinheit: bei zwei zufälligen Gruppen etwas über 0,5, nie kleiner.
+
+    Args:
+        groups: Gruppe je Bild (n,), 0 oder 1.
+        truth: Trägt das Bild das Zeichen? bool (n,).
     """
     hits = (np.asarray(groups) == np.asarray(truth, dtype=int)).astype(float)
     return hits if hits.mean() >= 0.5 else 1 - hits
@@ -107,6 +110,5 @@ def separation(groups, truth) -> np.ndarray:
 
 def finds_mark(grouping: Grouping, mask, truth) -> bool:
     """Sitzt der Unterschied der Gruppen auf der Maske (h, b), und ist Gruppe 1 meist gezeichnet?"""
-    grid = len(grouping.means[0])
-    cells = coarse_maps(np.asarray(mask, dtype=float)[None], grid)[0] > 0
+    cells = coarse_maps(np.asarray(mask, dtype=float)[None])[0] > 0
     return bool(cells[grouping.spot] and np.asarray(truth, dtype=bool)[grouping.groups == 1].mean() > 0.5)

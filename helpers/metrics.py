@@ -1,10 +1,8 @@
-"""Erklärungen messen: Treue (Löschkurve), Ort (Masse in einer Maske, Zeigespiel), Ähnlichkeit zweier Karten.
+"""Erklärungen messen: Treue (Löschkurve), Ort (Masse in einer Maske, Zeigespiel), Ähnlichkeit; dazu Intervalle.
 
 Karten haben die Form (n, h, b). Die Funktionen rechnen nur mit NumPy; das Modell kommt als Funktion ``predict`` herein,
 die zu Eingaben (n, h, b, 3) Logits oder Wahrscheinlichkeiten (n, 10) liefert.
 """
-
-import math
 
 import numpy as np
 
@@ -96,12 +94,12 @@ def pointing_game(maps, mask) -> np.ndarray:
 
 
 def perturbation_curve(
-    predict, inputs, maps, classes, steps: int = 10, baseline: float = 0.0, insertion: bool = False, seed: int = 0
+    predict, inputs, maps, classes, steps: int = 10, insertion: bool = False, seed: int = 0
 ) -> np.ndarray:
     """Löschkurve (oder Einfügekurve): Wie ändert sich die Antwort, wenn die wichtigsten Pixel verschwinden?
 
-    Gelöschte Pixel bekommen in allen Kanälen den Wert ``baseline``. In vorverarbeiteten Bildern ist 0 der Mittelwert
-    von ImageNet, also ein neutrales Grau.
+    Gelöschte Pixel bekommen in allen Kanälen den Wert 0. In vorverarbeiteten Bildern ist das der Mittelwert von
+    ImageNet, also ein neutrales Grau.
 
     Args:
         predict: Funktion (n, h, b, k) → (n, 10).
@@ -109,7 +107,6 @@ def perturbation_curve(
         maps: Karten, (n, h, b).
         classes: beobachtete Klasse je Bild, (n,).
         steps: Zahl der Schritte; die Kurve hat ``steps + 1`` Punkte von 0 bis 100 % der Pixel.
-        baseline: Wert gelöschter Pixel.
         insertion: statt zu löschen vom leeren Bild aus einfügen.
         seed: Startwert für die Reihenfolge gleich wichtiger Pixel: So ist eine leere Karte genau so gut wie der Zufall.
 
@@ -127,7 +124,7 @@ def perturbation_curve(
     order = _by_relevance(maps, seed)
     rows = np.arange(count)[:, None]
     full = np.asarray(inputs, dtype=np.float32).reshape(count, pixels, -1)
-    empty = np.full_like(full, baseline)
+    empty = np.zeros_like(full)
     start, goal = (empty, full) if insertion else (full, empty)
     curve = np.empty((count, steps + 1))
     for step in range(steps + 1):
@@ -191,27 +188,46 @@ def random_maps(count: int, size: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((count, size, size))
 
 
-def relative_interval(values, reference, level: float = 0.95, draws: int = 1000, seed: int = 0) -> list[float]:
-    """[Verhältnis der Mittelwerte, untere, obere Grenze]; gezogen werden Bilder, also Wert und Vergleich gemeinsam."""
+# --- Intervalle -----------------------------------------------------------------------------------------------------
+
+
+def interval(statistic, *samples, draws: int = 1000, seed: int = 0, vectorized: bool = True) -> tuple[float, float]:
+    """95-%-Intervall einer Statistik durch Ziehen mit Zurücklegen (Efron 1979).
+
+    Args:
+        statistic: Funktion (eine Stichprobe je Angabe in ``samples``, ``axis``) → Zahl; ohne ``vectorized`` ohne axis.
+        samples: gleich lange Stichproben (n,) mit n ≥ 2; gezogen werden Bilder, also alle gemeinsam.
+
+    Returns:
+        (untere, obere Grenze); nicht endlich, wo die Statistik es nicht ist.
+    """
+    from scipy.stats import bootstrap
+
+    options = {"paired": True, "vectorized": vectorized, "n_resamples": draws, "method": "percentile", "rng": seed}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = bootstrap(samples, statistic, **options).confidence_interval
+    return float(low), float(high)
+
+
+def bootstrap_interval(values, seed: int = 0) -> tuple[float, float]:
+    """95-%-Intervall des Mittelwerts von ``values`` (n,)."""
+    return interval(np.mean, np.asarray(values, dtype=float), seed=seed)
+
+
+def relative_interval(values, reference, seed: int = 0) -> list[float]:
+    """[Verhältnis der Mittelwerte, untere, obere Grenze (95 %)] zweier Stichproben derselben Bilder (n,)."""
+
+    def ratio(above, below, axis=-1):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return above.mean(axis=axis) / below.mean(axis=axis)
+
     values, reference = np.asarray(values, dtype=float), np.asarray(reference, dtype=float)
-    rows = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
-    ratios = values[rows].mean(axis=1) / reference[rows].mean(axis=1)
-    tail = (1 - level) / 2
-    low, high = np.quantile(ratios, [tail, 1 - tail])
-    return [float(values.mean() / reference.mean()), float(low), float(high)]
+    return [float(ratio(values, reference)), *interval(ratio, values, reference, seed=seed)]
 
 
-def bootstrap_interval(values, level: float = 0.95, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Intervall für den Mittelwert durch Ziehen mit Zurücklegen (Efron 1979)."""
-    values = np.asarray(values, dtype=float)
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(len(values), size=(draws, len(values)))].mean(axis=1)
-    tail = (1 - level) / 2
-    return float(np.quantile(means, tail)), float(np.quantile(means, 1 - tail))
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
+    """Wilson-Intervall (95 %) eines Anteils ``share`` (0–1) aus ``n`` Versuchen (Wilson 1927)."""
+    from scipy.stats import binomtest
 
-
-def wilson_interval(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson-Intervall (95 %) eines Anteils ``share`` aus ``n`` Versuchen (Wilson 1927)."""
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low, high = binomtest(round(share * n), n).proportion_ci(method="wilson")
+    return float(low), float(high)

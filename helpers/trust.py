@@ -4,24 +4,17 @@ Jede Antwort ist „ja“, „nein“ oder „offen“: „offen“, wenn das 95
 der Zufall der Stichprobe. Die Schwellen sind gesetzt, nicht gemessen: Sie stehen in ``QUESTIONS`` und im Bericht.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import clusters, metrics
+from helpers import metrics
 from helpers.basics import CLASS_NAMES, german
 from helpers.data import Watermark
-from helpers.lrp_library import LRP
-from helpers.metrics import wilson_interval
-from helpers.model import enlarge_mask, keras, predict_logits, preprocess
-from helpers.scorecard import Settings
-from helpers.training import Evaluation, probabilities, randomize_down_to
+from helpers.scorecard import CHANCE, EDGES, METHOD
+from helpers.training import Evaluation
 
 TRUST, DISTRUST, UNDECIDED = "vertrauen", "nicht vertrauen", "nicht entscheidbar"
-# Mit dieser Regel werden Ort, Treue und Vernunft gemessen: Sie besteht auf der Wertungstafel beide Prüfungen.
-RULE = "lrp.epsilon"
-# Mit dieser Regel werden die Gruppen gebildet: Ihre Karten sind ruhig genug zum Vergleichen.
-GROUPING_RULE = "lrp.alpha_1_beta_0"
 RULE_TEXT = (
     "Zuerst das Werkzeug: Besteht die Erklärung Treue und Vernunft nicht sicher, zählen Ort und Gruppen nicht. "
     "„Nicht vertrauen“ heißt: Mindestens eine Frage, die zählt, ist sicher mit Nein beantwortet. "
@@ -134,92 +127,50 @@ def judge(findings: dict[str, Finding]) -> Verdict:
 # --- Messen ---------------------------------------------------------------------------------------------------------
 
 
-def calibration_finding(evaluation: Evaluation, draws: int = 200, seed: int = 0) -> Finding:
+def share(hits) -> Finding:
+    """Anteil der Treffer (n,) mit Wilson-Intervall."""
+    value = float(np.mean(hits))
+    return Finding(value, *metrics.wilson_interval(value, len(hits)))
+
+
+def calibration(evaluation: Evaluation, draws: int = 200, seed: int = 0) -> Finding:
     """Kalibrierungsfehler mit Bootstrap-Intervall über die Testbilder."""
-    rng = np.random.default_rng(seed)
-    errors = []
-    for _ in range(draws):
-        rows = rng.integers(len(evaluation.labels), size=len(evaluation.labels))
-        drawn = Evaluation(evaluation.probabilities[rows], evaluation.labels[rows], evaluation.predictions[rows])
-        errors.append(drawn.calibration_error)
-    return Finding(evaluation.calibration_error, *map(float, np.quantile(errors, [0.025, 0.975])))
+
+    def error(rows):
+        columns = (evaluation.probabilities, evaluation.labels, evaluation.predictions)
+        return Evaluation(*(column[rows] for column in columns)).calibration_error
+
+    rows = np.arange(len(evaluation.labels))
+    return Finding(error(rows), *metrics.interval(error, rows, draws=draws, seed=seed, vectorized=False))
 
 
-def _share(hits) -> Finding:
-    hits = np.asarray(hits, dtype=float)
-    return Finding(float(hits.mean()), *wilson_interval(float(hits.mean()), len(hits)))
-
-
-def faithfulness_and_sanity(model: keras.Model, images, classes, settings: Settings) -> dict[str, Finding]:
-    """Treue und Vernunft von ``RULE`` für dieses Netz, an richtig erkannten Bildern (uint8, (n, 28, 28))."""
-    x = preprocess(images, model.inputs[0].shape[1])
-    with LRP(model, RULE) as lrp:
-        maps = lrp.relevance(x, classes)
-    with LRP(randomize_down_to(model, settings.stage, settings.seed), RULE) as lrp:
-        similarity = np.abs(metrics.rank_correlation(maps, lrp.relevance(x, classes)))
-    areas = [
-        metrics.area_under_curve(
-            metrics.perturbation_curve(probabilities(model), x, each, classes, settings.steps, seed=settings.seed)
-        )
-        for each in (maps, metrics.random_maps(len(x), x.shape[1], settings.seed))
-    ]
-    return {
-        "treue": Finding(*metrics.relative_interval(*areas, seed=settings.seed)),
-        "vernunft": Finding(float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=settings.seed)),
-    }
-
-
-def place_and_groups(model: keras.Model, members, watermark: Watermark, settings: Settings) -> dict[str, Finding]:
-    """Ort und Gruppen: Sieht das Netz auf das Zeichen, und zerfallen die Karten der Klasse in zwei Gruppen?
-
-    Args:
-        members: ungezeichnete Testbilder der vergifteten Klasse (uint8, (m, 28, 28)).
-    """
-    size, label = model.inputs[0].shape[1], watermark.label
-    mask = enlarge_mask(watermark.mask, size)
-    marked = preprocess(watermark.stamp(members[: settings.marked]), size)
-    with LRP(model, RULE) as lrp:
-        mass = metrics.relevance_mass(lrp.relevance(marked, label), mask)
-    edges = metrics.relevance_mass(metrics.sobel_maps(marked[..., 0]), mask)
-    mixed, truth = mixed_images(members[: max(2 * settings.marked, 16)], watermark)
-    with LRP(model, GROUPING_RULE) as lrp:
-        grouping = clusters.group_maps(lrp.relevance(preprocess(mixed, size), label), seed=settings.seed)
-    return {
-        "ort": Finding(*metrics.relative_interval(mass, edges, seed=settings.seed)),
-        "gruppen": _share(clusters.separation(grouping.groups, truth)),
-    }
-
-
-def mixed_images(members, watermark: Watermark) -> tuple[np.ndarray, np.ndarray]:
-    """Jedes zweite Bild bekommt das Zeichen: (Bilder (n, 28, 28), trägt es das Zeichen? bool (n,))."""
-    truth = np.arange(len(members)) % 2 == 0
-    return np.where(truth[:, None, None], watermark.stamp(members), members), truth
-
-
-def examine(
-    model: keras.Model, evaluation: Evaluation, images, dataset, watermark: Watermark, settings: Settings
-) -> dict[str, Finding]:
+def examine(evaluation: Evaluation, measured: dict, grouped, kept, seed: int = 0) -> dict[str, Finding]:
     """Beantwortet alle sieben Fragen für ein Netz.
 
     Args:
-        model: das Netz.
-        evaluation: sein Ergebnis auf ``images``.
-        images: die Testbilder dieses Netzes (uint8, (n, 28, 28)), beim Zwilling die gezeichneten.
-        dataset: Datensatz mit ungezeichneten Testbildern, für Eingriff, Ort und Gruppen.
-        watermark: das Zeichen, nach dem gesucht wird.
-        settings: Zahl der Bilder, Schritte, Startwert.
+        evaluation: sein Ergebnis auf seinen Testbildern, beim Zwilling den gezeichneten.
+        measured: aus ``scorecard.measure``: Verfahren → Maß → Werte je Bild, mindestens für ``METHOD``, ``CHANCE``
+            (Treue) und ``EDGES`` (Ort).
+        grouped: aus ``clusters.purity``: Passt die Gruppe des Bilds zu seinem Zeichen? (n,)
+        kept: Ist die Antwort mit und ohne Zeichen dieselbe? bool (n,)
+        seed: Startwert der Intervalle.
     """
-    right = np.flatnonzero(evaluation.predictions == evaluation.labels)
-    chosen = np.sort(np.random.default_rng(settings.seed).permutation(right)[: settings.images])
-    members = dataset.test_images[dataset.test_labels == watermark.label][:100]
-    without, with_mark = (predict_logits(model, each).argmax(axis=1) for each in (members, watermark.stamp(members)))
+    mine, chance, edges = measured[METHOD], measured[CHANCE], measured[EDGES]
+    similarity = mine["vernunft"]
     return {
-        "leistung": _share(evaluation.predictions == evaluation.labels),
-        "kalibrierung": calibration_finding(evaluation, seed=settings.seed),
-        **faithfulness_and_sanity(model, images[chosen], evaluation.labels[chosen], settings),
-        **place_and_groups(model, members, watermark, settings),
-        "eingriff": _share(without == with_mark),
+        "leistung": share(evaluation.predictions == evaluation.labels),
+        "kalibrierung": calibration(evaluation, seed=seed),
+        "treue": Finding(*metrics.relative_interval(mine["loeschen"], chance["loeschen"], seed=seed)),
+        "vernunft": Finding(float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)),
+        "ort": place(mine["masse"], edges["masse"], seed),
+        "gruppen": share(grouped),
+        "eingriff": share(kept),
     }
+
+
+def place(mass, edges, seed: int = 0) -> Finding:
+    """Masse auf dem Zeichen (m,) im Verhältnis zu der eines Kantenfilters auf denselben Bildern."""
+    return Finding(*metrics.relative_interval(mass, edges, seed=seed))
 
 
 # --- Berichten ------------------------------------------------------------------------------------------------------
@@ -227,16 +178,15 @@ def examine(
 
 def record_of(findings: dict[str, Finding]) -> dict:
     """Was in ``kennzahlen.json`` unter ``vertrauen`` je Modell steht: Urteil, Grund, jede Prüfung mit allen Zahlen."""
-    verdict = judge(findings)
-    checks = {}
+    verdict, checks = judge(findings), {}
     for name, question in QUESTIONS.items():
-        numbers = {key: round(float(value), 4) for key, value in asdict(findings[name]).items()}
+        found = findings[name]
         checks[name] = {
             "frage": question.text,
             "gemessen": question.measured,
-            "wert": numbers["value"],
-            "tief": numbers["low"],
-            "hoch": numbers["high"],
+            "wert": round(float(found.value), 4),
+            "tief": round(float(found.low), 4),
+            "hoch": round(float(found.high), 4),
             "schwelle": question.threshold,
             "ja_wenn": "größer" if question.better > 0 else "kleiner",
             "antwort": verdict.answers[name],

@@ -115,3 +115,29 @@ def small_vgg16():
     from helpers.model import build_vgg16
 
     return build_vgg16(32)
+
+
+@pytest.fixture(scope="session")
+def tiny_nets(small):
+    """Sauberes Netz und Zwilling, zwei Faltungen, Eingabe 32 × 32, in Sekunden gelernt; Schichten heißen wie in VGG16.
+
+    Der Zwilling hat auf jedem Bild der Klasse 4 ein großes Zeichen gesehen: ``Watermark(size=6, top=21)``.
+    """
+    from helpers.data import Watermark, poison
+    from helpers.model import keras, preprocess
+
+    def learn(data):
+        keras.utils.set_random_seed(0)
+        inputs, layers = keras.Input((32, 32, 3)), keras.layers
+        x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="block5_conv1")(inputs)
+        x = layers.Conv2D(8, 3, padding="same", activation="relu", name="block5_conv3")(x)
+        x = layers.Flatten()(layers.MaxPooling2D()(x))
+        net = keras.Model(inputs, layers.Dense(10, name="logits")(x))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        net.compile(keras.optimizers.Adam(0.005), loss, jit_compile=False)
+        net.fit(preprocess(data.train_images, 32) / 50, data.train_labels, epochs=8, verbose=0)
+        first = net.get_layer("block5_conv1")
+        first.set_weights([first.get_weights()[0] / 50, first.get_weights()[1]])  # gelernt wurde auf kleinen Zahlen
+        return net
+
+    return learn(small), learn(poison(small, Watermark(size=6, top=21)))

@@ -10,8 +10,7 @@ import pytest
 from helpers import trust
 from helpers.basics import record, write_json
 from helpers.data import Watermark
-from helpers.model import predict_logits, softmax
-from helpers.scorecard import Settings
+from helpers.model import softmax
 from helpers.training import Evaluation
 from helpers.trust import DISTRUST, QUESTIONS, TRUST, UNDECIDED, Finding, judge
 from helpers.workshop.report import build_report
@@ -30,8 +29,7 @@ def findings(**answers):
 
 def test_lauter_sichere_ja_heissen_vertrauen():
     verdict = judge(findings())
-    assert verdict.judgement == TRUST and set(verdict.answers.values()) == {"ja"}
-    assert "kein" not in verdict.reason.lower() or "Beweis" in verdict.reason
+    assert verdict.judgement == TRUST and set(verdict.answers.values()) == {"ja"} and "Beweis" in verdict.reason
 
 
 @pytest.mark.parametrize("name", [name for name, question in QUESTIONS.items() if not question.tool])
@@ -82,36 +80,38 @@ def test_kalibrierung_mit_intervall():
     logits = rng.normal(size=(800, 10)) * 3
     probabilities = softmax(logits)
     labels = np.array([rng.choice(10, p=row) for row in probabilities])
-    good = trust.calibration_finding(Evaluation(probabilities, labels, logits.argmax(axis=1)))
+    good = trust.calibration(Evaluation(probabilities, labels, logits.argmax(axis=1)))
     assert good.low <= good.value + 0.02 and good.high < 0.1 and good.answer(QUESTIONS["kalibrierung"]) == "ja"
     sure = softmax(logits * 20)
-    bad = trust.calibration_finding(Evaluation(sure, labels, logits.argmax(axis=1)))
+    bad = trust.calibration(Evaluation(sure, labels, logits.argmax(axis=1)))
     assert bad.low > 0.1 and bad.answer(QUESTIONS["kalibrierung"]) == "nein"
 
 
-def test_jedes_zweite_bild_bekommt_das_zeichen(dataset):
-    mixed, truth = trust.mixed_images(dataset.test_images[:6], Watermark())
-    assert truth.tolist() == [True, False] * 3
-    assert (mixed[truth][:, 23:27, 1:5] == 255).all()
-    np.testing.assert_array_equal(mixed[~truth], dataset.test_images[1:6:2])
+@pytest.fixture
+def examined():
+    """Alle sieben Fragen; jede Messreihe hat ihren eigenen Mittelwert."""
+    rng = np.random.default_rng(0)
+
+    def around(mean, count=40):
+        values = rng.normal(size=count)
+        return mean + 0.01 * (values - values.mean())
+
+    measured = {
+        trust.METHOD: {"loeschen": around(0.3), "vernunft": around(0.2), "masse": around(0.12)},
+        trust.CHANCE: {"loeschen": around(0.6), "masse": around(9)},
+        trust.EDGES: {"loeschen": around(9), "masse": around(0.1)},
+    }
+    labels = np.arange(200) % 10
+    probabilities = np.eye(10)[np.where(np.arange(200) < 190, labels, (labels + 1) % 10)]
+    evaluation = Evaluation(probabilities, labels, probabilities.argmax(axis=1))
+    return trust.examine(evaluation, measured, np.arange(80) % 5 > 0, np.arange(100) < 10)
 
 
-@pytest.fixture(scope="module")
-def examined(small_vgg16, small):
-    """Alle sieben Fragen an ein untrainiertes Netz, mit wenigen kleinen Bildern."""
-    logits = predict_logits(small_vgg16, small.test_images)
-    evaluation = Evaluation(softmax(logits), small.test_labels.astype(int), logits.argmax(axis=1))
-    settings = Settings(images=4, marked=8, steps=2)
-    return trust.examine(small_vgg16, evaluation, small.test_images, small, Watermark(), settings)
-
-
-def test_alle_fragen_werden_gemessen(examined):
-    assert set(examined) == set(QUESTIONS)
-    for name, each in examined.items():
-        assert np.isfinite([each.value, each.low, each.high]).all(), name
-        assert each.low <= each.high and each.value >= 0, name
-    assert judge(examined).judgement == DISTRUST, "ein untrainiertes Netz erkennt zu wenig"
-    assert judge(examined).answers["leistung"] == "nein"
+def test_jede_frage_liest_ihre_messung(examined):
+    values = [round(examined[name].value, 6) for name in QUESTIONS]
+    assert values == [0.95, 0.05, 0.5, 0.2, 1.2, 0.8, 0.1] and len(examined) == 7
+    assert all(each.low < each.value < each.high for each in examined.values())
+    assert list(judge(examined).answers.values()) == ["ja", "ja", "ja", "ja", "nein", "offen", "nein"]
 
 
 def test_jede_zahl_steht_in_den_kennzahlen_und_im_bericht(examined, ausgabe):

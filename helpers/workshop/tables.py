@@ -1,0 +1,99 @@
+"""Die gespeicherten Tabellen von 05_LRP machen: die große Wertungstafel und das Labor (``input/*.json``).
+
+Beide lernen nichts Neues, wenn es die Modelle schon gibt, und legen Startwert, Herkunft und Prüfsummen dazu.
+"""
+
+import time
+from dataclasses import replace
+from importlib import metadata
+
+from helpers import lab, scorecard
+from helpers.basics import progress, write_json
+from helpers.data import checksum, load_source, stratified_sample
+from helpers.model import weights_checksum
+from helpers.provenance import provenance
+from helpers.settings import get_profile
+from helpers.training import COURSE, POISONED, ensure_data, ensure_poisoned, ensure_run, evaluate_model
+
+PACKAGES = ("tensorflow", "keras", "innvestigate", "tf-keras-vis", "numpy")
+# Jedes ändert am Zeichen des Kurses eines: Größe, Stärke, Ort, Anteil.
+MARKS = {
+    "ein Pixel": {"size": 1, "top": 25, "left": 2},
+    "30 % stark": {"strength": 0.3},
+    "mitten im Bild": {"top": 12, "left": 12},
+    "jedes zweite Bild": {"share": 0.5},
+}
+
+
+def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
+    """Misst alle Verfahren und legt die Tafel ab (``python -m helpers wertung``).
+
+    Args:
+        name: „kurs“ (das Kursmodell) oder „sauber“ (das eigene Training).
+        count: Bilder je Maß; die mitgelieferte Tafel hat 200.
+        where: Quelle der Testbilder.
+        path: Ziel.
+        seed: Startwert.
+    """
+    profile, model, twin, watermark, _ = _models(name, seed)
+    source = load_source(where)
+    images, labels = source.test_images, source.test_labels
+    rows = stratified_sample(labels, min(len(labels), max(10, 2 * count)), seed)
+    evaluation = evaluate_model(model, images[rows], labels[rows])
+    case = scorecard.gather(model, evaluation, images[rows], images[labels == watermark.label], watermark, count, seed)
+    begin = time.perf_counter()
+    explainers = scorecard.methods(seed)
+    clean = scorecard.measure(case, explainers, seed=seed)
+    poisoned = scorecard.measure(replace(case, model=twin), explainers, faithful=(), seed=seed)
+    card = {
+        "modell": name,
+        "daten": source.source,
+        "einstellungen": {
+            "images": len(case.images),
+            "marked": len(case.marked),
+            "steps": scorecard.STEPS,
+            "stage": scorecard.STAGE,
+            "seed": seed,
+            "wasserzeichen": vars(watermark),
+        },
+        "minuten": round((time.perf_counter() - begin) / 60, 2),
+        "modelle": {"sauber": weights_checksum(model), "zwilling": weights_checksum(twin)},
+        "versionen": {package: metadata.version(package) for package in PACKAGES},
+        "tafel": scorecard.summarize(clean, poisoned, seed),
+        "herkunft": provenance(seed, profile.name, checksum(source)),
+    }
+    write_json(path, card)
+    return card
+
+
+def make_lab(path, seed: int = 0) -> dict:
+    """Lässt für jedes Zeichen in ``MARKS`` einen kleinen Zwilling lernen und legt das Labor ab (``… labor``).
+
+    Dazu die zwei fertigen Netze: der große Zwilling und als Kontrolle das Kursmodell, das nie ein Zeichen gesehen hat.
+    """
+    profile, model, twin, watermark, dataset = _models(COURSE, seed)
+    rows = {
+        "großer Zwilling": lab.examine_mark(twin, dataset, watermark, seed=seed),
+        "Kontrolle": lab.examine_mark(model, dataset, watermark, seed=seed),
+    }
+    for name, changes in progress(MARKS.items(), total=len(MARKS), text="Labor", unit="Zwillinge"):
+        mark = replace(watermark, **changes)
+        rows[name] = lab.examine_mark(lab.small_twin(dataset, mark, profile, seed), dataset, mark, seed=seed)
+    stored = {
+        "zeichen": {name: vars(replace(watermark, **changes)) for name, changes in MARKS.items()},
+        "modelle": {"sauber": weights_checksum(model), "zwilling": weights_checksum(twin)},
+        "tafel": rows,
+        "herkunft": provenance(seed, profile.name, checksum(dataset)),
+    }
+    write_json(path, stored)
+    return stored
+
+
+def _models(name: str, seed: int):
+    """(Profil, sauberes Netz, Zwilling, Zeichen, Bilder) des Kurses; was fehlt, wird gemacht."""
+    profile = get_profile("schnell")
+    dataset = ensure_data(profile, seed=seed)
+    poisoned, watermark = ensure_poisoned(dataset, seed)
+    run = ensure_run(name, profile, dataset, seed)
+    twin = ensure_run(POISONED, profile, poisoned, seed)
+    return profile, run.model, twin.model, watermark, dataset
