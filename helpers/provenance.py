@@ -12,9 +12,23 @@ import functools
 import platform
 import subprocess
 from importlib import metadata
+from pathlib import Path
 
-from helpers.basics import MAIN_PACKAGES, ROOT, as_dict, output_dir, try_read_json
-
+# Womit der Kurs arbeitet; diese Versionen nennt auch der Bericht.
+MAIN_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tf-keras",
+    "tf-keras-vis",
+    "innvestigate",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "jupyterlab",
+    "ipywidgets",
+    "papermill",
+    "nbval",
+)
 UNKNOWN = "unbekannt"
 # Größte Abweichung der Logits desselben Modells zwischen Rechnern, als Anteil des größten Betrags (float32).
 TOLERANCE = 1e-3
@@ -37,17 +51,8 @@ def provenance(seed=None, profile: str | None = None, data_sha256: str | None = 
     }
 
 
-def of_output(profile: str | None = None) -> dict:
-    """Die Herkunft dessen, was im Ausgabeordner steht, nach den Angaben neben den Bildern und dem Training."""
-    data = as_dict(try_read_json(output_dir() / "daten" / "herkunft.json", {}).get("herkunft"))
-    run = try_read_json(output_dir() / "modelle" / "sauber" / "einstellungen.json", {})
-    seed = data.get("seed", UNKNOWN)
-    seed = run.get("seed") if seed == UNKNOWN else seed
-    return provenance(seed, profile or run.get("name"), data.get("daten_sha256"))
-
-
 @functools.cache
-def commit(root=ROOT) -> str:
+def commit(root=Path(__file__).resolve().parent.parent) -> str:
     """Der Commit des Kursordners, mit „-verändert“, wenn etwas davon abweicht; „unbekannt“ ohne git."""
     command = ["git", "-C", str(root), "--no-optional-locks"]
     try:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, MAIN_PACKAGES, ROOT, CourseError, quiet_stderr
+from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, ROOT, CourseError, quiet_stderr
+from helpers.provenance import MAIN_PACKAGES
 
 # install.bash legt ihn in die Umgebung des Kurses, sobald sie fertig ist.
 STAMP = "kurs-stempel"

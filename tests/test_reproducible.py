@@ -9,7 +9,7 @@ import pytest
 from conftest import snapshot
 
 from helpers import course_model, data, lrp, provenance, scorecard
-from helpers.basics import ROOT, read_json, record
+from helpers.basics import ROOT, output_provenance, read_json, record
 from helpers.model import load_run, predict_logits, preprocess, save_run
 from helpers.settings import get_profile
 from helpers.training import logits_of, train
@@ -94,7 +94,7 @@ def test_predictions_survive_saving(trained):
 
 
 def test_unknown_is_said_and_not_guessed(ausgabe, tmp_path, monkeypatch):
-    found = provenance.of_output()
+    found = output_provenance()
     assert (found["seed"], found["profil"], found["daten_sha256"]) == ("unbekannt",) * 3
     assert provenance.commit(tmp_path) == "unbekannt", "kein Repository"
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
