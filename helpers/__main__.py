@@ -311,7 +311,8 @@ def _refresh_readme_picture() -> None:
 def _stichprobe(options) -> int:
     from pathlib import Path
 
-    from helpers.data import DEBIAN_FOLDER, make_sample
+    from helpers.data import DEBIAN_FOLDER
+    from helpers.workshop.sample import make_sample
 
     target = make_sample(Path(options.eingabe) if options.eingabe else DEBIAN_FOLDER)
     print(f"Geschrieben: {display_path(target)}")

@@ -12,9 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from helpers.provenance import UNKNOWN, provenance
+from helpers.provenance import ROOT, UNKNOWN, provenance
 
-ROOT = Path(__file__).resolve().parent.parent
 INPUT = ROOT / "input"
 NOTEBOOKS = ROOT / "notebooks"
 SOLUTIONS = ROOT / "solutions"

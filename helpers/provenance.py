@@ -14,6 +14,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
 # Womit der Kurs arbeitet; diese Versionen nennt auch der Bericht.
 MAIN_PACKAGES = (
     "tensorflow",
@@ -52,7 +53,7 @@ def provenance(seed=None, profile: str | None = None, data_sha256: str | None = 
 
 
 @functools.cache
-def commit(root=Path(__file__).resolve().parent.parent) -> str:
+def commit(root=ROOT) -> str:
     """Der Commit des Kursordners, mit „-verändert“, wenn etwas davon abweicht; „unbekannt“ ohne git."""
     command = ["git", "-C", str(root), "--no-optional-locks"]
     try:
