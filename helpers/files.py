@@ -204,7 +204,7 @@ def _columns(cells: list[str], name: str) -> list[int]:
     order = sorted(numbers, key=numbers.get)
     found = [numbers[column] for column in order]
     if others:
-        problem = f"Die Spalte „{one_line(min(others)[:20])}“ ist unbekannt"
+        problem = f"Die Spalte „{one_line(min(others)[:20])}“ ist weder „label“ noch ein Pixel"
     elif len(labels) != 1:
         problem = f"Die Klasse („label“) steht in {len(labels)} Spalten statt in einer"
     elif found not in (list(range(PIXELS)), list(range(1, PIXELS + 1))):
@@ -236,14 +236,14 @@ def _table(content: bytes, separator: str, header: bool, columns: list[int], dec
                 chunksize=ROWS,
             )
             for chunk in chunks:
-                if not isinstance(chunk.index, pd.RangeIndex):  # R überschreibt die Zeilennummern nicht
-                    chunk = chunk.reset_index()
                 values = chunk.to_numpy(np.float64)
+                if not isinstance(chunk.index, pd.RangeIndex):  # R überschreibt die Zeilennummern nicht
+                    values = np.column_stack([chunk.index.to_numpy(np.float64), values])
                 extra = values.shape[1] - max(columns) - 1
-                if extra > 1 or extra == 1 and not (np.diff(values[:, 0]) == 1).all():
+                if extra not in (0, 1) or extra and not (np.diff(values[:, 0]) == 1).all():
                     return None
                 values = values[:, np.add(columns, extra)]
-                if not ((values >= 0) & (values <= highest) & (values % 1 == 0)).all():
+                if not ((values >= 0) & (values <= highest)).all() or (values % 1).any():
                     return None
                 parts.append(values.astype(np.uint8))
     except Exception:  # pandas wirft je nach Fehler vieles; den Satz dazu sucht _problem
