@@ -207,7 +207,7 @@ CSV = {
     "UTF-16": (change(f"csv/{TRAIN}", lambda c: c.decode().encode("utf-16")), (TRAIN, "UTF-16", "CSV UTF-8")),
     "Nullbyte": (cell(6, 100, "\0"), ("Zeile 6", "Nullbytes")),
     "leer bis auf die Kopfzeile": (lines(lambda rows: rows[:1]), ("keine Bildzeilen",)),
-    "leer bis auf Leerzeilen": (put(f"csv/{TRAIN}", b"\n \n\n"), ("keine Bildzeilen",)),
+    "leer bis auf Leerzeilen": (put(f"csv/{TRAIN}", b"\n\n\n"), ("keine Bildzeilen",)),
     "Zeile zu kurz": (line(9, lambda x: x.rsplit(",", 1)[0]), ("Zeile 9", "784 Spalten")),
     "Zeile zu lang": (line(9, lambda x: x + ",0"), ("Zeile 9", "786 Spalten")),
     "Zeile abgebrochen": (change(f"csv/{TRAIN}", lambda c: c[:-900]), ("Zeile", "Spalten statt 785")),
