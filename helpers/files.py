@@ -301,16 +301,11 @@ def refuse_foreign(target: Path) -> None:
     """Bricht ab, wenn in ``target`` etwas liegt, was nicht der Kurs geschrieben hat: Es ginge beim Ersetzen verloren.
 
     Raises:
-        CourseError: wenn dort etwas anderes liegt oder der Ordner nicht lesbar ist.
+        CourseError: wenn dort etwas anderes liegt.
     """
-    try:
-        if target.exists() and not target.is_dir():
-            raise CourseError(f"{display_path(target)} ist eine Datei: Nennen Sie mit --ziel einen Ordner.")
-        names = [path.relative_to(target).as_posix() for path in target.rglob("*")]
-    except OSError as error:
-        raise CourseError(
-            f"Der Ordner {display_path(target)} lässt sich nicht lesen ({reason(error)}): Prüfen Sie seine Rechte."
-        ) from None
+    if target.exists() and not target.is_dir():
+        raise CourseError(f"{display_path(target)} ist eine Datei: Nennen Sie mit --ziel einen Ordner.")
+    names = [path.relative_to(target).as_posix() for path in target.rglob("*")]
     foreign = [name for name in names if PROVENANCE not in names or not OWN_FILES.fullmatch(name)]
     if foreign:
         raise CourseError(

@@ -21,7 +21,7 @@ from conftest import snapshot
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers import basics, data, files
+from helpers import data, files
 from helpers.__main__ import main
 from helpers.basics import ROOT, START_PAGE, CourseError, write_json
 from helpers.checks.engine import Verdict, exercises, judge_handed_over
@@ -372,31 +372,6 @@ def test_beschaedigte_idx_datei(changes, dimensions, packed, tiny, tmp_path_fact
     path.write_bytes(edited(gzip.compress(raw, 1), changes) if packed else gzip.compress(edited(raw, changes), 1))
     found = tell(files.read_idx, path, dimensions)
     assert found is None or found.dtype == np.uint8 and found.ndim == dimensions and len(found)
-
-
-@EXAMPLES
-@given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode), edits(40)))
-def test_kennzahlen_gehen_nie_verloren(content, tmp_path_factory, monkeypatch):
-    """Entweder kommt die neue Zahl zu den alten, oder die Datei bleibt Byte für Byte, wie sie war."""
-    folder = tmp_path_factory.getbasetemp() / "kennzahlen"
-    folder.mkdir(exist_ok=True)
-    monkeypatch.setenv("KURS_AUSGABE", str(folder))
-    path = folder / "kennzahlen.json"
-    old = b'{"n_train": 40, "test_accuracy": 0.9, "gr": [1, 2]}'
-    path.write_bytes(content if isinstance(content, bytes) else edited(old, content))
-    before = path.read_bytes()
-    tell(lambda: basics.record(neu=1))
-    try:
-        known = json.loads(before)
-    except ValueError:
-        known = None
-    if isinstance(known, dict):
-        after = json.loads(path.read_bytes())
-        after.pop("herkunft", None)  # die Herkunft des neuen Eintrags schreibt der Kurs dazu
-        known.pop("herkunft", None)
-        assert after == {**known, "neu": 1}
-    else:
-        assert path.read_bytes() == before
 
 
 @EXAMPLES

@@ -235,7 +235,7 @@ def test_fehler_mittendrin_laesst_den_alten_baum_stehen(tmp_path, tiny, small, m
         save(path, image)
 
     monkeypatch.setattr(files, "save_png", failing)
-    said = (CourseError, "Datenträger ist voll.*Platz") if isinstance(error, OSError) else (type(error), "")
+    said = (CourseError, "Datenträger ist voll.*Platz") if isinstance(error, OSError) else (type(error), None)
     with pytest.raises(said[0], match=said[1]):
         data.write_tree(small, target)
     assert next(calls) > 250, "der Fehler kam gar nicht vor"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import snapshot
 
-from helpers import data, features, lrp_library, model
+from helpers import data, features, files, lrp_library, model
 from helpers.basics import ROOT, CourseError, write_json
 from helpers.model import Run, build_vgg16, keras, load_run, save_run
 from helpers.settings import get_profile
@@ -228,15 +228,15 @@ def test_entpacken_hat_eine_grenze(tmp_path, monkeypatch):
     """Aus einem Kilobyte werden nie mehr Byte, als ein echter Datensatz hat."""
     import gzip
 
-    monkeypatch.setattr(data, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(files, "MAX_BYTES", 100_000)
     (tmp_path / "a.gz").write_bytes(gzip.compress(bytes(100_000)))
-    assert len(data.read_bytes(tmp_path / "a.gz")) == 100_000
+    assert len(files.read_bytes(tmp_path / "a.gz")) == 100_000
     (tmp_path / "a.gz").write_bytes(gzip.compress(bytes(100_001)))
     with pytest.raises(CourseError, match="auch entpackt, mehr als"):
-        data.read_bytes(tmp_path / "a.gz")
+        files.read_bytes(tmp_path / "a.gz")
     (tmp_path / "a").write_bytes(bytes(100_001))
     with pytest.raises(CourseError, match="mehr als"):
-        data.read_bytes(tmp_path / "a")
+        files.read_bytes(tmp_path / "a")
 
 
 @pytest.mark.parametrize(("key", "value"), [("epochs", "3"), ("epochs", True), ("image_size", 64.0), ("n_train", [1])])
