@@ -137,9 +137,8 @@ def progress(iterable=None, total=None, text="", unit="", **options):
 
 # --- Ganz oder gar nicht schreiben -----------------------------------------------------------------------------------
 #
-# Geschrieben wird in einen verborgenen Arbeitsordner neben dem Ziel und am Ende umbenannt. Der Arbeitsordner ist
-# gesperrt (flock), solange sein Prozess lebt. Stirbt der, löst das Betriebssystem die Sperre, und der nächste, der
-# daneben schreibt oder liest, räumt den Rest weg.
+# Geschrieben wird in einen Arbeitsordner neben dem Ziel und am Ende umbenannt. Er ist gesperrt (flock), solange sein
+# Prozess lebt. Stirbt der, ist die Sperre weg, und der nächste, der daneben schreibt oder liest, räumt auf.
 
 WORKPLACE = ".teil"
 
@@ -168,29 +167,32 @@ def locked(folder):
         yield
         return
     try:
-        sweep(folder)
+        _sweep(folder, exclusive=True)
         yield
     finally:
         os.close(handle)
 
 
-def sweep(folder) -> None:
-    """Räumt in ``folder`` weg, was abgebrochene Läufe liegen ließen; was noch jemand benutzt, bleibt."""
+def _sweep(folder, exclusive: bool) -> None:
+    """Räumt in ``folder`` weg, was abgebrochene Läufe liegen ließen; was noch jemand benutzt, bleibt.
+
+    Ein Ziel, das weggelegt, aber nicht mehr ersetzt wurde, kommt dabei zurück. Das darf nur, wer den Ordner gesperrt
+    hat (``exclusive``): Sonst ersetzt vielleicht gerade ein anderer dieses Ziel.
+    """
     for rest in Path(folder).glob(f".*-????????{WORKPLACE}"):
         with contextlib.suppress(OSError):
-            if (handle := _hold(rest, wait=False)) is not None:
-                _clear(rest, handle)
-
-
-def _clear(workplace: Path, handle: int) -> None:
-    """Löscht einen Arbeitsordner; ein Ziel, das schon weggelegt und noch nicht ersetzt war, kommt vorher zurück."""
-    try:
-        for old in workplace.glob("alt/*"):
-            if not (target := workplace.parent / old.name).exists():
-                old.replace(target)
-        shutil.rmtree(workplace, ignore_errors=True)
-    finally:
-        os.close(handle)
+            if (handle := _hold(rest, wait=False)) is None:
+                continue
+            try:
+                away = list(rest.glob("alt/*"))
+                if away and not exclusive:
+                    continue
+                for old in away:
+                    if not (target := rest.parent / old.name).exists():
+                        old.replace(target)
+                shutil.rmtree(rest, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 @contextlib.contextmanager
@@ -202,7 +204,7 @@ def scratch(name: str, parent=None):
         parent: Ordner darüber, sonst der für vorläufige Dateien.
     """
     parent = Path(parent or tempfile.gettempdir())
-    sweep(parent)
+    _sweep(parent, exclusive=False)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{name[:60]}-", suffix=WORKPLACE, dir=parent))
         with contextlib.suppress(FileNotFoundError):  # ein anderer räumte ihn weg, ehe er gesperrt war
@@ -213,7 +215,8 @@ def scratch(name: str, parent=None):
     try:
         yield folder
     finally:
-        _clear(folder, handle)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
 
 
 def _unwritable(path: Path, error: OSError) -> CourseError:
@@ -274,11 +277,15 @@ def atomic_folder(path):
         temporary.mkdir()
         yield temporary
         with locked(path.parent):
+            old = temporary.parent.parent / "alt" / path.name
             if path.exists():
-                old = temporary.parent.parent / "alt" / path.name
                 old.parent.mkdir()
                 path.replace(old)
-            temporary.replace(path)
+            try:
+                temporary.replace(path)
+            except OSError:
+                old.replace(path)
+                raise
 
 
 def write_json(path, data) -> None:
@@ -341,11 +348,7 @@ def update_json(path, change) -> dict:
 
 
 def read_figures() -> dict:
-    """Die Kennzahlen aus ``kennzahlen.json``; leer, wenn es noch keine gibt.
-
-    Raises:
-        CourseError: wenn die Datei beschädigt ist.
-    """
+    """Die Kennzahlen aus ``kennzahlen.json``; leer, wenn es noch keine gibt; CourseError, wenn sie beschädigt sind."""
     return read_json(output_dir() / "kennzahlen.json", {})
 
 
@@ -353,7 +356,7 @@ def update_figures(change) -> None:
     """Ersetzt die Kennzahlen in ``kennzahlen.json`` durch ``change(bisherige)`` und merkt dazu ihre Herkunft.
 
     Raises:
-        CourseError: wenn die Datei beschädigt ist; sie bleibt dann, wie sie ist.
+        CourseError: wie ``update_json``.
     """
     update_json(output_dir() / "kennzahlen.json", lambda known: {**change(known), "herkunft": output_provenance()})
 
