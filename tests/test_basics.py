@@ -43,11 +43,6 @@ def test_display_path_ist_im_kurs_relativ_und_sonst_voll(tmp_path):
     assert basics.display_path(tmp_path) == str(tmp_path)
 
 
-def test_sha256_ist_die_bekannte_pruefsumme(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert basics.sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
 def test_kursfehler_erscheint_in_notebooks_als_ein_satz():
     assert CourseError("Etwas fehlt: Holen Sie es.")._render_traceback_() == ["✘ Etwas fehlt: Holen Sie es."]
 
