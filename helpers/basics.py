@@ -3,20 +3,19 @@
 from __future__ import annotations  # doctor liest dieses Modul auch unter Python 3.8
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import hashlib
 import json
 import math
 import os
-import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.provenance import ROOT, UNKNOWN, provenance
+
 INPUT = ROOT / "input"
 NOTEBOOKS = ROOT / "notebooks"
 SOLUTIONS = ROOT / "solutions"
@@ -44,21 +43,6 @@ CLASS_NAMES = (
     "Tasche",
     "Stiefelette",
 )
-# Womit der Kurs arbeitet; diese Versionen nennt auch der Bericht.
-MAIN_PACKAGES = (
-    "tensorflow",
-    "keras",
-    "tf-keras",
-    "tf-keras-vis",
-    "innvestigate",
-    "numpy",
-    "pandas",
-    "matplotlib",
-    "jupyterlab",
-    "ipywidgets",
-    "papermill",
-    "nbval",
-)
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -80,15 +64,12 @@ REASONS = {
     errno.EROFS: "schreibgeschützt",
     errno.EISDIR: "ist ein Ordner",
     errno.ENOTDIR: "ein Teil des Pfads ist eine Datei",
-    errno.EEXIST: "gibt es schon",
     errno.ENOSPC: "der Datenträger ist voll",
     errno.EDQUOT: "das Kontingent ist erschöpft",
     errno.EFBIG: "so große Dateien sind hier nicht erlaubt",
     errno.ENAMETOOLONG: "der Name ist zu lang",
     errno.ELOOP: "Verweise im Kreis",
     errno.EIO: "der Datenträger antwortet nicht richtig",
-    errno.EBUSY: "wird gerade benutzt",
-    errno.EMFILE: "zu viele offene Dateien",
 }
 
 
@@ -156,36 +137,12 @@ def progress(iterable=None, total=None, text="", unit="", **options):
     )
 
 
-# --- Sicher schreiben -------------------------------------------------------------------------------------------------
+# --- Ganz oder gar nicht schreiben -----------------------------------------------------------------------------------
 #
-# Geschrieben wird in einen verborgenen Arbeitsordner neben dem Ziel und am Ende umbenannt. Der Arbeitsordner ist
-# gesperrt (flock), solange sein Prozess lebt. Stirbt der, löst das Betriebssystem die Sperre, und der nächste, der
-# daneben schreibt oder liest, räumt den Rest weg.
+# Geschrieben wird in einen Arbeitsordner neben dem Ziel und am Ende umbenannt. Er ist gesperrt (flock), solange sein
+# Prozess lebt. Stirbt der, ist die Sperre weg, und der nächste, der daneben schreibt oder liest, räumt auf.
 
 WORKPLACE = ".teil"
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-
-
-def _unwritable(folder: Path, error: OSError) -> CourseError:
-    return CourseError(
-        f"In den Ordner {display_path(folder)} lässt sich nicht schreiben ({reason(error)}): "
-        "Wählen Sie einen anderen Ordner oder ändern Sie dessen Rechte."
-    )
-
-
-def _no_space(path: Path, error: OSError) -> CourseError | None:
-    """Der Satz zu einem vollen Datenträger; None bei jedem anderen Fehler."""
-    number = error.errno
-    if number is None and (found := re.search(r"errno = (\d+)", str(error))):  # h5py
-        number = int(found[1])
-    if number is None and "requested and" in str(error):  # numpy nennt nur, wie viel geschrieben wurde
-        number = errno.ENOSPC
-    if number not in NO_SPACE:
-        return None
-    return CourseError(
-        f"{display_path(path)} ließ sich nicht schreiben ({REASONS[number]}): Schaffen Sie Platz oder wählen Sie einen "
-        "anderen Ordner; es wurde nichts verändert."
-    )
 
 
 def _hold(folder, wait: bool = True) -> int | None:
@@ -197,9 +154,6 @@ def _hold(folder, wait: bool = True) -> int | None:
         if not wait:
             os.close(handle)
             return None
-    except BaseException:  # Strg+C beim Warten
-        os.close(handle)
-        raise
     return handle
 
 
@@ -215,33 +169,32 @@ def locked(folder):
         yield
         return
     try:
-        sweep(folder)
+        _sweep(folder, exclusive=True)
         yield
     finally:
         os.close(handle)
 
 
-def sweep(folder) -> None:
-    """Räumt in ``folder`` weg, was abgebrochene Läufe liegen ließen; was noch jemand benutzt, bleibt."""
-    with contextlib.suppress(OSError):
-        for rest in Path(folder).glob(f".*-????????{WORKPLACE}"):
-            with contextlib.suppress(OSError):
-                handle = _hold(rest, wait=False)
-                if handle is None:
+def _sweep(folder, exclusive: bool) -> None:
+    """Räumt in ``folder`` weg, was abgebrochene Läufe liegen ließen; was noch jemand benutzt, bleibt.
+
+    Ein Ziel, das weggelegt, aber nicht mehr ersetzt wurde, kommt dabei zurück. Das darf nur, wer den Ordner gesperrt
+    hat (``exclusive``): Sonst ersetzt vielleicht gerade ein anderer dieses Ziel.
+    """
+    for rest in Path(folder).glob(f".*-????????{WORKPLACE}"):
+        with contextlib.suppress(OSError):
+            if (handle := _hold(rest, wait=False)) is None:
+                continue
+            try:
+                away = list(rest.glob("alt/*"))
+                if away and not exclusive:
                     continue
-                try:
-                    _undo_half_exchange(rest)
-                    shutil.rmtree(rest, ignore_errors=True)
-                finally:
-                    os.close(handle)
-
-
-def _undo_half_exchange(rest: Path) -> None:
-    """Holt einen Ordner zurück, der schon weggelegt, aber noch nicht ersetzt war."""
-    for old in (rest / "alt").glob("*"):
-        target = rest.parent / old.name
-        if not target.exists():
-            old.replace(target)
+                for old in away:
+                    if not (target := rest.parent / old.name).exists():
+                        old.replace(target)
+                shutil.rmtree(rest, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 @contextlib.contextmanager
@@ -253,15 +206,14 @@ def scratch(name: str, parent=None):
         parent: Ordner darüber, sonst der für vorläufige Dateien.
     """
     parent = Path(parent or tempfile.gettempdir())
-    sweep(parent)
-    handle = None
-    while handle is None:
+    _sweep(parent, exclusive=False)
+    while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{name[:60]}-", suffix=WORKPLACE, dir=parent))
-        with contextlib.suppress(FileNotFoundError):  # zwischen Anlegen und Sperren weggeräumt
+        with contextlib.suppress(FileNotFoundError):  # ein anderer räumte ihn weg, ehe er gesperrt war
             handle = _hold(folder)
-            if not folder.exists():
-                os.close(handle)
-                handle = None
+            if folder.exists():
+                break
+            os.close(handle)
     try:
         yield folder
     finally:
@@ -269,21 +221,31 @@ def scratch(name: str, parent=None):
         os.close(handle)
 
 
+def _unwritable(path: Path, error: OSError) -> CourseError:
+    why = reason(error) if error.errno else "der Datenträger ist wohl voll"  # numpy und h5py nennen keine Nummer
+    return CourseError(
+        f"{display_path(path)} ließ sich nicht schreiben ({why}): Prüfen Sie Platz und Rechte oder wählen Sie einen "
+        "anderen Ordner; es wurde nichts verändert."
+    )
+
+
 @contextlib.contextmanager
 def _beside(path: Path):
-    """Der Arbeitsordner neben ``path``; ergibt den vorläufigen Pfad darin. Fehler werden Sätze."""
+    """Ergibt einen vorläufigen Pfad desselben Namens, in einem Arbeitsordner neben ``path``."""
     with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            folder = stack.enter_context(scratch(path.name, path.parent))
-            (folder / "neu").mkdir()
+            folder = stack.enter_context(scratch(path.name, path.parent)) / "neu"
+            folder.mkdir()
         except OSError as error:
-            raise _no_space(path, error) or _unwritable(path.parent, error) from None
+            raise _unwritable(path, error) from None
         try:
-            yield folder / "neu" / path.name
+            yield folder / path.name
         except OSError as error:
-            if sentence := _no_space(path, error):
-                raise sentence from None
+            # Ein voller Datenträger meldet ein schlichtes OSError; die Unterklassen (Zeitgrenze, Netz, eine fehlende
+            # Datei) kommen aus dem Block selbst.
+            if type(error) is OSError:
+                raise _unwritable(path, error) from None
             raise
 
 
@@ -299,48 +261,33 @@ def atomic_file(path):
     """
     path = Path(path)
     with _beside(path) as temporary:
-        temporary.touch()
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())  # sonst könnte nach einem Stromausfall der neue Name auf leere Blöcke zeigen
-        temporary.chmod(0o644)
         temporary.replace(path)
 
 
 @contextlib.contextmanager
 def atomic_folder(path):
-    """Wie ``atomic_file`` für einen Ordner: Der alte wird erst ersetzt, wenn der neue vollständig ist.
+    """Wie ``atomic_file`` für einen Ordner: Der alte wird erst weggelegt, wenn der neue vollständig ist.
 
-    Wer den Ordner unter ``locked(path.parent)`` liest, sieht ihn nie halb getauscht.
+    Zwischen Weglegen und Ersetzen gibt es das Ziel einen Augenblick lang nicht. Wer unter ``locked(path.parent)``
+    liest, sieht diesen Augenblick nie, auch nicht, wenn der Prozess gerade dann starb.
     """
     path = Path(path)
     with _beside(path) as temporary:
         temporary.mkdir()
         yield temporary
         with locked(path.parent):
-            if not path.exists():
-                temporary.replace(path)
-            elif not _exchange(temporary, path):
-                old = temporary.parent.parent / "alt" / path.name
+            old = temporary.parent.parent / "alt" / path.name
+            if path.exists():
                 old.parent.mkdir()
                 path.replace(old)
-                try:
-                    temporary.replace(path)
-                except OSError:
-                    old.replace(path)
-                    raise
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Tauscht zwei Pfade in einem einzigen Schritt; False, wo Betriebssystem oder Laufwerk das nicht können."""
-    library = ctypes.CDLL(None)
-    names = os.fsencode(one), os.fsencode(other)
-    try:
-        if sys.platform == "darwin":
-            return library.renamex_np(*names, 2) == 0  # RENAME_SWAP
-        return library.renameat2(-100, names[0], -100, names[1], 2) == 0  # AT_FDCWD, RENAME_EXCHANGE
-    except AttributeError:
-        return False
+            try:
+                temporary.replace(path)
+            except OSError:
+                old.replace(path)
+                raise
 
 
 def write_json(path, data) -> None:
@@ -403,11 +350,7 @@ def update_json(path, change) -> dict:
 
 
 def read_figures() -> dict:
-    """Die Kennzahlen aus ``kennzahlen.json``; leer, wenn es noch keine gibt.
-
-    Raises:
-        CourseError: wenn die Datei beschädigt ist.
-    """
+    """Die Kennzahlen aus ``kennzahlen.json``; leer, wenn es noch keine gibt; CourseError, wenn sie beschädigt sind."""
     return read_json(output_dir() / "kennzahlen.json", {})
 
 
@@ -415,11 +358,17 @@ def update_figures(change) -> None:
     """Ersetzt die Kennzahlen in ``kennzahlen.json`` durch ``change(bisherige)`` und merkt dazu ihre Herkunft.
 
     Raises:
-        CourseError: wenn die Datei beschädigt ist; sie bleibt dann, wie sie ist.
+        CourseError: wie ``update_json``.
     """
-    from helpers.provenance import of_output
+    update_json(output_dir() / "kennzahlen.json", lambda known: {**change(known), "herkunft": output_provenance()})
 
-    update_json(output_dir() / "kennzahlen.json", lambda known: {**change(known), "herkunft": of_output()})
+
+def output_provenance() -> dict:
+    """Die Herkunft dessen, was im Ausgabeordner steht, nach den Angaben neben den Bildern und dem Training."""
+    data = as_dict(try_read_json(output_dir() / "daten" / "herkunft.json", {}).get("herkunft"))
+    run = try_read_json(output_dir() / "modelle" / "sauber" / "einstellungen.json", {})
+    seed = data.get("seed", UNKNOWN)
+    return provenance(run.get("seed") if seed == UNKNOWN else seed, run.get("name"), data.get("daten_sha256"))
 
 
 def record(**values) -> None:

@@ -12,9 +12,24 @@ import functools
 import platform
 import subprocess
 from importlib import metadata
+from pathlib import Path
 
-from helpers.basics import MAIN_PACKAGES, ROOT, as_dict, output_dir, try_read_json
-
+ROOT = Path(__file__).resolve().parent.parent
+# Womit der Kurs arbeitet; diese Versionen nennt auch der Bericht.
+MAIN_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tf-keras",
+    "tf-keras-vis",
+    "innvestigate",
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "jupyterlab",
+    "ipywidgets",
+    "papermill",
+    "nbval",
+)
 UNKNOWN = "unbekannt"
 # Größte Abweichung der Logits desselben Modells zwischen Rechnern, als Anteil des größten Betrags (float32).
 TOLERANCE = 1e-3
@@ -35,15 +50,6 @@ def provenance(seed=None, profile: str | None = None, data_sha256: str | None = 
         "commit": commit(),
         "versionen": package_versions(),
     }
-
-
-def of_output(profile: str | None = None) -> dict:
-    """Die Herkunft dessen, was im Ausgabeordner steht, nach den Angaben neben den Bildern und dem Training."""
-    data = as_dict(try_read_json(output_dir() / "daten" / "herkunft.json", {}).get("herkunft"))
-    run = try_read_json(output_dir() / "modelle" / "sauber" / "einstellungen.json", {})
-    seed = data.get("seed", UNKNOWN)
-    seed = run.get("seed") if seed == UNKNOWN else seed
-    return provenance(seed, profile or run.get("name"), data.get("daten_sha256"))
 
 
 @functools.cache

@@ -18,7 +18,6 @@ import time
 import traceback
 import zipfile
 from pathlib import Path
-from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -62,13 +61,14 @@ class Daten(Case):
 
 
 class Kennzahlen(Case):
-    """``record`` und ``remember``: viele kleine Einträge in dieselben Dateien."""
+    """``record``: viele kleine Einträge in dieselbe Datei."""
 
     def prepare(self, folder):
-        from helpers import basics, provenance
+        from helpers.basics import record
+        from helpers.provenance import commit
 
-        provenance.commit()
-        self.record = basics.record
+        commit()
+        self.record = record
 
     def run(self):
         for number in range(5):
@@ -79,55 +79,8 @@ class Kennzahlen(Case):
         return figures and {name: value for name, value in figures.items() if name != "herkunft"}
 
 
-class Merkmale(Case):
-    """Der Merkmalsspeicher, mit einem Stamm ohne TensorFlow: Gerechnet wird in allen Fällen dasselbe."""
-
-    def prepare(self, folder):
-        from helpers import data, features
-
-        self.images, self.features = data.load_source("beispiel").train_images[:40], features
-
-    def extract(self, count):
-        import numpy as np
-
-        raw = {"preprocess": lambda images, size: np.asarray(images, np.float32)}
-        with (
-            mock.patch.multiple(self.features, **raw),
-            mock.patch.object(self.features.keras.ops, "convert_to_numpy", np.asarray),
-        ):
-            return self.features.extract_features(Stem(), self.images[:count], batch_size=8)
-
-    def run(self):
-        for count in (10, 25, 40):
-            self.extract(count)
-
-    def result(self):
-        return float(self.extract(40).sum()) if (output_dir() / "merkmale").exists() else None
-
-
-class Stem:
-    """Mittelwerte statt Faltungen, mit der Oberfläche eines Keras-Modells."""
-
-    class input:  # noqa: N801
-        shape = (None, 28, 28)
-
-    class output:  # noqa: N801
-        shape = (None, 28, 4)
-
-    class layer:  # noqa: N801
-        name = "probe"
-
-    layers = (layer,)
-
-    def get_weights(self):
-        return []
-
-    def predict_on_batch(self, batch):
-        return batch.reshape(len(batch), 28, 4, 7).mean(axis=-1)
-
-
 class Laden(Case):
-    """Ein Download in Stücken von einem Server, der fortsetzen kann."""
+    """Ein Download von einem Server auf diesem Rechner."""
 
     def prepare(self, folder):
         import hashlib
@@ -138,9 +91,8 @@ class Laden(Case):
 
         self.content = random.Random(1).randbytes(300_000)
         self.md5 = hashlib.md5(self.content).hexdigest()
-        self.server = Server({"datei.bin": self.content}, resume=True)
-        self.server.start()
-        self.fetch, download.BLOCK = download.fetch, 20_000
+        self.server = Server({"datei.bin": self.content}).start()
+        self.fetch = download.fetch
 
     def run(self):
         self.fetch(output_dir() / "keras" / "datei.bin", (self.server.address,), self.md5, "lassen Sie es")
@@ -151,7 +103,7 @@ class Laden(Case):
 
 
 class Cnn(Case):
-    """``cnn``: Daten, Training mit Zwischenstand, Modell, Kennzahlen. Ein winziges Netz, drei Epochen."""
+    """``cnn``: Daten, Merkmale, Training mit Zwischenstand, Modell, Kennzahlen. Ein winziges Netz, drei Epochen."""
 
     def prepare(self, folder):
         Daten.prepare(self, folder)
@@ -243,7 +195,7 @@ class Durchsicht(Case):
         return text.rstrip().endswith("</html>"), (output_dir() / "durchsicht.csv").read_text("utf-8-sig")
 
 
-CASES = {each.__name__.lower(): each for each in (Daten, Kennzahlen, Merkmale, Laden, Cnn, Kurs, Durchsicht)}
+CASES = {each.__name__.lower(): each for each in (Daten, Kennzahlen, Laden, Cnn, Kurs, Durchsicht)}
 
 
 def whole(folder: Path) -> None:
@@ -266,7 +218,7 @@ def whole(folder: Path) -> None:
 
 def leftovers(folder: Path) -> list[str]:
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-    return [name for name in names if name.endswith((WORKPLACE, ".unvollstaendig"))]
+    return [name for name in names if name.endswith(WORKPLACE)]
 
 
 def count_changes(folder: Path, die_at: int = 0) -> list[int]:

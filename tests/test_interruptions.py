@@ -19,10 +19,9 @@ from test_install import FAKE_PYTHON, Course
 from helpers import basics, data
 from helpers.basics import ROOT, CourseError, read_json
 
-# Name → Zahl der Tode. Mit KURS_SAMEN=… lässt sich ein Lauf wiederholen oder ändern.
-FIRST = {"daten": 20, "kennzahlen": 15, "laden": 20, "kurs": 4}
-SECOND = {"merkmale": 20, "cnn": 6, "durchsicht": 12}
-INSTALLATIONS = 15
+# Art des Schreibens → Zahl der Tode. Mit KURS_SAMEN=… lässt sich ein Lauf wiederholen oder ändern.
+DAILY = [{"daten": 4, "kennzahlen": 3, "laden": 3}]
+ALL = [{"daten": 30, "kennzahlen": 20, "laden": 25, "kurs": 4}, {"cnn": 10, "durchsicht": 12}]
 SEED = int(os.environ.get("KURS_SAMEN", "7"))
 
 
@@ -37,23 +36,23 @@ def start_killing(folder: Path, wishes: dict) -> subprocess.Popen:
     )
 
 
-@pytest.mark.langsam
-def test_kill_at_random_moments_is_always_recovered_from(tmp_path):
+@pytest.mark.parametrize("parts", [DAILY, pytest.param(ALL, marks=[pytest.mark.alles, pytest.mark.timeout(900)])])
+def test_kill_at_random_moments_is_always_recovered_from(tmp_path, parts):
     print(f"Samen {SEED}")
-    running = [start_killing(tmp_path / str(number), wishes) for number, wishes in enumerate((FIRST, SECOND))]
+    running = [start_killing(tmp_path / str(number), wishes) for number, wishes in enumerate(parts)]
     report = {}
     for process in running:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=800)
         assert process.returncode == 0, err[-3000:]
         report |= json.loads(out)
     for name, row in report.items():
         print(f"{name}: {row['tode']} Tode, {row['sekunden']} s")
         assert row["probleme"] == [], f"Samen {SEED}, {name}"
-    assert {name: row["tode"] for name, row in report.items()} == FIRST | SECOND
-    assert sum((FIRST | SECOND).values()) + INSTALLATIONS >= 100
+    assert {name: row["tode"] for name, row in report.items()} == {k: v for each in parts for k, v in each.items()}
 
 
-def test_set_up_killed_at_random_moments_finishes_by_itself(tmp_path):
+@pytest.mark.parametrize("installations", [2, pytest.param(15, marks=pytest.mark.alles)])
+def test_set_up_killed_at_random_moments_finishes_by_itself(tmp_path, installations):
     """Jeder Aufruf arbeitet auf dem Rest des vorigen weiter; nie heißt es, .venv sei fremd."""
     course = Course(tmp_path)
     course.program("python3.12", FAKE_PYTHON)
@@ -61,7 +60,7 @@ def test_set_up_killed_at_random_moments_finishes_by_itself(tmp_path):
     assert course.run().returncode == 0
     duration, chance = time.monotonic() - began, random.Random(SEED)
     deaths = 0
-    for attempt in range(3 * INSTALLATIONS):
+    for attempt in range(3 * installations):
         moment = chance.uniform(0, duration)
         (course.folder / "requirements.txt").write_text(f"# {attempt}\n", encoding="utf-8")
         process = course.start()
@@ -72,12 +71,12 @@ def test_set_up_killed_at_random_moments_finishes_by_itself(tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             deaths += 1
-        if deaths == INSTALLATIONS:
+        if deaths == installations:
             break
         if attempt % 4 == 3:  # eine fertige Umgebung, die umgezogen scheint: Sie wird gelöscht und neu gebaut
             with open(course.stamp, "a", encoding="utf-8") if course.stamp.exists() else open(os.devnull, "w") as file:
                 file.write("ort woanders\n")
-    assert deaths == INSTALLATIONS
+    assert deaths == installations
     process = course.run()
     assert process.returncode == 0, f"Samen {SEED}: {process.err}"
     assert list((tmp_path / "tmp").iterdir()) == [], "vorläufige Ordner abgebrochener Aufrufe sind weg"
@@ -120,22 +119,22 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
     finally:
         living.kill()
         living.wait()
-    basics.sweep(tmp_path)
+    with basics.locked(tmp_path):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
 
 
-def test_a_half_exchanged_folder_comes_back(tmp_path, monkeypatch):
-    """Wo sich zwei Ordner nicht in einem Schritt tauschen lassen, gibt es einen Augenblick ohne Ziel."""
-    monkeypatch.setattr(basics, "_exchange", lambda *_: False)
-    for text in ("alt", "neu"):
-        with basics.atomic_folder(tmp_path / "baum") as folder:
-            (folder / "a.txt").write_text(text)
-    assert (tmp_path / "baum" / "a.txt").read_text() == "neu"
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_half_exchanged_folder_comes_back(tmp_path, arrived):
+    """Zwischen den beiden Umbenennungen gibt es einen Augenblick ohne Ziel; starb der Prozess dann, gilt das alte."""
     rest = tmp_path / f".baum-12345678{basics.WORKPLACE}"
-    (rest / "alt").mkdir(parents=True)
-    (tmp_path / "baum").replace(rest / "alt" / "baum")
+    (rest / "alt" / "baum").mkdir(parents=True)
+    (rest / "alt" / "baum" / "a.txt").write_text("alt")
+    if arrived:
+        (tmp_path / "baum").mkdir()
+        (tmp_path / "baum" / "a.txt").write_text("neu")
     with basics.locked(tmp_path):
-        assert (tmp_path / "baum" / "a.txt").read_text() == "neu"
+        assert (tmp_path / "baum" / "a.txt").read_text() == ("neu" if arrived else "alt")
     assert not rest.exists()
 
 
@@ -178,11 +177,6 @@ def small_files():
 def writers():
     import numpy as np
 
-    def feature_file(folder):
-        from helpers.features import _store_features
-
-        _store_features(folder, ["a", "b"], np.zeros((2, 1000), np.float32))
-
     def plain(folder):
         with basics.atomic_file(folder / "datei") as path:
             path.write_bytes(b"x" * 5000)
@@ -191,20 +185,30 @@ def writers():
         with basics.atomic_file(folder / "stand.npz") as path:
             np.savez(path, a=np.arange(5000))
 
+    def weights(folder):
+        with basics.atomic_file(folder / "modell.h5") as path:
+            path.write_bytes(b"halb")
+            raise OSError("Can't synchronously write data (file write failed: errno = 28)")  # so sagt es h5py
+
     def tree(folder):
         noise = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
         labels = np.arange(20, dtype=np.uint8) % 10
         data.write_tree(data.Dataset(noise, labels, noise, labels, "x" * 3000), folder / "baum")
 
-    return {"datei": plain, "json": lambda f: basics.write_json(f / "a.json", "x" * 5000), "npz": archive,
-            "merkmale": feature_file, "baum": tree}  # fmt: skip
+    return {
+        "datei": plain,
+        "json": lambda folder: basics.write_json(folder / "a.json", "x" * 5000),
+        "npz": archive,
+        "h5": weights,
+        "baum": tree,
+    }
 
 
-@pytest.mark.parametrize("name", ["datei", "json", "npz", "merkmale", "baum"])
+@pytest.mark.parametrize("name", ["datei", "json", "npz", "h5", "baum"])
 def test_a_disk_that_fills_up_is_a_sentence_and_leaves_nothing(tmp_path, small_files, name):
     (tmp_path / "da.txt").write_text("da")
     before = snapshot(tmp_path)
-    with pytest.raises(CourseError, match="(große Dateien|Datenträger ist voll).*es wurde nichts verändert"):
+    with pytest.raises(CourseError, match="(große Dateien|ist wohl voll).*Platz.*es wurde nichts verändert"):
         writers()[name](tmp_path)
     assert snapshot(tmp_path) == before
 
