@@ -99,7 +99,7 @@ def one_line(text: str) -> str:
 
 
 def is_whole(value) -> bool:
-    """Eine ganze Zahl? ``True`` und ``False`` sind keine."""
+    """Eine ganze Zahl? Wahrheitswerte sind keine."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

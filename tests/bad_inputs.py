@@ -594,7 +594,7 @@ LINES = {
     ("kurs", "--nur"): ("--nur", "fehlt mindestens ein Wert"),
     ("kurs", "--nur", "06"): ("06", "gibt es nicht", "01_Daten"),
     ("kurs", "--nur", "0"): ("passt auf", "05_LRP"),
-    ("kurs", "--profil", "mittel"): ("profil", "mittel", "schnell, voll"),
+    ("kurs", "--profil", "mittel"): ("„mittel“", "schnell oder voll"),
     ("kurs", "--profil", "voll", "-p", "profil", "schnell"): ("profil", "zweimal"),
     ("kurs", "-p", "seed", "1", "-p", "seed", "2"): ("seed", "zweimal"),
     ("kurs", "-p", "seed"): ("-p", "Name und Wert"),

@@ -11,9 +11,9 @@ from helpers import lrp, metrics, scorecard
 from helpers.__main__ import main
 from helpers.basics import CourseError, write_json
 from helpers.data import Watermark
-from helpers.model import Run, enlarge_mask, preprocess, softmax, weights_checksum
+from helpers.model import Run, enlarge_mask, predict_logits, preprocess, softmax, weights_checksum
 from helpers.scorecard import CHANCE, EDGES, MEASURES, METHOD, Case, measure, methods, summarize
-from helpers.training import evaluate_model, randomize_down_to
+from helpers.training import Evaluation, randomize_down_to
 from helpers.workshop import tables
 
 MARK = Watermark(size=6, top=21)
@@ -24,7 +24,7 @@ CURVES = {"loeschen": False, "einfuegen": True}
 @pytest.fixture(scope="module")
 def case(tiny_nets, small):
     """Zwölf Bilder, die das saubere Netz richtig erkennt, und zwölf mit Zeichen."""
-    evaluation = evaluate_model(tiny_nets[0], small.test_images, small.test_labels)
+    evaluation = Evaluation.of(predict_logits(tiny_nets[0], small.test_images), small.test_labels)
     members = small.test_images[small.test_labels == MARK.label]
     return scorecard.gather(tiny_nets[0], evaluation, small.test_images, members, MARK, 12)
 
@@ -45,9 +45,9 @@ def card(measured):
 
 def test_gezogen_wird_geschichtet_und_nur_richtiges(case, tiny_nets, dataset):
     images, labels = dataset.test_images[:400], dataset.test_labels[:400].astype(int)
-    assert (evaluate_model(case.model, case.images, case.classes).accuracy, len(case.images)) == (1, 12)
+    assert (Evaluation.of(predict_logits(case.model, case.images), case.classes).accuracy, len(case.images)) == (1, 12)
     assert (case.marked[:, 21:27, 1:7] == 255).all() and len(case.marked) == 12
-    answers = evaluate_model(tiny_nets[0], images, labels)
+    answers = Evaluation.of(predict_logits(tiny_nets[0], images), labels)
     found = scorecard.gather(tiny_nets[0], answers, images, images[labels == 4], MARK, 20)
     assert len(np.unique(found.classes)) == 10, "jede Klasse ist dabei"
     assert len(scorecard.gather(tiny_nets[0], answers, images, images[labels == 4], MARK, 3).images) == 3

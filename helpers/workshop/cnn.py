@@ -7,7 +7,7 @@ from helpers.course_model import load_course_model
 from helpers.data import Dataset, load_source, subset, validation_split, write_tree
 from helpers.devices import parallel
 from helpers.download import fetch, keras_home
-from helpers.model import Run, keras, predict_logits, preprocess, save_run
+from helpers.model import Run, check_weights, keras, predict_logits, preprocess, save_run
 from helpers.settings import get_profile
 from helpers.training import CLEAN, Evaluation, example_rows, train
 
@@ -55,6 +55,8 @@ def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: 
     if weights == "keras":
         offline = "nehmen Sie „--gewichte beiliegend“"
         fetch(keras_home() / "models" / KERAS_WEIGHTS, KERAS_SOURCES, KERAS_WEIGHTS_MD5, offline)
+    else:
+        check_weights()
     dataset = subset(load_source(where), profile.n_train, profile.n_test, seed)
     validation_split(dataset.train_labels, seed=seed)
     folder = write_tree(dataset, output_dir() / "daten", {"seed": seed})
@@ -82,13 +84,11 @@ def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: 
 
 
 def _explain(run: Run, images, labels: np.ndarray) -> None:
-    from helpers import plots
+    from helpers import lrp, plots
     from helpers.gradcam import grad_cam
-    from helpers.lrp_library import LRP
 
     inputs = preprocess(images, run.settings["image_size"])
-    with LRP(run.model, "lrp.epsilon") as lrp:
-        relevance = lrp.relevance(inputs, labels)
+    relevance = lrp.relevance(run.model, inputs, labels, "lrp.epsilon")
     figure = plots.result_page(images, grad_cam(run.model, inputs, labels), {"LRP-ε": relevance}, labels)
     path = plots.save(figure, "ergebnis", "Rohbild, Grad-CAM und LRP", "Je ein Testbild jeder Klasse.", "cnn")
     print(f"Bilder: {display_path(path)}")

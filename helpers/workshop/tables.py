@@ -10,10 +10,10 @@ from importlib import metadata
 from helpers import lab, scorecard
 from helpers.basics import progress, write_json
 from helpers.data import checksum, load_source, stratified_sample
-from helpers.model import weights_checksum
+from helpers.model import predict_logits, weights_checksum
 from helpers.provenance import provenance
 from helpers.settings import get_profile
-from helpers.training import COURSE, POISONED, ensure_data, ensure_poisoned, ensure_run, evaluate_model
+from helpers.training import COURSE, POISONED, Evaluation, ensure_data, ensure_poisoned, ensure_run
 
 PACKAGES = ("tensorflow", "keras", "innvestigate", "tf-keras-vis", "numpy")
 # Jedes ändert am Zeichen des Kurses eines: Größe, Stärke, Ort, Anteil.
@@ -39,7 +39,7 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
     source = load_source(where)
     images, labels = source.test_images, source.test_labels
     rows = stratified_sample(labels, min(len(labels), max(10, 2 * count)), seed)
-    evaluation = evaluate_model(model, images[rows], labels[rows])
+    evaluation = Evaluation.of(predict_logits(model, images[rows]), labels[rows])
     case = scorecard.gather(model, evaluation, images[rows], images[labels == watermark.label], watermark, count, seed)
     begin = time.perf_counter()
     explainers = scorecard.methods(seed)
