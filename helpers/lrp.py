@@ -1,10 +1,10 @@
 """Layer-wise Relevance Propagation: die Regeln zum Nachlesen und der eine Rechenweg, mit dem der ganze Kurs rechnet.
 
-Eine Regel verteilt die Relevanz über einer Schicht auf die Eingänge darunter. Sie sieht die Schicht als zwei Funktionen:
+Eine Regel verteilt die Relevanz über einer Schicht auf die Eingänge darunter. Die Schicht gibt ihr zwei Funktionen:
 ``layer.forward(a, w)`` (a·w ohne Schwellenwert) und ``layer.backward(r, w)`` (derselbe Weg zurück, r·wᵀ). Ob dort eine
 dichte Schicht oder eine Faltung steht, ist für die Regel gleich. ``relevance`` rechnet das Netz vorwärts und wendet von
-oben nach unten auf jede Schicht ihre Regel an, übersetzt von TensorFlow: einmal je Bauart und Regel. Gewichte und Zahlen
-wie ε sind Eingaben der Rechnung; neue Gewichte und andere Zahlen gelten sofort.
+oben nach unten auf jede Schicht ihre Regel an. TensorFlow übersetzt das einmal je Bauart und Regel. Gewichte und Zahlen
+wie ε sind Eingaben der Rechnung: Neue gelten sofort.
 
 Dieselben Karten wie iNNvestigate (``helpers.lrp_library``) auf 1e-4 der größten Relevanz: tests/test_lrp.py.
 
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.basics import CourseError, german, progress, quiet_stderr
-from helpers.model import checked_classes, checked_inputs, keras
+from helpers.lrp_layers import Layer, ratio, read_layers
+from helpers.model import checked_classes, checked_inputs
 
 with quiet_stderr():
     import tensorflow as tf
@@ -40,11 +41,6 @@ class Rule:
     fixed: tuple = ()
 
 
-def _ratio(r, z):
-    """r / z; wo z null ist, gibt es nichts zu verteilen."""
-    return tf.math.divide_no_nan(r, z)
-
-
 def _positive(x):
     return tf.nn.relu(x)
 
@@ -58,7 +54,7 @@ def zero(layer, a, w, b, r):
 
     Bach et al. (2015), Gleichung 56.
     """
-    return a * layer.backward(_ratio(r, layer.forward(a, w) + b), w)
+    return a * layer.backward(ratio(r, layer.forward(a, w) + b), w)
 
 
 def epsilon(eps: float = 1e-7) -> Rule:
@@ -71,7 +67,7 @@ def epsilon(eps: float = 1e-7) -> Rule:
 
 def _epsilon(layer, a, w, b, r, eps):
     z = layer.forward(a, w) + b
-    return a * layer.backward(_ratio(r, z + eps * tf.where(z >= 0, 1.0, -1.0)), w)
+    return a * layer.backward(ratio(r, z + eps * tf.where(z >= 0, 1.0, -1.0)), w)
 
 
 def gamma(g: float = 0.25) -> Rule:
@@ -126,9 +122,9 @@ def _alpha_beta(layer, a, w, b, r, alpha, beta, bias, opposing):
         weights = tf.concat([weights, _beside(neg, pos) if opposing else neg], axis=-2)
     if opposing:
         agree, oppose = tf.split(layer.forward(a, weights), 2, axis=-1)
-        shares = _beside(alpha * _ratio(r, agree + for_pos), -beta * _ratio(r, oppose + for_neg))
+        shares = _beside(alpha * ratio(r, agree + for_pos), -beta * ratio(r, oppose + for_neg))
     else:
-        shares = alpha * _ratio(r, layer.forward(a, weights) + for_pos)
+        shares = alpha * ratio(r, layer.forward(a, weights) + for_pos)
     below = a * layer.backward(shares, weights)
     return tf.add_n(tf.split(below, 2, axis=-1)) if layer.signed else below
 
@@ -163,8 +159,8 @@ def z_b(low: float, high: float) -> Rule:
 
 def _z_b(layer, a, w, b, r, low, high):
     parts = [(a, w), (-low * tf.ones_like(a), _positive(w)), (-high * tf.ones_like(a), _negative(w))]
-    ratio = _ratio(r, tf.add_n([layer.forward(*part) for part in parts]))
-    return tf.add_n([x * layer.backward(ratio, v) for x, v in parts])
+    share = ratio(r, tf.add_n([layer.forward(*part) for part in parts]))
+    return tf.add_n([x * layer.backward(share, v) for x, v in parts])
 
 
 # Name in iNNvestigate → Name, wie er in Bildern steht. α2β1 nur ohne Bias (IB): Mit Bias rechnet iNNvestigate falsch,
@@ -182,32 +178,41 @@ LRP_RULES = {
 }
 
 
-PARAMETERS = {"lrp.epsilon": "ε", "lrp.sequential_preset_a": "ε", "lrp.sequential_preset_a_flat": "ε"}
-PARAMETERS["lrp.alpha_beta"] = "α"
+# Name → (Zeichen, kleinster Wert) des Reglers; „lrp.alpha_beta“ gibt es nur mit ihm, β ist α − 1.
+PARAMETERS = {
+    "lrp.epsilon": ("ε", 0),
+    "lrp.sequential_preset_a": ("ε", 0),
+    "lrp.sequential_preset_a_flat": ("ε", 0),
+    "lrp.alpha_beta": ("α", 1),
+}
 
 
-def _deep_taylor_top(layer, a, w, b, r):
-    """Deep Taylor beginnt mit dem positiven Teil des Logits; Schichten ohne ReLU bekommen die w²-Regel."""
-    return w_square(layer, a, w, b, _positive(r))
+def _deep_taylor(layer, a, w, b, r):
+    """Deep Taylor: α1β0 ohne Schwellenwerte; oben zählt nur der positive Teil des Logits. Montavon et al. (2017)."""
+    return _alpha_beta(layer, a, w, b, _positive(r), 1.0, 0.0, "ohne", opposing=False)
+
+
+def _check_parameter(name: str, parameter) -> None:
+    if parameter is None and name != "lrp.alpha_beta":
+        return
+    if name not in PARAMETERS:
+        raise CourseError(f"Die Regel {name} hat keinen Parameter: Lassen Sie ihn weg.")
+    sign, lowest = PARAMETERS[name]
+    if parameter is None or not lowest <= parameter < float("inf"):
+        found = "nichts" if parameter is None else german(parameter, 1)
+        raise CourseError(f"Der Parameter {sign} von {name} muss eine Zahl ab {lowest} sein, nicht {found}.")
 
 
 def _named_rules(name: str, parameter, layers: list) -> list:
-    """Die Regeln der Schichten mit Gewichten, von unten nach oben, zu einem Namen aus ``LRP_RULES``.
+    """Die Regeln der Schichten mit Gewichten, von unten nach oben, zu einem Namen.
 
-    Dazu ``lrp.alpha_beta`` (α ist der Parameter) und ``lrp.alpha_1_beta_0_IB``.
+    Außer ``LRP_RULES`` gibt es „lrp.alpha_beta“ und „lrp.alpha_1_beta_0_IB“.
     """
-    if parameter is not None:
-        sign, lowest = PARAMETERS.get(name), 1 if name == "lrp.alpha_beta" else 0
-        if sign is None:
-            raise CourseError(f"Die Regel {name} hat keinen Parameter: Lassen Sie ihn weg.")
-        if not lowest <= parameter < float("inf"):
-            raise CourseError(f"{sign} muss mindestens {lowest} sein, nicht {german(parameter, 1)}.")
+    _check_parameter(name, parameter)
     if name.startswith("lrp.sequential_preset_a"):
         dense, conv = epsilon(0.1 if parameter is None else parameter), alpha_beta(1, 0, "beide")
         rules = [dense if layer.kind == "dense" else conv for layer in layers]
         return [flat, *rules[1:]] if name.endswith("flat") else rules
-    if name == "deep_taylor":
-        return [alpha_beta(1, 0) if layer.relu else _deep_taylor_top for layer in layers]
     alpha = 2.0 if parameter is None else float(parameter)
     everywhere = {
         "lrp.z": zero,
@@ -218,154 +223,11 @@ def _named_rules(name: str, parameter, layers: list) -> list:
         "lrp.alpha_2_beta_1_IB": alpha_beta(2, 1),
         "lrp.flat": flat,
         "lrp.w_square": w_square,
+        "deep_taylor": _deep_taylor,
     }
     if name not in everywhere:
         raise CourseError(f"Die LRP-Regel „{name}“ gibt es nicht: Wählen Sie eine aus {', '.join(LRP_RULES)}.")
     return [everywhere[name]] * len(layers)
-
-
-# --- Schichten ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Eine Schicht ohne ihre Gewichte: was die Rechnung festlegt.
-
-    Attributes:
-        kind: "dense", "conv", "max", "average" oder "reshape".
-        below, above: Form der Werte darunter und darüber, ohne die Bilder.
-        window, strides, padding: Fenster, Schrittweite und Rand („SAME“ oder „VALID“) von Faltung und Pooling.
-        relu: folgt ein ReLU?
-        signed: können Werte darunter negativ sein?
-        pair: die wievielten Gewichte; eine Schicht, die zweimal vorkommt, hat zweimal dieselben.
-    """
-
-    kind: str
-    below: tuple
-    above: tuple
-    window: tuple = ()
-    strides: tuple = ()
-    padding: str = "VALID"
-    relu: bool = False
-    signed: bool = True
-    pair: int | None = None
-
-    def forward(self, a, w):
-        """Die Schicht ohne Schwellenwert und ReLU: Werte (n, …, d) und Gewichte (…, d, k) → (n, …, k)."""
-        return a @ w if self.kind == "dense" else tf.nn.conv2d(a, w, self.strides, self.padding)
-
-    def backward(self, r, w):
-        """Derselbe Weg zurück: (n, …, k) → (n, …, d)."""
-        if self.kind == "dense":
-            return tf.matmul(r, w, transpose_b=True)
-        shape = (tf.shape(r)[0], *self.below[:2], w.shape[2])
-        return tf.nn.conv2d_transpose(r, w, shape, self.strides, self.padding)
-
-    def unweighted(self, a):
-        """Pooling oder Umformen."""
-        if self.kind == "reshape":
-            return tf.reshape(a, (-1, *self.above))
-        pool = tf.nn.max_pool2d if self.kind == "max" else tf.nn.avg_pool2d
-        return tf.reshape(pool(a, self.window, self.strides or self.window, self.padding), (-1, *self.above))
-
-    def unweighted_backward(self, a, r):
-        """Beim Max-Pooling geht alles an den Sieger des Fensters, beim mittelnden gilt LRP-0."""
-        with tf.GradientTape() as tape:
-            tape.watch(a)
-            y = self.unweighted(a)
-        if self.kind == "average":
-            return a * tape.gradient(y, a, _ratio(r, y))
-        return tape.gradient(y, a, r)
-
-
-def chain(model: keras.Model) -> list[tuple]:
-    """Der Weg von der Eingabe zur Ausgabe: [(Keras-Schicht, Form darunter, Form darüber), …] ohne die Eingabe.
-
-    Raises:
-        CourseError: wenn es nicht genau einen Weg gibt.
-    """
-    if len(getattr(model, "inputs", None) or ()) != 1 or len(getattr(model, "outputs", None) or ()) != 1:
-        raise CourseError("LRP braucht ein Modell mit genau einer Eingabe und einer Ausgabe.")
-    tensor, found = model.outputs[0], []
-    while tensor is not model.inputs[0]:
-        layer, number, _ = tensor._keras_history
-        before = layer._inbound_nodes[number].input_tensors
-        if len(before) != 1:
-            raise CourseError(
-                f"In der Schicht „{layer.name}“ treffen sich mehrere Wege: LRP geht hier nur durch Ketten."
-            )
-        found.insert(0, (layer, tuple(before[0].shape[1:]), tuple(tensor.shape[1:])))
-        tensor = before[0]
-    return found
-
-
-KINDS = {
-    "Conv2D": "conv",
-    "Dense": "dense",
-    "MaxPooling2D": "max",
-    "AveragePooling2D": "average",
-    "GlobalAveragePooling2D": "average",
-    "Flatten": "reshape",
-}
-# Angaben, bei denen nur diese Werte berechnet werden.
-ONLY = {
-    "activation": ("relu", "linear"),
-    "data_format": ("channels_last",),
-    "dilation_rate": ((1, 1),),
-    "groups": (1,),
-}
-
-
-def checked_config(layer, shape: tuple) -> dict:
-    """Die Angaben einer Keras-Schicht.
-
-    Raises:
-        CourseError: bei einer Schicht, Form oder Angabe, die hier niemand berechnet.
-    """
-    kind, config = type(layer).__name__, layer.get_config()
-    if kind not in KINDS:
-        raise CourseError(f"LRP ist in diesem Kurs nicht für Schichten der Art {kind} („{layer.name}“) gemacht.")
-    if None in shape:
-        raise CourseError(f"Die Schicht „{layer.name}“ kennt ihre Größe nicht: LRP braucht eine feste Bildgröße.")
-    for key, allowed in ONLY.items():
-        value = config.get(key, allowed[0])
-        value = tuple(value) if isinstance(value, list) else value
-        if value not in allowed and key == "activation":
-            raise CourseError(
-                f"Die Schicht „{layer.name}“ hat die Aktivierung {value}: LRP braucht ReLU und am Ende Logits, also kein "
-                "Softmax."
-            )
-        if value not in allowed:
-            raise CourseError(f"Die Schicht „{layer.name}“ hat {key} = {value}: LRP rechnet nur mit {allowed[0]}.")
-    return config
-
-
-def read_layers(model: keras.Model) -> tuple[tuple[Layer, ...], list]:
-    """Die Schichten eines Modells und ihre Gewichte: [(Gewichte, Schwellenwerte), …] als Tensoren.
-
-    Raises:
-        CourseError: bei Schichten, Aktivierungen oder Angaben, die hier niemand berechnet.
-    """
-    layers, weighted, signed = [], [], True
-    for layer, below, above in chain(model):
-        if isinstance(layer, keras.layers.Dropout):
-            continue
-        config = checked_config(layer, below)
-        kind, options = KINDS[type(layer).__name__], {"signed": signed}
-        if kind in ("conv", "dense"):
-            weighted += [layer] if layer not in weighted else []
-            options |= {"relu": config["activation"] == "relu", "pair": weighted.index(layer)}
-            signed = not options["relu"]
-        if "strides" in config:
-            options |= {"strides": tuple(config["strides"]), "padding": config["padding"].upper()}
-        if kind in ("conv", "max", "average"):
-            options["window"] = tuple(config.get("kernel_size") or config.get("pool_size") or below[:2])
-        layers.append(Layer(kind, below, above, **options))
-    biases = [layer.bias if layer.use_bias else np.zeros(layer.kernel.shape[-1], np.float32) for layer in weighted]
-    pairs = [
-        (tf.convert_to_tensor(layer.kernel), tf.convert_to_tensor(b)) for layer, b in zip(weighted, biases, strict=True)
-    ]
-    return tuple(layers), pairs
 
 
 # --- Das Verfahren --------------------------------------------------------------------------------------------------
@@ -388,8 +250,8 @@ def relevance(model, inputs, classes, rule="lrp.epsilon", parameter=None, sum_ch
         float32, (n, h, b) oder ohne Summe (n, h, b, c); positiv spricht für, negativ gegen die Klasse.
 
     Raises:
-        CourseError: bei unbekannter Regel, unmöglichem Parameter, unpassenden Bildern oder Klassen oder einem Modell, das
-            hier niemand berechnet.
+        CourseError: bei unbekannter Regel, unmöglichem Parameter, unpassenden Bildern oder Klassen oder einer Schicht,
+            die hier niemand berechnet.
     """
     layers, pairs = read_layers(model)
     weighted = [layer for layer in layers if layer.pair is not None]
