@@ -157,7 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
     _data_options_for_card(wertung)
 
     benchmark = commands.add_parser("benchmark", help="Tempo im Vergleich mit anderen Bibliotheken messen")
-    parts = ("gradcam", "lrp", "ziel", "training", "wachstum", "explorer")
+    parts = ("gradcam", "lrp", "ziel", "training")
     benchmark.add_argument(
         "--teile", nargs="+", metavar="TEIL", choices=parts, default=parts, help=f"nur diese: {', '.join(parts)}"
     )
