@@ -46,7 +46,7 @@ def _positive(x):
 
 
 def _negative(x):
-    return -tf.nn.relu(-x)
+    return tf.minimum(x, 0.0)
 
 
 def zero(layer, a, w, b, r):
@@ -108,29 +108,17 @@ def alpha_beta(alpha: float, beta: float, bias: str = "ohne") -> Rule:
 
 
 def _alpha_beta(layer, a, w, b, r, alpha, beta, bias, opposing):
-    for_pos, for_neg = {
-        "ohne": (0.0, 0.0),
-        "getrennt": (_positive(b), _negative(b)),
-        "beide": (b, b),
-    }[bias]
-    # Beide Hälften nebeneinander: eine Faltung hin und eine zurück. Minus mal minus ist auch Zustimmung; nach einem
-    # ReLU gibt es kein Minus, und die zweite Reihe entfällt.
-    pos, neg = _positive(w), _negative(w)
-    weights = _beside(pos, neg) if opposing else pos
-    if layer.signed:
-        a = _beside(_positive(a), _negative(a))
-        weights = tf.concat([weights, _beside(neg, pos) if opposing else neg], axis=-2)
-    if opposing:
-        agree, oppose = tf.split(layer.forward(a, weights), 2, axis=-1)
-        shares = _beside(alpha * ratio(r, agree + for_pos), -beta * ratio(r, oppose + for_neg))
-    else:
-        shares = alpha * ratio(r, layer.forward(a, weights) + for_pos)
-    below = a * layer.backward(shares, weights)
-    return tf.add_n(tf.split(below, 2, axis=-1)) if layer.signed else below
+    none = tf.zeros_like(b)
+    shares = {"ohne": (none, none), "getrennt": (_positive(b), _negative(b)), "beide": (b, b)}[bias]
 
+    def half(w_for_pos, w_for_neg, share):
+        # Minus mal minus ist auch Zustimmung; nach einem ReLU gibt es kein Minus.
+        parts = [(_positive(a), w_for_pos), (_negative(a), w_for_neg)] if layer.signed else [(a, w_for_pos)]
+        s = ratio(r, tf.add_n([layer.forward(*part) for part in parts]) + share)
+        return tf.add_n([x * layer.backward(s, v) for x, v in parts])
 
-def _beside(first, second):
-    return tf.concat([first, second], axis=-1)
+    agreeing = alpha * half(_positive(w), _negative(w), shares[0])
+    return agreeing - beta * half(_negative(w), _positive(w), shares[1]) if opposing else agreeing
 
 
 def flat(layer, a, w, b, r):
@@ -176,8 +164,6 @@ LRP_RULES = {
     "lrp.sequential_preset_a_flat": "LRP-Preset A flat",
     "deep_taylor": "Deep Taylor",
 }
-
-
 # Name → (Zeichen, kleinster Wert) des Reglers; „lrp.alpha_beta“ gibt es nur mit ihm, β ist α − 1.
 PARAMETERS = {
     "lrp.epsilon": ("ε", 0),
@@ -213,7 +199,7 @@ def _named_rules(name: str, parameter, layers: list) -> list:
         dense, conv = epsilon(0.1 if parameter is None else parameter), alpha_beta(1, 0, "beide")
         rules = [dense if layer.kind == "dense" else conv for layer in layers]
         return [flat, *rules[1:]] if name.endswith("flat") else rules
-    alpha = 2.0 if parameter is None else float(parameter)
+    alpha = 1.0 if parameter is None else float(parameter)
     everywhere = {
         "lrp.z": zero,
         "lrp.epsilon": epsilon(1e-7 if parameter is None else parameter),
@@ -281,7 +267,6 @@ def _compiled(layers: tuple[Layer, ...], formulas: tuple, sum_channels: bool):
     Die Formeln rechnen z = a·w + b noch einmal; TensorFlow erkennt gleiche Rechnungen und führt sie einmal aus.
     """
     borders = np.cumsum([0, *(count for _, count, _ in formulas)])
-
     shapes = {
         layer.pair: (*layer.window, layer.below[-1], layer.above[-1]) for layer in layers if layer.pair is not None
     }

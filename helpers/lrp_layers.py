@@ -11,6 +11,10 @@ with quiet_stderr():
     import tensorflow as tf
 
 
+# Bis zu so vielen Feldern rechnet eine Faltung als Matrixprodukt.
+SMALL = 64
+
+
 def ratio(r, z):
     """r / z; wo z null ist, gibt es nichts zu verteilen."""
     return tf.math.divide_no_nan(r, z)
@@ -39,16 +43,37 @@ class Layer:
     signed: bool = True
     pair: int | None = None
 
+    @property
+    def small(self) -> bool:
+        """Faltung auf wenigen Feldern: Ein Matrixprodukt der Ausschnitte spart das Umsortieren der Gewichte."""
+        return self.kind == "conv" and self.strides == (1, 1) and self.above[0] * self.above[1] <= SMALL
+
     def forward(self, a, w):
         """Die Schicht ohne Schwellenwert und ReLU: Werte (n, …, d) und Gewichte (…, d, k) → (n, …, k)."""
-        return a @ w if self.kind == "dense" else tf.nn.conv2d(a, w, self.strides, self.padding)
+        if self.kind == "dense":
+            return a @ w
+        if not self.small:
+            return tf.nn.conv2d(a, w, self.strides, self.padding)
+        ones = (1, 1, 1, 1)
+        pieces = tf.image.extract_patches(a, (1, *self.window, 1), ones, ones, self.padding)
+        w = tf.reshape(w, (-1, w.shape[-1]))
+        return tf.reshape(tf.reshape(pieces, (-1, w.shape[0])) @ w, (-1, *self.above[:2], w.shape[1]))
 
     def backward(self, r, w):
         """Derselbe Weg zurück: (n, …, k) → (n, …, d)."""
         if self.kind == "dense":
             return tf.matmul(r, w, transpose_b=True)
-        shape = (tf.shape(r)[0], *self.below[:2], w.shape[2])
-        return tf.nn.conv2d_transpose(r, w, shape, self.strides, self.padding)
+        if not self.small:
+            shape = (tf.shape(r)[0], *self.below[:2], w.shape[2])
+            return tf.nn.conv2d_transpose(r, w, shape, self.strides, self.padding)
+        (kh, kb, d, k), (h, b) = w.shape, self.above[:2]
+        pieces = tf.matmul(tf.reshape(r, (-1, k)), tf.reshape(w, (-1, k)), transpose_b=True)
+        # Jeder Ausschnitt zurück an seinen Platz; wo sie überlappen, addieren sie sich.
+        pieces = tf.split(tf.reshape(pieces, (-1, h, b, kh * kb * d)), kh * kb, axis=-1)
+        places = [((0, 0), (y, kh - 1 - y), (x, kb - 1 - x), (0, 0)) for y in range(kh) for x in range(kb)]
+        whole = tf.add_n([tf.pad(piece, place) for piece, place in zip(pieces, places, strict=True)])
+        top, left = ((kh - 1) // 2, (kb - 1) // 2) if self.padding == "SAME" else (0, 0)
+        return whole[:, top : top + self.below[0], left : left + self.below[1]]
 
     def unweighted(self, a):
         """Pooling oder Umformen."""
