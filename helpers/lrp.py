@@ -239,7 +239,7 @@ def relevance(model, inputs, classes, rule="lrp.epsilon", parameter=None, sum_ch
         CourseError: bei unbekannter Regel, unmöglichem Parameter, unpassenden Bildern oder Klassen oder einer Schicht,
             die hier niemand berechnet.
     """
-    layers, pairs = read_layers(model)
+    layers, pairs = read_layers(model, few=min(len(inputs), batch_size) <= 4)
     weighted = [layer for layer in layers if layer.pair is not None]
     if isinstance(rule, str):
         rules = _named_rules(rule, parameter, weighted)

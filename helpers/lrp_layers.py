@@ -11,10 +11,6 @@ with quiet_stderr():
     import tensorflow as tf
 
 
-# Bis zu so vielen Feldern rechnet eine Faltung als Matrixprodukt.
-SMALL = 64
-
-
 def ratio(r, z):
     """r / z; wo z null ist, gibt es nichts zu verteilen."""
     return tf.math.divide_no_nan(r, z)
@@ -30,6 +26,8 @@ class Layer:
         window, strides, padding: Fenster, Schrittweite und Rand („SAME“ oder „VALID“) von Faltung und Pooling.
         relu: folgt ein ReLU?
         signed: können Werte darunter negativ sein?
+        as_product: Faltung als Matrixprodukt ihrer Ausschnitte. Bei wenigen Bildern spart das Zeit: Die Gewichte
+            umzusortieren, dauert dort länger, als zu rechnen.
         pair: die wievielten Gewichte; eine Schicht, die zweimal vorkommt, hat zweimal dieselben.
     """
 
@@ -41,18 +39,14 @@ class Layer:
     padding: str = "VALID"
     relu: bool = False
     signed: bool = True
+    as_product: bool = False
     pair: int | None = None
-
-    @property
-    def small(self) -> bool:
-        """Faltung auf wenigen Feldern: Ein Matrixprodukt der Ausschnitte spart das Umsortieren der Gewichte."""
-        return self.kind == "conv" and self.strides == (1, 1) and self.above[0] * self.above[1] <= SMALL
 
     def forward(self, a, w):
         """Die Schicht ohne Schwellenwert und ReLU: Werte (n, …, d) und Gewichte (…, d, k) → (n, …, k)."""
         if self.kind == "dense":
             return a @ w
-        if not self.small:
+        if not self.as_product:
             return tf.nn.conv2d(a, w, self.strides, self.padding)
         ones = (1, 1, 1, 1)
         pieces = tf.image.extract_patches(a, (1, *self.window, 1), ones, ones, self.padding)
@@ -63,7 +57,7 @@ class Layer:
         """Derselbe Weg zurück: (n, …, k) → (n, …, d)."""
         if self.kind == "dense":
             return tf.matmul(r, w, transpose_b=True)
-        if not self.small:
+        if not self.as_product:
             shape = (tf.shape(r)[0], *self.below[:2], w.shape[2])
             return tf.nn.conv2d_transpose(r, w, shape, self.strides, self.padding)
         (kh, kb, d, k), (h, b) = w.shape, self.above[:2]
@@ -80,7 +74,7 @@ class Layer:
         if self.kind == "reshape":
             return tf.reshape(a, (-1, *self.above))
         pool = tf.nn.max_pool2d if self.kind == "max" else tf.nn.avg_pool2d
-        return tf.reshape(pool(a, self.window, self.strides or self.window, self.padding), (-1, *self.above))
+        return tf.reshape(pool(a, self.window, self.strides, self.padding), (-1, *self.above))
 
     def unweighted_backward(self, a, r):
         """Beim Max-Pooling geht alles an den Sieger des Fensters, beim mittelnden gilt LRP-0."""
@@ -119,41 +113,36 @@ KINDS = {
     "GlobalAveragePooling2D": "average",
     "Flatten": "reshape",
 }
-# Angaben, bei denen nur diese Werte berechnet werden.
-ONLY = {
-    "activation": ("relu", "linear"),
-    "data_format": ("channels_last",),
-    "dilation_rate": ((1, 1),),
-    "groups": (1,),
-}
+# Angaben, bei denen nur dieser Wert berechnet wird.
+ONLY = {"data_format": "channels_last", "dilation_rate": (1, 1), "groups": 1}
 
 
-def checked_config(layer, shape: tuple) -> dict:
-    """Die Angaben einer Keras-Schicht.
+def check_layer(layer, shape: tuple) -> None:
+    """Prüft eine Keras-Schicht über Werten der Form ``shape``.
 
     Raises:
-        CourseError: bei einer Schicht, Form oder Angabe, die hier niemand berechnet.
+        CourseError: bei einer Schicht, Form, Aktivierung oder Angabe, die hier niemand berechnet.
     """
-    kind, config = type(layer).__name__, layer.get_config()
+    kind, activation = type(layer).__name__, getattr(layer, "activation", keras.activations.relu)
     if kind not in KINDS:
         raise CourseError(f"LRP ist in diesem Kurs nicht für Schichten der Art {kind} („{layer.name}“) gemacht.")
     if None in shape:
         raise CourseError(f"Die Schicht „{layer.name}“ kennt ihre Größe nicht: LRP braucht eine feste Bildgröße.")
+    if activation not in (keras.activations.relu, keras.activations.linear):
+        raise CourseError(
+            f"Die Schicht „{layer.name}“ hat die Aktivierung {getattr(activation, '__name__', activation)}: LRP "
+            "braucht ReLU und am Ende Logits, also kein Softmax."
+        )
     for key, allowed in ONLY.items():
-        value = config.get(key, allowed[0])
-        value = tuple(value) if isinstance(value, list) else value
-        if value not in allowed and key == "activation":
-            raise CourseError(
-                f"Die Schicht „{layer.name}“ hat die Aktivierung {value}: LRP braucht ReLU und am Ende Logits, also "
-                "kein Softmax."
-            )
-        if value not in allowed:
-            raise CourseError(f"Die Schicht „{layer.name}“ hat {key} = {value}: LRP rechnet nur mit {allowed[0]}.")
-    return config
+        if (value := getattr(layer, key, allowed)) != allowed:
+            raise CourseError(f"Die Schicht „{layer.name}“ hat {key} = {value}: LRP rechnet nur mit {allowed}.")
 
 
-def read_layers(model: keras.Model) -> tuple[tuple[Layer, ...], list]:
+def read_layers(model: keras.Model, few: bool = False) -> tuple[tuple[Layer, ...], list]:
     """Die Schichten eines Modells und ihre Gewichte: [(Gewichte, Schwellenwerte), …] als Tensoren.
+
+    Args:
+        few: für wenige Bilder auf einmal: Faltungen mit höchstens 64 Feldern rechnen als Matrixprodukt.
 
     Raises:
         CourseError: bei Schichten, Aktivierungen oder Angaben, die hier niemand berechnet.
@@ -162,19 +151,19 @@ def read_layers(model: keras.Model) -> tuple[tuple[Layer, ...], list]:
     for layer, below, above in chain(model):
         if isinstance(layer, keras.layers.Dropout):
             continue
-        config = checked_config(layer, below)
+        check_layer(layer, below)
         kind, options = KINDS[type(layer).__name__], {"signed": signed}
         if kind in ("conv", "dense"):
             weighted += [layer] if layer not in weighted else []
-            options |= {"relu": config["activation"] == "relu", "pair": weighted.index(layer)}
+            options |= {"relu": layer.activation is keras.activations.relu, "pair": weighted.index(layer)}
             signed = not options["relu"]
-        if "strides" in config:
-            options |= {"strides": tuple(config["strides"]), "padding": config["padding"].upper()}
         if kind in ("conv", "max", "average"):
-            options["window"] = tuple(config.get("kernel_size") or config.get("pool_size") or below[:2])
+            whole = below[:2]  # GlobalAveragePooling2D
+            options["window"] = tuple(getattr(layer, "kernel_size" if kind == "conv" else "pool_size", whole))
+            options["strides"] = tuple(getattr(layer, "strides", whole))
+            options["padding"] = getattr(layer, "padding", "valid").upper()
+            options["as_product"] = few and kind == "conv" and layer.strides == (1, 1) and above[0] * above[1] <= 64
         layers.append(Layer(kind, below, above, **options))
     biases = [layer.bias if layer.use_bias else np.zeros(layer.kernel.shape[-1], np.float32) for layer in weighted]
-    pairs = [
-        (tf.convert_to_tensor(layer.kernel), tf.convert_to_tensor(b)) for layer, b in zip(weighted, biases, strict=True)
-    ]
-    return tuple(layers), pairs
+    kernels = [layer.kernel for layer in weighted]
+    return tuple(layers), [tuple(map(tf.convert_to_tensor, pair)) for pair in zip(kernels, biases, strict=True)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from helpers.basics import INPUT, CourseError, display_path, progress, quiet_stderr
 from helpers.lrp import LRP_RULES, relevance
-from helpers.lrp_layers import chain, checked_config
+from helpers.lrp_layers import chain, check_layer
 from helpers.model import checked_classes, checked_inputs, keras, weights_checksum
 
 with quiet_stderr():
@@ -59,8 +59,9 @@ def _legacy_twin(model: keras.Model, tf_keras):
     for layer, below, _ in chain(model):
         if isinstance(layer, keras.layers.Dropout):
             continue
-        config = checked_config(layer, below)
+        check_layer(layer, below)
         if layer not in made:
+            config = layer.get_config()
             options = {key: config[key] for key in keep if key in config}
             options |= {"kernel_initializer": "zeros"} if "use_bias" in config else {}
             made[layer] = getattr(tf_keras.layers, type(layer).__name__)(name=layer.name, **options)
