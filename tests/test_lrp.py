@@ -92,6 +92,9 @@ def test_jede_regel_wie_innvestigate(cnn, pictures, rule, record_property):
 NETS = {
     "ohne Rand, Schritt 2": lambda: small_cnn(3, padding="valid", strides=2, size=13),
     "mit Rand, Schritt 2": lambda: small_cnn(4, strides=2, size=13),
+    "gerades Fenster mit Rand": lambda: net(
+        layers.Conv2D(4, (2, 4), padding="same", activation="relu"), layers.Flatten(), layers.Dense(10), shape=(6, 6, 2)
+    ),
     "ohne Schwellenwerte": lambda: net(layers.Conv2D(4, 3, use_bias=False), layers.Flatten(), layers.Dense(10)),
     "zwischendrin linear": lambda: net(layers.Conv2D(4, 3), layers.Conv2D(4, 2), layers.Flatten(), layers.Dense(10)),
     "Pooling mit Rand": lambda: net(
@@ -119,10 +122,13 @@ def twice():
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("rule", ["lrp.epsilon", "lrp.alpha_2_beta_1_IB", "lrp.flat"])
 def test_jede_angabe_einer_schicht_wie_innvestigate(name, rule):
-    model = NETS[name]()
-    inputs = np.random.default_rng(5).normal(size=(4, *model.input_shape[1:])).astype(np.float32)
-    found = relevance(model, inputs, [1, 2, 3, 4], rule, sum_channels=False)
-    assert deviation(found, by_library(model, inputs, [1, 2, 3, 4], rule)) < 1e-4
+    """Sechs Bilder und zwei: Wenige Bilder rechnen ihre kleinen Faltungen als Matrixprodukt."""
+    model, classes = NETS[name](), np.arange(6)
+    inputs = np.random.default_rng(5).normal(size=(6, *model.input_shape[1:])).astype(np.float32)
+    expected = by_library(model, inputs, classes, rule)
+    for size in (6, 2):
+        found = relevance(model, inputs, classes, rule, sum_channels=False, batch_size=size)
+        assert deviation(found, expected) < 1e-4
 
 
 def test_der_fehler_der_bibliothek_laesst_sich_nachrechnen(cnn, pictures):
