@@ -126,8 +126,7 @@ def flat(layer, a, w, b, r):
 
     Lapuschkin et al. (2017), Understanding and Comparing Deep Neural Networks for Age and Gender Classification.
     """
-    # Alle Ausgänge haben dann denselben Nenner: Einer, der die Summe ihrer Relevanz hat, genügt.
-    return zero(layer, tf.ones_like(a), tf.ones_like(w[..., :1]), 0.0, tf.reduce_sum(r, axis=-1, keepdims=True))
+    return zero(layer, tf.ones_like(a), tf.ones_like(w), 0.0, r)
 
 
 def w_square(layer, a, w, b, r):
