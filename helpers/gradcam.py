@@ -3,7 +3,7 @@
 Selvaraju et al. (2017), Grad-CAM, arXiv 1610.02391.
 """
 
-import functools
+import weakref
 
 import numpy as np
 
@@ -36,26 +36,45 @@ def grad_cam(
     Raises:
         CourseError: bei unbekannter Schicht, Bildern falscher Form oder unpassenden Klassen.
     """
-    names = [each.name for each in model.layers if isinstance(each, keras.layers.Conv2D)]
-    if layer not in names:
-        raise CourseError(f"Die Faltungsschicht „{layer}“ gibt es nicht: Wählen Sie eine aus {', '.join(names)}.")
-    inputs = checked_inputs(inputs, tuple(model.inputs[0].shape[1:]), "Grad-CAM")
-    classes = checked_classes(classes, len(inputs), model.outputs[0].shape[-1])
-    step = _grad_cam_step(model, layer)
-    maps = np.empty(inputs.shape[:3], dtype=np.float32)
-    for start in progress(range(0, len(inputs), batch_size), text="Grad-CAM", unit="Stapel"):
-        part = slice(start, start + batch_size)
-        maps[part] = step(inputs[part], classes[part].astype(np.int32))
+    _check_layer(model, layer)
+    maps = _batchwise("Grad-CAM", model, inputs, classes, batch_size, _step_of(model, layer))
     if normalize and len(maps):
         low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
         maps = (maps - low) / (high - low + keras.config.epsilon())
     return maps
 
 
-# Der Explorer wechselt zwischen zwei Modellen mit je vier Schichten.
-@functools.lru_cache(maxsize=8)
+def _check_layer(model: keras.Model, layer: str) -> None:
+    names = [each.name for each in model.layers if isinstance(each, keras.layers.Conv2D)]
+    if layer not in names:
+        raise CourseError(f"Die Faltungsschicht „{layer}“ gibt es nicht: Wählen Sie eine aus {', '.join(names)}.")
+
+
+def _batchwise(method: str, model: keras.Model, inputs, classes, batch_size: int, step) -> np.ndarray:
+    """Karten (n, h, b) aus ``step(Bilder, Klassen)``, Stapel für Stapel; ``method`` nennen die Sätze."""
+    inputs = checked_inputs(inputs, tuple(model.inputs[0].shape[1:]), method)
+    classes = checked_classes(classes, len(inputs), model.outputs[0].shape[-1]).astype(np.int32)
+    maps = np.empty(inputs.shape[:3], dtype=np.float32)
+    for start in progress(range(0, len(inputs), batch_size), text=method, unit="Stapel"):
+        part = slice(start, start + batch_size)
+        maps[part] = step(inputs[part], classes[part])
+    return maps
+
+
+# Übersetzt bleibt ein Schritt, solange es sein Modell gibt: Ein Notebook macht Dutzende, jedes mit 60 MB Gewichten.
+_steps = weakref.WeakKeyDictionary()
+
+
+def _step_of(model: keras.Model, layer: str | None = None):
+    """Der Schritt von Grad-CAM an dieser Schicht, ohne Schicht der von Eingabe × Ableitung."""
+    known = _steps.setdefault(model, {})
+    if layer not in known:
+        known[layer] = _grad_cam_step(model, layer) if layer else _gradient_step(model)
+    return known[layer]
+
+
 def _grad_cam_step(model: keras.Model, layer: str):
-    """Übersetzte Funktion (Bilder, Klassen) → Karten in Bildgröße; die letzten acht bleiben übersetzt."""
+    """Übersetzte Funktion (Bilder, Klassen) → Karten in Bildgröße."""
     inner = keras.Model(model.inputs, [model.get_layer(layer).output, model.outputs[0]])
     image_shape = tuple(model.inputs[0].shape[1:])
     rows, columns = (
@@ -85,15 +104,13 @@ def grad_cam_plus_plus(model: keras.Model, inputs, classes, layer: str = LAST_CO
     from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
     from tf_keras_vis.utils.scores import CategoricalScore
 
-    inputs = checked_inputs(inputs, tuple(model.inputs[0].shape[1:]), "Grad-CAM++")
-    classes = checked_classes(classes, len(inputs), model.outputs[0].shape[-1])
+    _check_layer(model, layer)
     explainer = GradcamPlusPlus(model, clone=False)
-    maps = np.empty(inputs.shape[:3], dtype=np.float32)
-    for start in progress(range(0, len(inputs), batch_size), text="Grad-CAM++", unit="Stapel"):
-        part = slice(start, start + batch_size)
-        score = CategoricalScore(classes[part].tolist())
-        maps[part] = explainer(score, inputs[part], penultimate_layer=layer)
-    return maps
+
+    def step(images, labels):
+        return explainer(CategoricalScore(labels.tolist()), images, penultimate_layer=layer)
+
+    return _batchwise("Grad-CAM++", model, inputs, classes, batch_size, step)
 
 
 def input_times_gradient(model: keras.Model, inputs, classes, batch_size: int = 64) -> np.ndarray:
@@ -111,26 +128,19 @@ def input_times_gradient(model: keras.Model, inputs, classes, batch_size: int = 
     Returns:
         float32, (n, h, b); positiv spricht für, negativ gegen die Klasse.
     """
-    inputs = checked_inputs(inputs, tuple(model.inputs[0].shape[1:]), "Eingabe mal Ableitung")
-    classes = checked_classes(classes, len(inputs), model.outputs[0].shape[-1])
-    step = _gradient_step(model)
-    maps = np.empty(inputs.shape[:3], dtype=np.float32)
-    for start in progress(range(0, len(inputs), batch_size), text="Eingabe × Ableitung", unit="Stapel"):
-        part = slice(start, start + batch_size)
-        maps[part] = step(inputs[part], classes[part].astype(np.int32))
-    return maps
+    return _batchwise("Eingabe × Ableitung", model, inputs, classes, batch_size, _step_of(model))
 
 
-@functools.lru_cache(maxsize=4)
 def _gradient_step(model: keras.Model):
     """Übersetzte Funktion (Bilder, Klassen) → Eingabe mal Ableitung, (n, h, b)."""
+    inner = keras.Model(model.inputs, model.outputs)  # hält die Schichten fest, nicht das Modell
     shape = tuple(model.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec((None, *shape)), tf.TensorSpec((None,), tf.int32)])
     def step(images, classes):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            score = tf.gather(model(images, training=False), classes, batch_dims=1)
+            score = tf.gather(inner(images, training=False), classes, batch_dims=1)
         return tf.reduce_sum(images * tape.gradient(score, images), axis=-1)
 
     return step

@@ -312,4 +312,8 @@ def checked_inputs(inputs, shape: tuple, method: str) -> np.ndarray:
             f"{method} erwartet vorverarbeitete Bilder der Form (n, {', '.join(map(str, shape))}), bekam aber "
             f"{inputs.shape}: Rufen Sie zuerst preprocess auf."
         )
+    if not np.isfinite(inputs).all():
+        raise CourseError(
+            f"{method} bekam Bilder mit NaN oder unendlichen Werten: Suchen Sie den Schritt davor, der sie erzeugt."
+        )
     return inputs

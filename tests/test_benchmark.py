@@ -22,7 +22,7 @@ def result(tmp_path_factory):
     return done.stdout, read_json(folder / "benchmark.json")
 
 
-@pytest.mark.langsam
+@pytest.mark.alles
 def test_tabelle_und_datei(result):
     out, stored = result
     rows = [line for line in out.splitlines() if line.startswith("| Grad-CAM") or line.startswith("| LRP")]
@@ -36,7 +36,7 @@ def test_tabelle_und_datei(result):
     assert {name for row in stored["lrp"] for name in row["verhaeltnis"]} == {"zennit", "iNNvestigate"}
 
 
-@pytest.mark.langsam
+@pytest.mark.alles
 def test_alle_rechnen_dasselbe(result):
     """Ein schneller Vergleich mit falschem Ergebnis wäre keiner: Die Karten stimmen Bild für Bild überein."""
     _, stored = result

@@ -16,7 +16,7 @@ from notebook_factory import write_small_notebook
 
 from helpers.basics import ROOT, read_json
 from helpers.gradcam import grad_cam
-from helpers.lrp_library import LRP
+from helpers.lrp import relevance
 from helpers.model import keras, preprocess
 
 REQUESTS = 30
@@ -48,16 +48,15 @@ def megabytes() -> float:
 def test_thirty_requests_at_once_give_what_each_gives_alone(small_net, dataset):
     inputs = preprocess(dataset.test_images[: 4 * REQUESTS], 32)
     classes = dataset.test_labels[: 4 * REQUESTS].astype(int)
-    with LRP(small_net, "lrp.epsilon") as lrp:
 
-        def explain(number):
-            part = slice(4 * number, 4 * number + 4)
-            cams = grad_cam(small_net, inputs[part], classes[part], layer="zwei")
-            return cams, lrp.relevance(inputs[part], classes[part])
+    def explain(number):
+        part = slice(4 * number, 4 * number + 4)
+        cams = grad_cam(small_net, inputs[part], classes[part], layer="zwei")
+        return cams, relevance(small_net, inputs[part], classes[part])
 
-        alone = [explain(number) for number in range(REQUESTS)]
-        with ThreadPoolExecutor(REQUESTS) as pool:
-            together = list(pool.map(explain, range(REQUESTS)))
+    alone = [explain(number) for number in range(REQUESTS)]
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        together = list(pool.map(explain, range(REQUESTS)))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(one[0], other[0], atol=1e-5)
         np.testing.assert_allclose(one[1], other[1], atol=1e-5 * np.abs(one[1]).max())
@@ -68,19 +67,18 @@ def test_many_images_need_no_more_memory_than_their_maps(small_net, dataset, cou
     """Testbilder durch Grad-CAM und LRP, in Häppchen von 500: Nach den ersten beiden wächst nichts mehr."""
     checked = np.random.default_rng(0).choice(count, 5, replace=False)
     kept, levels = {}, []
-    with LRP(small_net, "lrp.epsilon") as lrp:
-        for start in range(0, count, 500):
-            inputs = preprocess(dataset.test_images[start : start + 500], 32)
-            classes = dataset.test_labels[start : start + 500].astype(int)
-            cams, maps = grad_cam(small_net, inputs, classes, layer="zwei"), lrp.relevance(inputs, classes)
-            assert np.isfinite(cams).all() and np.isfinite(maps).all()
-            kept |= {row: (cams[row - start], maps[row - start]) for row in checked if start <= row < start + 500}
-            levels.append(megabytes())
-        for row in checked:
-            inputs, label = preprocess(dataset.test_images[row : row + 1], 32), int(dataset.test_labels[row])
-            np.testing.assert_allclose(grad_cam(small_net, inputs, label, layer="zwei")[0], kept[row][0], atol=1e-4)
-            alone = lrp.relevance(inputs, label)[0]
-            np.testing.assert_allclose(alone, kept[row][1], atol=1e-4 * np.abs(alone).max())
+    for start in range(0, count, 500):
+        inputs = preprocess(dataset.test_images[start : start + 500], 32)
+        classes = dataset.test_labels[start : start + 500].astype(int)
+        cams, maps = grad_cam(small_net, inputs, classes, layer="zwei"), relevance(small_net, inputs, classes)
+        assert np.isfinite(cams).all() and np.isfinite(maps).all()
+        kept |= {row: (cams[row - start], maps[row - start]) for row in checked if start <= row < start + 500}
+        levels.append(megabytes())
+    for row in checked:
+        inputs, label = preprocess(dataset.test_images[row : row + 1], 32), int(dataset.test_labels[row])
+        np.testing.assert_allclose(grad_cam(small_net, inputs, label, layer="zwei")[0], kept[row][0], atol=1e-4)
+        alone = relevance(small_net, inputs, label)[0]
+        np.testing.assert_allclose(alone, kept[row][1], atol=1e-4 * np.abs(alone).max())
     print(f"{count} Bilder: {levels[1]:.0f} MB nach 1.000, {levels[-1]:.0f} MB am Ende")
     assert max(levels[2:]) - levels[1] < 60
 

@@ -11,6 +11,7 @@ from helpers import metrics, training
 from helpers.gradcam import input_times_gradient
 from helpers.model import keras, softmax
 
+pytestmark = pytest.mark.alles  # braucht .venv/vergleich mit PyTorch
 PROGRAM = Path(__file__).resolve().parent / "referenz" / "quantus_peer.py"
 STEP = 28  # Pixel je Schritt: 28 Schritte für 28 × 28 Pixel
 

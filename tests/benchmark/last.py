@@ -27,13 +27,12 @@ import hashlib, sys
 import numpy as np
 from helpers.data import load_source
 from helpers.gradcam import grad_cam
-from helpers.lrp_library import LRP
+from helpers.lrp import relevance
 from helpers.model import build_vgg16, preprocess
 data, model = load_source("beispiel"), build_vgg16(32)
 inputs, classes = preprocess(data.test_images[:4], 32), data.test_labels[:4].astype(int)
 cams = grad_cam(model, inputs, classes)
-with LRP(model, "lrp.epsilon") as lrp:
-    maps = lrp.relevance(inputs, classes)
+maps = relevance(model, inputs, classes)
 print(hashlib.sha256(np.round(cams, 4).tobytes()).hexdigest()[:16], float(np.abs(maps).sum()))
 """
 
@@ -104,7 +103,7 @@ def many_images(count: int) -> bool:
     from helpers.course_model import load_course_model
     from helpers.data import load_source
     from helpers.gradcam import grad_cam
-    from helpers.lrp_library import LRP
+    from helpers.lrp import relevance
     from helpers.model import preprocess
 
     data, model = load_source("beispiel"), load_course_model().model
@@ -112,28 +111,28 @@ def many_images(count: int) -> bool:
     size = model.input_shape[1]
     checked = np.random.default_rng(0).choice(len(images), 10, replace=False)
     bad = False
-    with LRP(model, "lrp.epsilon") as lrp:
-        methods = {"Grad-CAM": lambda *pair: grad_cam(model, *pair), "LRP-ε": lambda *pair: lrp.relevance(*pair)}
-        for name, explain in methods.items():
-            began, levels, kept, finite = time.monotonic(), [], {}, True
-            for start in range(0, len(images), 500):
-                part = slice(start, start + 500)
-                maps = explain(preprocess(images[part], size), labels[part])
-                finite &= bool(np.isfinite(maps).all())
-                kept |= {number: maps[number - start] for number in checked if start <= number < start + 500}
-                levels.append(psutil.Process().memory_info().rss / 1e6)
-            seconds = time.monotonic() - began
-            alone = {n: explain(preprocess(images[n : n + 1], size), labels[n : n + 1])[0] for n in checked}
-            # Im leeren Hintergrund entscheidet die Rundung, wohin Relevanz fließt: drei von vier Pixeln, und die Summe.
-            pairs = [(np.abs(alone[n] - kept[n]), np.abs(alone[n]), alone[n].sum() - kept[n].sum()) for n in checked]
-            difference = max(
-                max(np.quantile(off, 0.75) / size.max(), abs(total) / size.sum())
-                for off, size, total in pairs
-                if size.any()
+    for name, explain in {"Grad-CAM": grad_cam, "LRP-ε": relevance}.items():
+        began, levels, kept, finite = time.monotonic(), [], {}, True
+        for start in range(0, len(images), 500):
+            part = slice(start, start + 500)
+            maps = explain(model, preprocess(images[part], size), labels[part])
+            finite &= bool(np.isfinite(maps).all())
+            kept |= {number: maps[number - start] for number in checked if start <= number < start + 500}
+            levels.append(psutil.Process().memory_info().rss / 1e6)
+        seconds = time.monotonic() - began
+        alone = {n: explain(model, preprocess(images[n : n + 1], size), labels[n : n + 1])[0] for n in checked}
+        # Im leeren Hintergrund entscheidet die Rundung, wohin Relevanz fließt: drei von vier Pixeln, und die Summe.
+        difference = max(
+            max(
+                np.quantile(np.abs(one - kept[n]), 0.75) / np.abs(one).max(),
+                abs((one - kept[n]).sum()) / np.abs(one).sum(),
             )
-            memory = f"{levels[min(1, len(levels) - 1)]:.0f} → {levels[-1]:.0f} MB (höchstens {max(levels):.0f})"
-            bad |= row(f"{len(images)} Bilder, {name}", seconds, memory, int(not finite), bool(difference < 1e-3))
-            print(f"größte Abweichung zum Einzelbild: {difference:.1e}", file=sys.stderr)
+            for n, one in alone.items()
+            if one.any()
+        )
+        memory = f"{levels[min(1, len(levels) - 1)]:.0f} → {levels[-1]:.0f} MB (höchstens {max(levels):.0f})"
+        bad |= row(f"{len(images)} Bilder, {name}", seconds, memory, int(not finite), bool(difference < 1e-3))
+        print(f"größte Abweichung zum Einzelbild: {difference:.1e}", file=sys.stderr)
     return bad
 
 

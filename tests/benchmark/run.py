@@ -26,7 +26,7 @@ import environment  # noqa: E402
 import numpy as np  # noqa: E402
 from protocol import Worker, timed  # noqa: E402
 
-from helpers import plots, training  # noqa: E402
+from helpers import lrp, training  # noqa: E402
 from helpers.basics import (  # noqa: E402
     COURSE_MODEL,
     CourseError,
@@ -37,9 +37,8 @@ from helpers.basics import (  # noqa: E402
     write_json,
 )
 from helpers.course_model import load_course_model  # noqa: E402
-from helpers.data import Watermark, load_source, subset, validation_split  # noqa: E402
+from helpers.data import load_source, subset, validation_split  # noqa: E402
 from helpers.devices import has_gpu  # noqa: E402
-from helpers.explorer import Explorer, Scene, grad_cam_method, lrp_method  # noqa: E402
 from helpers.gradcam import grad_cam  # noqa: E402
 from helpers.learner import Batches, build_learner  # noqa: E402
 from helpers.lrp import LRP_RULES  # noqa: E402
@@ -65,11 +64,9 @@ class Bench:
         self.rows: list[dict] = []
         self.data = load_source("beispiel")
         self.torch = Worker(environment.ensure(), HERE / "torch_peers.py")
-        self.tf1 = Worker(sys.executable, HERE / "plain_innvestigate.py")
 
     def close(self) -> None:
         self.torch.close()
-        self.tf1.close()
 
     def model(self, size: int):
         """Das Kursmodell (sonst VGG16 mit ImageNet-Gewichten) für diese Kantenlänge; Gewichte auch als Datei."""
@@ -189,19 +186,23 @@ def measure_grad_cam(bench: Bench, sizes) -> None:
 
 
 def measure_lrp(bench: Bench, sizes) -> None:
-    """LRP gegen zennit und gegen iNNvestigate, wie seine README es zeigt."""
+    """LRP gegen zennit und gegen iNNvestigate; dazu der erste Aufruf einer Regel, der noch übersetzt."""
     for size in sizes:
         model, weights = bench.model(size)
         for rule in RULES:
-            with LRP(model, rule) as lrp:
+            lrp._compiled.cache_clear()
+            first, _ = timed(lambda: lrp.relevance(model, bench.images(size, 1)[0], 0, rule))
+            print(f"{LRP_RULES[rule]}, {size} × {size}: erster Aufruf {german(first, 1)} s", file=sys.stderr)
+            with LRP(model, rule) as library:
                 for batch in BATCHES:
                     inputs, classes, path = bench.images(size, batch)
-                    contenders = {"Kurs": lambda: timed(lambda: lrp.relevance(inputs, classes))}
+                    contenders = {"Kurs": lambda: timed(lambda: lrp.relevance(model, inputs, classes, rule))}
                     if batch * size * size <= PEER_LIMIT:
                         options = {"inputs": path, "weights": weights, "batch": batch, "rule": rule}
-                        for name, worker in ((LRP_PEER, bench.torch), ("iNNvestigate", bench.tf1)):
-                            contenders[name] = _peer(worker, "lrp", bench.folder / f"{name}.npy", **options)
+                        contenders[LRP_PEER] = _peer(bench.torch, "lrp", bench.folder / "zennit.npy", **options)
+                        contenders["iNNvestigate"] = lambda: timed(lambda: library.relevance(inputs, classes))
                     bench.compare("lrp", LRP_RULES[rule], size, batch, contenders)
+                    bench.rows[-1]["erster_aufruf_s"] = round(first, 2)
 
 
 def _keras_fit(size: int, learning_rate: float = 1e-4):
@@ -235,11 +236,7 @@ def measure_throughput(bench: Bench, size: int = 64, batch: int = 64, steps: int
     )
     for name, rate in rates.items():
         print(f"| {name} | {german(rate, 1)} | {german(rate / rates['Kurs (auto)'], 2)} |")
-    work = _training_operations(size)
-    return {
-        "bilder_je_s": {name: round(rate, 1) for name, rate in rates.items()},
-        "gflop_je_s": {name: round(rate * work / 1e9) for name, rate in rates.items()},
-    }
+    return {name: round(rate, 1) for name, rate in rates.items()}
 
 
 def _course_learner(size: int, precision: str):
@@ -251,60 +248,42 @@ def _course_learner(size: int, precision: str):
     return learner
 
 
-def _training_operations(size: int) -> int:
-    """Rechnungen je Bild und Schritt: je Multiplikation und Addition zwei, vorwärts einmal, rückwärts zweimal."""
-    return 6 * sum(
-        int(np.prod(layer.output.shape[1:3])) * int(np.prod(layer.kernel.shape))
-        for layer in build_vgg16(size).layers
-        if "conv" in layer.name
-    )
-
-
 def measure_time_to_target(bench: Bench, peers: bool, n_train: int = 10_000, size: int = 64) -> dict:
     """Sekunden bis 0,887 auf den Validierungsbildern, aus 10.000 Bildern gelernt.
 
     Das Rezept des Originals (alle Schichten, 50 Epochen) wird nicht ganz ausgeführt: Gemessen werden Schritte mit
-    Keras ``fit`` auf derselben Maschine, hochgerechnet auf seine 50 Epochen. Mit ``peers`` lernen auch Keras ``fit``
-    und PyTorch bis dorthin; das dauert auf zwei Kernen Stunden.
+    Keras ``fit`` auf derselben Maschine, hochgerechnet auf seine 50 Epochen. Mit ``peers`` lernt auch PyTorch bis
+    dorthin; das dauert auf zwei Kernen Stunden.
     """
     data = subset(bench.data, n_train, 100)
     result = _course_to_target(data) | {"original_s": _original_recipe(data, size)}
     if peers:
-        result |= _peers_to_target(bench, data, size)
+        result |= _torch_to_target(bench, data, size)
     if not result["kurs_erreicht"]:
         print(f"\nDer Kurs hat {german(ORIGINAL_ACCURACY)} nicht erreicht: Die Verhältnisse gelten nicht.")
-    print(
-        f"\n| bis {german(ORIGINAL_ACCURACY)} Validierung, {german(n_train)} Bilder | Sekunden | Kurs / dieses |\n"
-        "| --- | --- | --- |"
-    )
-    for name, key in (
-        ("dieser Kurs", "kurs_s"),
-        ("Rezept des Originals (hochgerechnet)", "original_s"),
-        ("Keras fit, alle Schichten", "keras_fit_s"),
-        ("PyTorch, alle Schichten", "pytorch_s"),
-    ):
-        if key in result:
-            print(f"| {name} | {german(result[key], 0)} | {german(result['kurs_s'] / result[key], 3)} |")
+    names = {"kurs_s": "dieser Kurs", "original_s": "Rezept des Originals (hochgerechnet)", "pytorch_s": "PyTorch"}
+    print(f"\n| bis {german(ORIGINAL_ACCURACY)}, {german(n_train)} Bilder | Sekunden | Kurs / dieses |")
+    print("| --- | --- | --- |")
+    for key in [key for key in names if key in result]:
+        print(f"| {names[key]} | {german(result[key], 0)} | {german(result['kurs_s'] / result[key], 3)} |")
     return result
 
 
-def _peers_to_target(bench: Bench, data, size: int) -> dict:
-    """Keras ``fit`` und PyTorch auf denselben Bildern, alle Schichten, bis die Validierung das Ziel erreicht."""
+def _torch_to_target(bench: Bench, data, size: int) -> dict:
+    """PyTorch auf denselben Bildern, alle Schichten, bis die Validierung das Ziel erreicht."""
     train_rows, validation_rows = validation_split(data.train_labels)
     inputs, labels = preprocess(data.train_images, size), data.train_labels.astype(np.int32)
-    parts = {
-        "train_x": inputs[train_rows],
-        "train_y": labels[train_rows],
-        "val_x": inputs[validation_rows],
-        "val_y": labels[validation_rows],
-    }
-    result = _keras_to_target(size, **parts)
     path = bench.folder / "training.npz"
-    np.savez(path, **parts)
-    start = bench.weights_file(build_vgg16(size), "imagenet")
+    parts = {"train": train_rows, "val": validation_rows}
+    np.savez(
+        path,
+        **{f"{name}_{key}": each[rows] for name, rows in parts.items() for key, each in (("x", inputs), ("y", labels))},
+    )
     options = {"target": ORIGINAL_ACCURACY, "epochs": PEER_EPOCHS, "batch": 32, "learning_rate": 1e-4}
-    answer = bench.torch.ask("fit", data=str(path), weights=start, **options)
-    return result | {"pytorch_s": round(answer["seconds"], 1), "pytorch_verlauf": answer["history"]}
+    answer = bench.torch.ask(
+        "fit", data=str(path), weights=bench.weights_file(build_vgg16(size), "imagenet"), **options
+    )
+    return {"pytorch_s": round(answer["seconds"], 1), "pytorch_verlauf": answer["history"]}
 
 
 def _course_to_target(data) -> dict:
@@ -331,102 +310,6 @@ def _original_recipe(data, size: int) -> float:
     return round(seconds / count * 0.9 * len(data.train_labels) * ORIGINAL_EPOCHS, 1)
 
 
-def _keras_to_target(size: int, train_x, train_y, val_x, val_y) -> dict:
-    """Keras ``fit`` auf allen Schichten, bis die Validierung das Ziel erreicht."""
-    model = _keras_fit(size)
-    seconds, history = 0.0, []
-    while len(history) < PEER_EPOCHS and max(history, default=0) < ORIGINAL_ACCURACY:
-        seconds += timed(lambda: model.fit(train_x, train_y, batch_size=32, verbose=0))[0]
-        found = model.predict(val_x, verbose=0).argmax(axis=1)
-        history.append(round(float((found == val_y).mean()), 4))
-    return {"keras_fit_s": round(seconds, 1), "keras_fit_verlauf": history}
-
-
-def measure_growth(bench: Bench) -> dict:
-    """Zeit gegen Zahl und Größe der Bilder, für Grad-CAM und LRP-ε des Kurses."""
-    counts, sizes = (16, 32, 64, 128, 256), (32, 64, 96, 128, 160, 224)
-    seconds = {"Grad-CAM": [], "LRP-ε": []}
-    milliseconds = {"Grad-CAM": [], "LRP-ε": []}
-
-    def warm(function) -> float:
-        function()
-        return timed(function)[0]
-
-    for size in sizes:
-        model, _ = bench.model(size)
-        with LRP(model) as lrp:
-            for count in counts if size == 64 else (16,):
-                inputs, classes, _ = bench.images(size, count)
-                times = {
-                    "Grad-CAM": warm(lambda: grad_cam(model, inputs, classes)),
-                    "LRP-ε": warm(lambda: lrp.relevance(inputs, classes)),
-                }
-                for name, value in times.items():
-                    if size == 64:
-                        seconds[name].append(value)
-                    if count == 16:
-                        milliseconds[name].append(1000 * value / 16)
-    figure = plots.growth(counts, seconds, sizes, milliseconds)
-    path = plots.save(figure, "benchmark", "Wie die Rechenzeit wächst", "Grad-CAM und LRP-ε des Kurses.", "benchmark")
-    print(f"\nBild: {display_path(path)}")
-    return {"bilder": counts, "sekunden": seconds, "pixel": sizes, "ms_je_bild": milliseconds}
-
-
-def measure_explorer() -> dict:
-    """Sekunden je Änderung eines Bedienelements, bis das Bild da ist: Median, langsamste, und einmalig je Verfahren."""
-    run, data = load_course_model(), subset(load_source("beispiel"), None, 500)
-    result = training.evaluate(run, data.test_images, data.test_labels)
-    found = {}
-    for name, method in (("Grad-CAM", grad_cam_method()), ("LRP", lrp_method())):
-        explorer = Explorer(Scene({"Kursmodell": run.model}, result, data.test_images, Watermark(), method))
-        explorer.wait(300)
-        once = explorer.seconds[:]
-        for choice in method.choices:
-            explorer.first.value = choice
-            explorer.wait(300)
-        once += explorer.seconds[1:]
-        explorer.seconds.clear()
-        for change in explorer_changes(explorer):
-            change()
-            explorer.wait(300)
-        seconds = explorer.seconds
-        found[name] = {
-            "aenderungen": len(seconds),
-            "median_s": statistics.median(seconds),
-            "langsamste_s": max(seconds),
-            "erstes_mal_s": once,
-        }
-        median, slowest, first = (german(value, 2) for value in (statistics.median(seconds), max(seconds), max(once)))
-        print(
-            f"Explorer {name}: {len(seconds)} Änderungen, Median {median} s, langsamste {slowest} s; "
-            f"beim ersten Mal höchstens {first} s",
-            flush=True,
-        )
-    return found
-
-
-def explorer_changes(explorer: Explorer):
-    """Änderungen, von denen jede neu rechnen muss."""
-
-    def put(control, value):
-        return lambda: setattr(control, "value", value)
-
-    for choice in explorer.scene.method.choices:
-        yield put(explorer.first, choice)
-        for group in ("Pullover", "Sneaker"):
-            yield put(explorer.group, group)
-            yield put(explorer.number, 2)
-            yield put(explorer.asked, 4)
-            for second in explorer.second.options[1:]:
-                yield put(explorer.second, second)
-            yield explorer.stamp.click
-            yield put(explorer.row, 3)
-            yield explorer.paint.click
-            yield explorer.restart.click
-            yield put(explorer.row, 12)
-            yield put(explorer.asked, -1)
-
-
 def main(arguments=None) -> int:
     """Misst die gewählten Teile, druckt Markdown und schreibt ``ausgabe/benchmark.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -439,30 +322,18 @@ def main(arguments=None) -> int:
     path = output_dir() / "benchmark.json"
     result = read_json(path, {})
     result["maschine"] = {"cpu": platform.processor() or platform.machine(), "kerne": os.cpu_count()}
-    if "explorer" in options.teile:  # braucht keine andere Bibliothek und deshalb auch nicht deren Umgebung
-        result["explorer"] = measure_explorer()
-        write_json(path, result)
-    if set(options.teile) == {"explorer"}:
-        print(f"\nGeschrieben: {display_path(path)}")
-        return 0
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.wiederholungen, Path(folder))
         try:
-            if {"gradcam", "lrp"} & set(options.teile):
-                print(HEADER, flush=True)
-            if "gradcam" in options.teile:
-                measure_grad_cam(bench, options.groessen)
-            if "lrp" in options.teile:
-                measure_lrp(bench, options.groessen)
-            for part in ("gradcam", "lrp"):
+            print(HEADER, flush=True)
+            for part, measure in (("gradcam", measure_grad_cam), ("lrp", measure_lrp)):
                 if part in options.teile:
+                    measure(bench, options.groessen)
                     result[part] = [row for row in bench.rows if row["teil"] == part]
             if "training" in options.teile:
                 result["durchsatz"] = measure_throughput(bench)
             if {"ziel", "training"} & set(options.teile):
                 result["bis_zum_ziel"] = measure_time_to_target(bench, peers="training" in options.teile)
-            if "wachstum" in options.teile:
-                result["wachstum"] = measure_growth(bench)
         finally:
             bench.close()
             write_json(path, json.loads(json.dumps(result)))

@@ -1,0 +1,188 @@
+"""Grad-CAM gegen tf-keras-vis und eine eigene Rechnung, in Stapeln jeder Größe; Grad-CAM++ und Eingabe × Ableitung."""
+
+import gc
+import weakref
+
+import numpy as np
+import psutil
+import pytest
+import tensorflow as tf
+
+from helpers import gradcam
+from helpers.basics import CourseError
+from helpers.gradcam import grad_cam
+from helpers.lrp import relevance
+from helpers.model import keras, predict_logits, preprocess
+
+
+@pytest.fixture(scope="module")
+def inputs(dataset):
+    """Sechs echte Bilder, 32 × 32."""
+    return preprocess(dataset.test_images[:6], 32)
+
+
+def enlarge(values, size):
+    """Bilinear, Ecke auf Ecke, mit np.interp."""
+    places = np.linspace(0, len(values) - 1, size)
+    columns = np.stack([np.interp(places, np.arange(len(values)), column) for column in values.T], axis=1)
+    return np.stack([np.interp(places, np.arange(values.shape[1]), row) for row in columns])
+
+
+def own_grad_cam(model, inputs, classes, layer):
+    """Grad-CAM Bild für Bild, ungestreckt, wie bei Selvaraju et al. (2017)."""
+    both = keras.Model(model.input, [model.get_layer(layer).output, model.output])
+    maps = []
+    for image, label in zip(inputs, classes, strict=True):
+        with tf.GradientTape() as tape:
+            features, logits = both(image[None])
+            score = logits[0, label]
+        weights = tape.gradient(score, features).numpy()[0].mean(axis=(0, 1))
+        maps.append(enlarge(np.maximum((features.numpy()[0] * weights).sum(axis=-1), 0), inputs.shape[1]))
+    return np.stack(maps)
+
+
+@pytest.mark.parametrize("layer", ["block5_conv3", "block3_conv1"])
+def test_grad_cam_wie_die_eigene_rechnung(small_vgg16, inputs, layer):
+    classes = np.array([0, 1, 2, 7, 8, 9])
+    found = grad_cam(small_vgg16, inputs, classes, layer, normalize=False)
+    expected = own_grad_cam(small_vgg16, inputs, classes, layer)
+    assert found.shape == (6, 32, 32) and found.dtype == np.float32 and found.min() >= 0
+    assert (expected.max(axis=(1, 2)) > 0).sum() >= 3, "leere Karten vergleichen wäre zu leicht"
+    # Bis block3 führt der Weg durch drei Max-Poolings: Bei fast gleichen Werten entscheidet dort die letzte Stelle.
+    np.testing.assert_allclose(found, expected, atol=(1e-5 if layer == "block5_conv3" else 2e-3) * expected.max())
+    stretched = grad_cam(small_vgg16, inputs, classes, layer)
+    low, high = (getattr(expected, end)(axis=(1, 2), keepdims=True) for end in ("min", "max"))
+    np.testing.assert_allclose(stretched, (expected - low) / (high - low + 1e-7), atol=2e-3)
+    assert 0.99 < stretched.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "normalize"),
+    [
+        ("block5_conv3", True),
+        pytest.param("block5_conv3", False, marks=pytest.mark.alles),
+        pytest.param("block3_conv1", True, marks=pytest.mark.alles),
+        pytest.param("block3_conv1", False, marks=pytest.mark.alles),
+    ],
+)
+def test_grad_cam_wie_tf_keras_vis(vgg16, dataset, layer, normalize, record_property):
+    from tf_keras_vis.gradcam import Gradcam
+    from tf_keras_vis.utils.scores import CategoricalScore
+
+    inputs, classes = preprocess(dataset.test_images[:6]), [3, 1, 4, 1, 5, 9]
+    library = Gradcam(vgg16, clone=False)
+    expected = library(CategoricalScore(classes), inputs, penultimate_layer=layer, normalize_cam=normalize)
+    found = grad_cam(vgg16, inputs, classes, layer, normalize=normalize)
+    difference = np.abs(found - expected).max() / max(1, expected.max())
+    kind = "gestreckt" if normalize else "roh"
+    record_property("Abweichung", f"Grad-CAM, {layer}, {kind}, von tf-keras-vis: {difference:.1e}")
+    assert difference < 1e-5 and expected.max() > 0
+
+
+def test_grad_cam_sieht_neue_gewichte(small_vgg16, inputs):
+    """Die übersetzte Funktion bleibt erhalten, die Gewichte darin sind die von jetzt; das Modell bleibt, wie es ist."""
+    model = keras.models.clone_model(small_vgg16)
+    before = grad_cam(model, inputs[:2], 0, normalize=False)
+    model.set_weights(small_vgg16.get_weights())
+    after = grad_cam(model, inputs[:2], 0, normalize=False)
+    assert not np.allclose(before, after)
+    np.testing.assert_allclose(after, grad_cam(small_vgg16, inputs[:2], 0, normalize=False), rtol=1e-4, atol=1e-4)
+    for value, expected in zip(model.get_weights(), small_vgg16.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_grad_cam_in_stapeln_und_fuer_jede_klasse(small_vgg16, inputs):
+    one = np.repeat(inputs[:1], 10, axis=0)
+    maps = grad_cam(small_vgg16, one, np.arange(10), normalize=False)
+    assert len({single.tobytes() for single in maps if single.any()}) >= 3, "andere Klasse, andere Karte"
+    for size in (1, 4):
+        found = grad_cam(small_vgg16, one, np.arange(10), batch_size=size, normalize=False)
+        np.testing.assert_allclose(found, maps, atol=1e-4 * maps.max())
+    np.testing.assert_allclose(grad_cam(small_vgg16, one[:1], 6, normalize=False)[0], maps[6], atol=1e-4 * maps.max())
+    for classes in (3, []):
+        assert grad_cam(small_vgg16, inputs[:0], classes).shape == (0, 32, 32)
+
+
+def test_grad_cam_auf_sequential():
+    """Ein frisches Sequential hat noch kein ``output``; auch Lernende bauen Modelle so."""
+    layers = keras.layers
+    stack = [layers.Conv2D(4, 3, name="falten"), layers.Flatten(), layers.Dense(10)]
+    model = keras.Sequential([keras.Input((12, 12, 1)), *stack])
+    assert grad_cam(model, np.ones((2, 12, 12, 1), np.float32), 0, "falten").shape == (2, 12, 12)
+
+
+@pytest.mark.parametrize("method", [grad_cam, gradcam.grad_cam_plus_plus, gradcam.input_times_gradient])
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        ("0 bis 9", {"classes": 10}),
+        ("0 bis 9", {"classes": [0, -1]}),
+        ("2 Bildern .* 3", {"classes": [1, 2, 3]}),
+        ("erwartet vorverarbeitete Bilder", {"inputs": np.zeros((2, 28, 28))}),
+        ("NaN", {"inputs": np.full((2, 32, 32, 3), np.nan)}),
+        ("„block6_conv1“ gibt es nicht: .*block5_conv3", {"layer": "block6_conv1"}),
+        ("„block5_pool“ gibt es nicht: .*block5_conv3", {"layer": "block5_pool"}),
+    ],
+)
+def test_ein_satz_statt_einer_spur(small_vgg16, method, message, call):
+    if "layer" in call and method is gradcam.input_times_gradient:
+        pytest.skip("kennt keine Schicht")
+    with pytest.raises(CourseError, match=message):
+        method(small_vgg16, **{"inputs": np.zeros((2, 32, 32, 3)), "classes": 0} | call)
+
+
+def test_ein_modell_das_niemand_mehr_braucht_ist_weg():
+    """Zufallsgewichte, Zwillinge, Trainings: Jedes VGG16 hält 60 MB, ein Notebook macht Dutzende."""
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3, name="falten"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+        ]
+    )
+    images = np.ones((1, 8, 8, 1), np.float32)
+    grad_cam(model, images, 0, "falten")
+    gradcam.input_times_gradient(model, images, 0)
+    relevance(model, images, 0)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.alles
+def test_viele_bilder_brauchen_nicht_mehr_speicher(small_vgg16, dataset):
+    """Nach dem Warmlaufen wächst der Speicher nur um das Ergebnis selbst."""
+    inputs = preprocess(dataset.test_images[:2000], 32)
+    grad_cam(small_vgg16, inputs[:128], 3)
+    gc.collect()
+    before = psutil.Process().memory_info().rss
+    result = grad_cam(small_vgg16, inputs, 3)
+    gc.collect()
+    assert psutil.Process().memory_info().rss - before < result.nbytes + 60 * 2**20
+
+
+def test_eingabe_mal_ableitung_ist_lrp_null(small_vgg16, inputs):
+    classes = np.array([3, 8])
+    found = gradcam.input_times_gradient(small_vgg16, inputs[:2], classes)
+    expected = relevance(small_vgg16, inputs[:2], classes, "lrp.z")
+    one = gradcam.input_times_gradient(small_vgg16, inputs[:2], classes, batch_size=1)
+    # Bei Gleichstand im Max-Pooling (einfarbiger Hintergrund) entscheidet die letzte Stelle: Einzelne Pixel weichen ab.
+    # Auch die Größe des Stapels ändert letzte Stellen (auf Prozessoren ohne AVX-512 bei jedem zehnten Pixel).
+    for other, share in ((expected, 0.95), (one, 0.8)):
+        assert np.quantile(np.abs(found - other), share) < 1e-4 * np.abs(expected).max()
+        assert np.corrcoef(found.ravel(), other.ravel())[0, 1] > 0.99
+
+
+def test_grad_cam_plus_plus(small_vgg16, inputs):
+    classes = [3, 1, 4, 1, 5]
+    found = gradcam.grad_cam_plus_plus(small_vgg16, inputs[:5], classes)
+    assert found.shape == (5, 32, 32) and found.min() >= 0 and found.max() <= 1
+    parts = gradcam.grad_cam_plus_plus(small_vgg16, inputs[:5], classes, batch_size=2)
+    np.testing.assert_allclose(parts, found, atol=1e-4)
+    assert not np.allclose(found, grad_cam(small_vgg16, inputs[:5], classes), atol=0.01)
+
+
+def test_keine_bilder_keine_logits(small_vgg16):
+    assert predict_logits(small_vgg16, np.empty((0, 28, 28), np.uint8)).shape == (0, 10)
