@@ -283,9 +283,9 @@ def _ableiten(options) -> int:
 
 
 def _streifen(options) -> int:
-    from helpers.explorer import make_strip
+    from helpers.workshop.strip import course_scenes, make_strip
 
-    target = make_strip()
+    target = make_strip(*course_scenes())
     print(f"Geschrieben: {display_path(target)} ({german(target.stat().st_size / 1000, 0)} kB)")
     return 0
 
