@@ -233,6 +233,16 @@ def confusion_matrix(confusion):
     return figure
 
 
+def confusion_text(confusion) -> str:
+    """Konfusionsmatrix als Texttabelle: Zeile wahre, Spalte vorhergesagte Klasse."""
+    width = max(map(len, CLASS_NAMES))
+    rows = ["Konfusionsmatrix (Zeile: wahre Klasse, Spalte: Vorhersage)"]
+    rows.append(" " * (width + 4) + "".join(f"{label:>6}" for label in range(10)))
+    for label, row in enumerate(confusion):
+        rows.append(f"  {label} {CLASS_NAMES[label]:<{width}}" + "".join(f"{value:>6}" for value in row))
+    return "\n".join(rows)
+
+
 def scorecard(card: dict, measures: dict, title: str = "Wertungstafel"):
     """Die Wertungstafel als Bild: je Zelle Wert und 95-%-Intervall, darunter zu jedem Maß, wie es täuschen kann.
 

@@ -47,11 +47,9 @@ CALLS = {
     "image_grid": [
         lambda: plots.image_grid(PICTURES, CLASS_NAMES, title="Zehn Klassen"),
         lambda: plots.image_grid(PICTURES[:7], [f"{n}\nzwei Zeilen" for n in CLASS_NAMES[:7]], 4, "Sieben"),
-        lambda: plots.image_grid(PICTURES[:3], title="Drei ohne Überschrift"),
     ],
     "class_balance": [
         lambda: plots.class_balance({"TRAIN": np.full(10, 12_000), "TEST": np.arange(10) * 1000}),
-        lambda: plots.class_balance({"TRAIN": np.arange(10) * 700}),
     ],
     "histogram": [
         lambda: plots.histogram({"a": RNG.normal(size=900) * 2000, "b": PICTURES}, "Grauwert", "Pixel", "Verteilung"),
@@ -66,7 +64,6 @@ CALLS = {
         lambda: plots.lines({"a": RNG.random(30)}, "x", "y", "Eine", x=np.linspace(0, 1, 30), ylim=(0, 1)),
     ],
     "learning_curves": [
-        lambda: plots.learning_curves({"sauber": HISTORY}),
         lambda: plots.learning_curves({"sauber": HISTORY, "vergiftet": HISTORY[:4]}),
         lambda: plots.learning_curves({"sauber": HISTORY, "kurz": HISTORY[:1]}),
     ],
@@ -78,7 +75,6 @@ CALLS = {
     ],
     "result_page": [
         lambda: plots.result_page(PICTURES, CAMS, {"LRP-ε": RELEVANCE, "LRP-α1β0": RELEVANCE}, CLASSES),
-        lambda: plots.result_page(PICTURES, None, {"LRP-Preset A": RELEVANCE}, CLASSES, "Ohne Grad-CAM"),
         lambda: plots.result_page(PICTURES, CAMS, {}, CLASSES, "Ohne LRP"),
         lambda: plots.result_page(
             PICTURES[:2], None, {"Zwilling": RELEVANCE[:2]}, [4, 4], "Zwei", mask=Watermark().mask
@@ -177,12 +173,12 @@ def test_jede_oeffentliche_funktion_kommt_hier_vor():
 def test_figur(name, call):
     figure = call()
     assert isinstance(figure, plt.Figure)
-    figure.canvas.draw()
     check_figure(figure, name not in GIVEN)
 
 
 def check_figure(figure, known_quantity=True):
     """Was für jedes Bild des Kurses gilt, auch für das des Explorers."""
+    figure.canvas.draw()
     titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
     assert any(title.strip() for title in titles), "ohne Titel"
     # Deckend hell: Im dunklen Thema von JupyterLab stünde sonst schwarze Schrift auf Dunkelgrau.
