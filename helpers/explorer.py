@@ -7,7 +7,6 @@ währenddessen noch etwas, zählt nur der letzte Stand. Was gerechnet wird, steh
 
 import base64
 import os
-import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from html import escape
 
@@ -93,7 +92,6 @@ class Explorer:
 
     def __init__(self, scene: Scene):
         self.scene, self.shown = scene, None
-        self.seconds: list[float] = []  # je gezeichnetem Stand
         self._strokes: list[tuple] = []
         self._known: set[str] = set()  # Verfahren, die schon übersetzt sind
         self._thread, self._changes = ThreadPoolExecutor(1, "kurs-erkunden"), 0
@@ -217,7 +215,6 @@ class Explorer:
     def _draw(self, change: int) -> None:
         if change != self._changes:
             return  # inzwischen hat sich noch etwas geändert
-        begin = time.perf_counter()
         self.undo.disabled = self.restart.disabled = not self._strokes
         view = self.view()
         if view is None:
@@ -238,7 +235,6 @@ class Explorer:
             'style="width:100%;max-width:1040px;background:#fff">'
         )
         self._say(self.shown.sentence)
-        self.seconds.append(time.perf_counter() - begin)
 
     def _say(self, text: str) -> None:
         self.sentence.value = (

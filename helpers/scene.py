@@ -319,7 +319,7 @@ def draw(shown: Shown) -> Figure:
     Die Figur entsteht ohne pyplot: So darf sie auch in einem anderen Thread gezeichnet werden.
     """
     view = shown.view
-    figure = Figure(figsize=(10.4, 3.9), layout="constrained")
+    figure = Figure(figsize=(10.4, 4.3), layout="constrained")
     FigureCanvasAgg(figure)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
     left.imshow(shown.image, cmap="gray", vmin=0, vmax=255)

@@ -24,7 +24,6 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 import environment  # noqa: E402
 import numpy as np  # noqa: E402
-from growth import growth  # noqa: E402
 from protocol import Worker, timed  # noqa: E402
 
 from helpers import plots, training  # noqa: E402
@@ -40,12 +39,11 @@ from helpers.basics import (  # noqa: E402
 from helpers.course_model import load_course_model  # noqa: E402
 from helpers.data import Watermark, load_source, subset, validation_split  # noqa: E402
 from helpers.devices import has_gpu  # noqa: E402
-from helpers.explorer import Explorer  # noqa: E402
+from helpers.explorer import Explorer, Scene, grad_cam_method, lrp_method  # noqa: E402
 from helpers.gradcam import grad_cam  # noqa: E402
 from helpers.lrp import LRP_RULES  # noqa: E402
 from helpers.lrp_library import LRP  # noqa: E402
 from helpers.model import build_vgg16, keras, preprocess, resize_head  # noqa: E402
-from helpers.scene import Scene, grad_cam_method, lrp_method  # noqa: E402
 from helpers.settings import get_profile  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
@@ -367,7 +365,7 @@ def measure_growth(bench: Bench) -> dict:
                         seconds[name].append(value)
                     if count == 16:
                         milliseconds[name].append(1000 * value / 16)
-    figure = growth(counts, seconds, sizes, milliseconds)
+    figure = plots.growth(counts, seconds, sizes, milliseconds)
     path = plots.save(figure, "benchmark", "Wie die Rechenzeit wächst", "Grad-CAM und LRP-ε des Kurses.", "benchmark")
     print(f"\nBild: {display_path(path)}")
     return {"bilder": counts, "sekunden": seconds, "pixel": sizes, "ms_je_bild": milliseconds}
@@ -379,9 +377,7 @@ def measure_explorer() -> dict:
     result = training.evaluate_model(run.model, data.test_images, data.test_labels)
     found = {}
     for name, method in (("Grad-CAM", grad_cam_method()), ("LRP", lrp_method())):
-        explorer = Explorer(
-            Scene({"Kursmodell": run.model}, {"Kursmodell": result}, data.test_images, Watermark(), method)
-        )
+        explorer = Explorer(Scene({"Kursmodell": run.model}, result, data.test_images, Watermark(), method))
         explorer.wait(300)
         once = explorer.seconds[:]
         for choice in method.choices:
