@@ -26,6 +26,7 @@ from helpers.basics import (
     read_json,
 )
 from helpers.checks.engine import Verdict
+from helpers.workshop.jupyter.server import CourseServer
 from helpers.workshop.notebooks import code_cells, read_notebook, write_notebook
 from helpers.workshop.report import PICTURES, build_report, write_page
 from helpers.workshop.review.handins import read, references
@@ -215,6 +216,19 @@ def choose_kernel(page, title: str) -> None:
     dialog.locator("select").select_option(label=title)
     dialog.locator(".jp-mod-accept").click()
     wait_for_kernel(page, title)
+
+
+def test_labs_started_at_the_same_moment_never_share_a_port():
+    """Zwischen Suchen und Öffnen des Ports vergehen Sekunden; wer zugleich startete, fand denselben frei."""
+    servers = [CourseServer(port=18950, ip="127.0.0.1") for _ in range(3)]
+    try:
+        for server in servers:
+            server._find_http_port()
+        assert len({server.port for server in servers}) == 3
+    finally:
+        for server in servers:
+            for held in server._held:
+                held.close()
 
 
 @pytest.mark.alles
