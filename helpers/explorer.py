@@ -93,7 +93,7 @@ class Explorer:
     def __init__(self, scene: Scene):
         self.scene, self.shown = scene, None
         self._strokes: list[tuple] = []
-        self._known: set[str] = set()  # Verfahren, die schon übersetzt sind
+        self._known: set[tuple] = set()  # (Modell, Schicht oder Regel), schon übersetzt
         self._thread, self._changes = ThreadPoolExecutor(1, "kurs-erkunden"), 0
         self._build()
         self._follow_group()
@@ -228,7 +228,7 @@ class Explorer:
             return
         finally:
             self.progress.value = ""
-        self._known.add(view.first)
+        self._known.add((view.model, view.first))
         encoded = base64.b64encode(self.shown.png).decode()
         self.picture.value = (
             f'<img class="kurs-erkunden-png" alt="{escape(self.shown.alt)}" src="data:image/png;base64,{encoded}" '
@@ -243,7 +243,7 @@ class Explorer:
 
     def _announce(self, view: View) -> None:
         """Beim ersten Mal wird ein Verfahren übersetzt; das dauert Sekunden und bekommt einen Balken."""
-        if view.first not in self._known:
+        if (view.model, view.first) not in self._known:
             text = escape(f"{view.first} wird einmal übersetzt, danach geht es schnell …")
             self.progress.value = f'<progress aria-label="Fortschritt" style="width:16em"></progress> {text}'
 
