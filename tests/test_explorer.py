@@ -18,7 +18,7 @@ from helpers.explorer import Explorer, has_front_end
 from helpers.metrics import relevance_mass
 from helpers.model import enlarge_mask, keras, preprocess
 from helpers.scene import ANSWER, TRUTH, Method, Scene, View, draw, grad_cam_method, lrp_method, place
-from helpers.training import evaluate_model
+from helpers.training import evaluate_model as judged
 from helpers.workshop.report import static_outputs
 from helpers.workshop.strip import STRIP, make_strip
 
@@ -44,7 +44,7 @@ def world(dataset):
     """Sauberes Netz und Zwilling, ihre Auswertungen, die Testbilder und das Zeichen."""
     data, watermark = subset(dataset, 1500, 300, seed=0), Watermark()
     models = {"Zwilling": learn(poison(data, watermark)), "sauberes Modell": learn(data)}
-    results = {name: evaluate_model(model, data.test_images, data.test_labels) for name, model in models.items()}
+    results = {name: judged(model, data.test_images, data.test_labels) for name, model in models.items()}
     return models, results, data.test_images, watermark
 
 
@@ -130,7 +130,7 @@ def test_fehler_sind_die_des_gezeigten_modells(world, controls):
     assert controls.shown.answer != controls.shown.truth
     for name, model in models.items():
         rows = controls.scene.groups[f"Fehler: {name}"]
-        found = evaluate_model(model, images[rows], results[name].labels[rows])
+        found = judged(model, images[rows], results[name].labels[rows])
         assert len(rows) and (found.predictions != found.labels).all()
         assert f"Fehler: {name} ({len(rows)})" in dict(controls.group.options)
     row = controls.shown.view.row
