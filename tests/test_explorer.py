@@ -101,17 +101,15 @@ def test_jedes_bedienelement_aendert_das_bild(controls):
 
 
 def test_regel_und_parameter(lrp_scene):
-    control = Explorer(lrp_scene)
-    control.wait()
-    pictures = set()
+    control, maps = Explorer(lrp_scene), set()
     for rule, parameters in lrp_scene.method.choices.items():
-        control.first.value = rule
+        shown, before = after(control, lambda rule=rule: setattr(control.first, "value", rule))
         assert list(control.second.options) == list(parameters)
-        for parameter in parameters:
-            shown, _ = after(control, lambda value=parameter: setattr(control.second, "value", value))
-            assert (shown.view.first, shown.view.second) == (rule, parameter)
-            pictures.add(shown.png)
-    assert len(pictures) == sum(map(len, lrp_scene.method.choices.values())), "jeder Parameter gibt ein anderes Bild"
+        maps |= {lrp_scene.show(View("Zwilling", 0, rule, parameter)).heatmap.tobytes() for parameter in parameters}
+    assert len(maps) == sum(map(len, lrp_scene.method.choices.values())), "jeder Parameter gibt eine andere Karte"
+    last = control.second.options[-1]
+    shown, picture = after(control, lambda: setattr(control.second, "value", last))
+    assert (shown.view.first, shown.view.second) == (rule, last) and picture != before
 
 
 def test_gefragte_klasse(scene):
