@@ -12,7 +12,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from helpers import plots
+from helpers import panels, plots
 from helpers.basics import CLASS_NAMES, read_json
 from helpers.data import Watermark
 from helpers.scorecard import MEASURES
@@ -31,8 +31,6 @@ CONFIDENCE = RNG.random(400)
 KERNELS = {"Kante": np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]), "Mittel": np.full((3, 3), 1 / 9)}
 EVALUATION = SimpleNamespace(predictions=np.arange(10)[::-1], labels=np.arange(10))
 CLASSES = np.arange(10)
-PROBABILITIES = np.full(10, 0.1)
-GRID = (np.stack([CAMS[:3], CAMS[3:6]], axis=1), [["T-Shirt/Top 100 %"] * 2] * 3)
 
 METHODS = ("Grad-CAM", "LRP-α2β1 (ohne Bias)", "Zufall")
 CHECK = {"wert": 0.9, "tief": 0.8, "hoch": 1.0}
@@ -44,107 +42,52 @@ TRUSTED = {
     },
 }
 
+CARD = {name: {key: (0.523, 0.4, 0.6) for key in MEASURES} | {"ms": (12, 12, 12)} for name in METHODS}
+FILTERED = {name: RNG.normal(size=(26, 26)) for name in KERNELS}
+FIELDS = {"block1_conv1": 3, "block3_conv3": 40, "block5_conv3": 196}
+RELIABLE = {"sauber": (CONFIDENCE, CONFIDENCE > 0.5), "Zwilling": (CONFIDENCE, CONFIDENCE > 0.2)}
+
 # Jede öffentliche Funktion, die eine Figur ergibt, mit mindestens einem typischen Aufruf.
-CALLS = {
-    "image_grid": [
-        lambda: plots.image_grid(PICTURES, CLASS_NAMES, title="Zehn Klassen"),
-        lambda: plots.image_grid(PICTURES[:7], [f"{n}\nzwei Zeilen" for n in CLASS_NAMES[:7]], 4, "Sieben"),
-        lambda: plots.image_grid(PICTURES[:3], title="Drei ohne Überschrift"),
-    ],
-    "class_balance": [
-        lambda: plots.class_balance({"TRAIN": np.full(10, 12_000), "TEST": np.arange(10) * 1000}),
-        lambda: plots.class_balance({"TRAIN": np.arange(10) * 700}),
-    ],
-    "histogram": [
-        lambda: plots.histogram({"a": RNG.normal(size=900) * 2000, "b": PICTURES}, "Grauwert", "Pixel", "Verteilung"),
-        lambda: plots.histogram({"a": RNG.random(900)}, "Anteil", "Bilder", "Verteilung", digits=1),
-    ],
-    "bars": [
-        lambda: plots.bars({"Grad-CAM": 0.123, "LRP-ε": 0.5, "Zufall": 0.03}, "Anteil", "Masse in der Maske"),
-        lambda: plots.bars({name: 0.9 for name in CLASS_NAMES}, "Trefferquote", "Je Klasse", limit=1),
-    ],
-    "lines": [
-        lambda: plots.lines({"a": [0.1, 0.5, 0.3], "b": [1, 0.5, 0.2]}, "Schritt", "Logit", "Zwei Linien"),
-        lambda: plots.lines({"a": RNG.random(30)}, "x", "y", "Eine", x=np.linspace(0, 1, 30), ylim=(0, 1)),
-    ],
-    "growth": [
-        lambda: plots.growth((1, 16, 64), {"Grad-CAM": [0.1, 0.5, 2]}, (32, 64), {"Grad-CAM": [4, 12]}),
-        lambda: plots.growth((16, 64), {"a": [0.1, 9], "b": [2, 3]}, (32, 224), {"a": [1, 2], "b": [40, 400]}),
-    ],
-    "learning_curves": [
-        lambda: plots.learning_curves({"sauber": HISTORY}),
-        lambda: plots.learning_curves({"sauber": HISTORY, "vergiftet": HISTORY[:4]}),
-        lambda: plots.learning_curves({"sauber": HISTORY, "kurz": HISTORY[:1]}),
-    ],
-    "confusion_matrix": [lambda: plots.confusion_matrix(CONFUSION)],
-    "reliability": [
-        lambda: plots.reliability(
-            {"sauber": (CONFIDENCE, CONFIDENCE > 0.5), "Zwilling": (CONFIDENCE, CONFIDENCE > 0.2)}
-        )
-    ],
-    "result_page": [
-        lambda: plots.result_page(PICTURES, CAMS, {"LRP-ε": RELEVANCE, "LRP-α1β0": RELEVANCE}, CLASSES),
-        lambda: plots.result_page(PICTURES, None, {"LRP-Preset A": RELEVANCE}, CLASSES, "Ohne Grad-CAM"),
-        lambda: plots.result_page(PICTURES, CAMS, {}, CLASSES, "Ohne LRP"),
-    ],
-    "scorecard": [
-        lambda: plots.scorecard(
-            {name: {key: (0.523, 0.4, 0.6) for key in MEASURES} | {"ms": (12, 12, 12)} for name in METHODS}, MEASURES
-        ),
-        lambda: plots.scorecard({"a": {"masse": (1, 0.5, 1.2)}, "b": {"masse": (0.2, 0.1, 0.3)}}, MEASURES, "Kurz"),
-    ],
-    "groups": [
-        lambda: plots.groups(PICTURES, RNG.random((2, 16, 16)), [0, 1] * 5, (15, 1)),
-        lambda: plots.groups(PICTURES, RNG.random((2, 8, 8)), [0] * 9 + [1], (0, 7), "Eine Gruppe mit einem Bild"),
-    ],
-    "trust_answers": [lambda: plots.trust_answers({"sauberes Modell": TRUSTED, "Zwilling": TRUSTED})],
-    "pixel_numbers": [lambda: plots.pixel_numbers(PICTURES[0], 10, 12)],
-    "tiles": [
-        lambda: plots.tiles(RNG.random((64, 3, 3, 3)), title="64 Filter"),
-        lambda: plots.tiles(PICTURES, 5, title="Zehn", label="Grauwert"),
-    ],
-    "filter_results": [
-        lambda: plots.filter_results(PICTURES[0], KERNELS, {name: RNG.normal(size=(26, 26)) for name in KERNELS})
-    ],
-    "receptive_fields": [
-        lambda: plots.receptive_fields(CAMS[0] * 255, {"block1_conv1": 3, "block3_conv3": 40, "block5_conv3": 196})
-    ],
-    "heatmap_steps": [lambda: plots.heatmap_steps(PICTURES[:6], RNG.random((6, 4, 4)), CAMS[:6])],
-    "mistakes": [lambda: plots.mistakes(PICTURES[:6], CAMS[:6], CAMS[:6], EVALUATION, range(6))],
-    "mean_cams": [lambda: plots.mean_cams({"sauber": CAMS, "vergiftet": CAMS})],
-    "similarity_steps": [
-        lambda: plots.similarity_steps({"Grad-CAM": [1, 0.5, 0.2], "Kanten": [1, 1, 1]}, ["nichts", "logits", "block5"])
-    ],
-    "conservation": [lambda: plots.conservation(RNG.normal(size=30) * 9, RNG.normal(size=30) * 9)],
-    "twin_page": [
-        lambda: plots.twin_page(PICTURES[:5], {"sauber": RELEVANCE[:5], "vergiftet": RELEVANCE[:5]}, Watermark().mask)
-    ],
-    "explorer": [
-        lambda: plots.explorer(PICTURES[0], CAMS[0], PROBABILITIES, 9, "Zwilling: „Stiefelette“ gefragt"),
-        lambda: plots.explorer(PICTURES[0], RELEVANCE[0], np.eye(10)[4], 4, "LRP", True, (24, 24, 4), PROBABILITIES),
-    ],
-    "explorer_grid": [
-        lambda: plots.explorer_grid(PICTURES[:3], PICTURES[3:6], {"Zwilling": GRID, "sauberes Modell": GRID}),
-        lambda: plots.explorer_grid(PICTURES[:1], PICTURES[1:2], {"sauberes Modell": GRID}, True, "Ein Bild"),
-    ],
-    "picture_strip": [
-        lambda: plots.picture_strip(RNG.random((3, 60, 200, 3)), ["Ein Satz.", "Zwei. " * 30, "Drei."], "Streifen")
-    ],
-}
-CASES = [pytest.param(name, call, id=f"{name}-{n}") for name, calls in CALLS.items() for n, call in enumerate(calls)]
+CALLS = [
+    (plots.image_grid, PICTURES, CLASS_NAMES, 10, "Zehn Klassen"),
+    (plots.image_grid, PICTURES[:7], [f"{n}\nzwei Zeilen" for n in CLASS_NAMES[:7]], 4, "Sieben"),
+    (plots.class_balance, {"TRAIN": np.full(10, 12_000), "TEST": np.arange(10) * 1000}),
+    (plots.histogram, {"a": RNG.normal(size=900) * 2000, "b": PICTURES}, "Grauwert", "Pixel", "Verteilung"),
+    (plots.histogram, {"a": RNG.random(900)}, "Anteil", "Bilder", "Verteilung"),
+    (plots.bars, {"Grad-CAM": 0.123, "LRP-ε": 0.5, "Zufall": 0.03}, "Anteil", "Masse in der Maske"),
+    (plots.bars, {name: 0.9 for name in CLASS_NAMES}, "Trefferquote", "Je Klasse", 2, 1),
+    (plots.lines, {"a": [0.1, 0.5, 0.3], "b": [1, 0.5, 0.2]}, "Schritt", "Logit", "Zwei Linien"),
+    (plots.lines, {"a": RNG.random(30)}, "x", "y", "Eine", np.linspace(0, 1, 30), (0, 1)),
+    (plots.learning_curves, {"sauber": HISTORY, "vergiftet": HISTORY[:4]}),
+    (plots.learning_curves, {"sauber": HISTORY, "kurz": HISTORY[:1]}),
+    (plots.confusion_matrix, CONFUSION),
+    (plots.reliability, RELIABLE),
+    (plots.result_page, PICTURES, CAMS, {"LRP-ε": RELEVANCE, "LRP-α1β0": RELEVANCE}, CLASSES),
+    (plots.result_page, PICTURES, CAMS, {}, CLASSES, "Ohne LRP"),
+    (plots.result_page, PICTURES[:2], None, {"Zwilling": RELEVANCE}, [4, 4], "Zwei", None, Watermark().mask),
+    (plots.scorecard, CARD, MEASURES),
+    (plots.scorecard, {"a": {"masse": (1, 0.5, 1.2)}, "b": {"masse": (0.2, 0.1, 0.3)}}, MEASURES, "Kurz"),
+    (plots.groups, PICTURES, RNG.random((2, 16, 16)), [0, 1] * 5, (15, 1)),
+    (plots.groups, PICTURES, RNG.random((2, 8, 8)), [0] * 9 + [1], (0, 7), "Eine Gruppe mit einem Bild"),
+    (plots.trust_answers, {"sauberes Modell": TRUSTED, "Zwilling": TRUSTED}),
+    (plots.pixel_numbers, PICTURES[0], 10, 12),
+    (plots.tiles, RNG.random((64, 3, 3, 3)), 16, "64 Filter"),
+    (plots.tiles, PICTURES, 5, "Zehn", "Grauwert"),
+    (plots.filter_results, PICTURES[0], KERNELS, FILTERED, "Kerne"),
+    (plots.receptive_fields, CAMS[0] * 255, FIELDS),
+    (plots.heatmap_steps, PICTURES[:6], RNG.random((6, 4, 4)), CAMS[:6]),
+    (plots.mistakes, PICTURES[:6], CAMS[:6], CAMS[:6], EVALUATION, range(6)),
+    (plots.mean_cams, {"sauber": CAMS, "vergiftet": CAMS}),
+    (plots.similarity_steps, {"Grad-CAM": [1, 0.5, 0.2], "Kanten": [1, 1, 1]}, ["nichts", "logits", "block5"]),
+    (plots.conservation, RNG.normal(size=30) * 9, RNG.normal(size=30) * 9),
+    (plots.panel, [("eine Zeile", [lambda ax: panels.draw_relevance(ax, RELEVANCE[0])])], "Ein Feld"),
+]
 
 
 @pytest.fixture(autouse=True)
 def close_figures():
     yield
     plt.close("all")
-
-
-@pytest.fixture
-def figure(request):
-    figure = request.param()
-    figure.canvas.draw()
-    return figure
 
 
 def visible_texts(figure):
@@ -158,10 +101,19 @@ def visible_texts(figure):
     ]
 
 
+def axes_of(figure):
+    return [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+
+
+def tick_texts(axis):
+    hidden = hidden_tick_labels(axis.figure)
+    return [label.get_text() for label in axis.get_ticklabels() if label.get_visible() and label not in hidden]
+
+
 def hidden_tick_labels(figure):
     """Achsenmarken außerhalb des gezeigten Bereichs legt matplotlib an, ohne sie zu zeichnen."""
     hidden = set()
-    for axis in [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]:
+    for axis in axes_of(figure):
         low, high = sorted(axis.get_view_interval())
         margin = (high - low) * 1e-6
         for tick in axis.majorTicks + axis.minorTicks:
@@ -170,51 +122,56 @@ def hidden_tick_labels(figure):
     return hidden
 
 
-def number_texts(figure):
-    pattern = re.compile(r"[-−+±]?\d[\d.,]*")
-    return [text.get_text() for text, _ in visible_texts(figure) if pattern.fullmatch(text.get_text().strip())]
-
-
 # --- Gilt für jede Figur ----------------------------------------------------------------------------------------------
 
 
 def test_jede_oeffentliche_funktion_kommt_hier_vor():
     """Wer eine Funktion dazuschreibt, trägt sie oben mit einem Aufruf ein."""
-    parts = {"german_axis", "save", "confusion_text", "draw_image", "draw_cam", "draw_relevance", "with_mask"}
+    parts = {"german_axes", "save", "confusion_text", "ink", "bare", "color_scale"}
     public = {
         name
-        for name, function in inspect.getmembers(plots, inspect.isfunction)
-        if function.__module__ == plots.__name__ and not name.startswith("_")
+        for module in (plots, panels)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith(("_", "draw_"))
     }
-    assert public - parts == set(CALLS)
+    assert public - parts == {function.__name__ for function, *_ in CALLS}
 
 
-@pytest.mark.parametrize(("name", "call"), CASES)
-def test_figur(name, call):
-    figure = call()
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call[0].__name__)
+def test_figur(call):
+    function, *arguments = call
+    figure = function(*arguments)
     assert isinstance(figure, plt.Figure)
+    check_figure(figure, function.__name__ not in GIVEN)
+
+
+def check_figure(figure, known_quantity=True):
+    """Was für jedes Bild des Kurses gilt, auch für das des Explorers."""
     figure.canvas.draw()
     titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
     assert any(title.strip() for title in titles), "ohne Titel"
+    # Deckend hell: Im dunklen Thema von JupyterLab stünde sonst schwarze Schrift auf Dunkelgrau.
+    for color in [figure.get_facecolor(), *(ax.get_facecolor() for ax in figure.axes)]:
+        assert color[3] == 1 and min(color[:3]) > 0.9
     assert_german_numbers(figure)
     assert_texts_inside(figure)
     assert_texts_apart(figure)
     assert_ticks_differ(figure)
+    assert_axes_named(figure, known_quantity)
+    assert_readable(figure)
 
 
 def assert_ticks_differ(figure):
     """Zwei Marken einer Achse mit derselben Zahl (0,9 und 0,9) sind zu grob gerundet."""
-    hidden = hidden_tick_labels(figure)
-    for axis in [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]:
-        texts = [label.get_text() for label in axis.get_ticklabels() if label.get_visible() and label not in hidden]
-        numbers = [text for text in texts if re.fullmatch(r"[−\d.,]+", text)]
+    for axis in axes_of(figure):
+        numbers = [text for text in tick_texts(axis) if re.fullmatch(r"[−\d.,]+", text)]
         assert len(numbers) == len(set(numbers)), f"doppelte Marken: {numbers}"
 
 
 def assert_german_numbers(figure):
-    for text in number_texts(figure):
-        assert re.fullmatch(r"[-−+±]?(\d{1,3}(\.\d{3})*|\d+)(,\d+)?", text.strip()), f"keine deutsche Zahl: {text}"
-        assert "-" not in text, f"Bindestrich statt Minus: {text}"
+    for text, _ in visible_texts(figure):
+        if re.fullmatch(r"[-−+±]?\d[\d.,]*", number := text.get_text().strip()):
+            assert re.fullmatch(r"[−+±]?(\d{1,3}(\.\d{3})*|\d+)(,\d+)?", number), f"keine deutsche Zahl: {number}"
 
 
 def assert_texts_inside(figure):
@@ -232,27 +189,83 @@ def assert_texts_apart(figure):
         assert not (width > 2 and height > 3), f"{first!r} überdeckt {second!r} um {width:.0f} × {height:.0f} Pixel"
 
 
+# Jede Achse mit Zahlen nennt Größe und Einheit. Größen ohne Einheit sind Anteile, Wahrscheinlichkeiten, Anzahlen und
+# das, was das Netz rechnet (Logit, Relevanz, Verlust).
+QUANTITIES = (
+    r"\(Pixel\)|Pixel$|\(%\)|Sekunden|Millisekunden|Anzahl|Zahl der|Anteil|Wahrscheinlichkeit|Sicherheit|Epoche|"
+    r"Kreuzentropie|Rangkorrelation|Logit|Relevanz|Grad-CAM|Grauwert"
+)
+# Beschriftungen, die der Aufruf mitgibt und nicht plots.py.
+GIVEN = {"bars", "lines", "histogram"}
+
+
+def assert_axes_named(figure, known_quantity):
+    for axis in axes_of(figure):
+        texts = tick_texts(axis)
+        if axis.axes.axison and any(re.fullmatch(r"[−\d.,]+", text) for text in texts):
+            label = axis.get_label_text()
+            assert label, f"Achse ohne Namen, Marken {texts}"
+            assert not known_quantity or re.search(QUANTITIES, label), f"ohne bekannte Größe: {label}"
+
+
+def linear_rgb(colors):
+    """sRGB (…, 3 oder 4), 0–1, ohne Gammakurve (…, 3)."""
+    colors = np.asarray(colors, dtype=float)[..., :3]
+    return np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+
+
+def luminance(colors):
+    """Relative Leuchtdichte (WCAG 2.2)."""
+    return linear_rgb(colors) @ (0.2126, 0.7152, 0.0722)
+
+
+def assert_readable(figure):
+    """Jeder Text hebt sich mit mindestens 4,5 : 1 von dem ab, was unter ihm gezeichnet ist."""
+    texts = visible_texts(figure)
+    for text, _ in texts:
+        text.set_alpha(0)
+    figure.canvas.draw()
+    ground = luminance(np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3] / 255)
+    for text, box in texts:
+        below = ground[max(0, int(box.y0)) : int(box.y1) + 1, max(0, int(box.x0)) : int(box.x1) + 1]
+        own = luminance(to_rgb(text.get_color()))
+        contrast = (np.maximum(below, own) + 0.05) / (np.minimum(below, own) + 0.05)
+        worst = np.quantile(contrast, 0.1)  # eine Gitterlinie darf durch den Text gehen
+        assert worst >= 4.5, f"{text.get_text()!r} hebt sich nur {worst:.1f} : 1 ab"
+
+
 @pytest.mark.parametrize(
     ("break_it", "check"),
     [
         (lambda ax: ax.set_xticks([0.5], ["0.5"]), assert_german_numbers),
         (lambda ax: ax.set_xticks([0.5], ["-1,5"]), assert_german_numbers),
         (lambda ax: ax.text(1.4, 0.5, "weit draußen", transform=ax.transAxes), assert_texts_inside),
-        (lambda ax: ax.set_yticks([0.52, 0.54]), assert_ticks_differ),
+        (lambda ax: ax.set_yticks([0.3, 0.6], ["0,5", "0,5"]), assert_ticks_differ),
         (lambda ax: [ax.text(0.5, 0.5, "einer"), ax.text(0.5, 0.5, "zwei")], assert_texts_apart),
+        (lambda ax: ax.set_xlabel(""), lambda figure: assert_axes_named(figure, False)),
+        (lambda ax: ax.set_xlabel("wie viel"), lambda figure: assert_axes_named(figure, True)),
+        (lambda ax: ax.text(0.5, 0.5, "blass", color="#999999"), assert_readable),
     ],
 )
 def test_die_pruefungen_schlagen_an(break_it, check):
-    figure, ax = plt.subplots()
-    plots.german_axis(ax.xaxis)
-    plots.german_axis(ax.yaxis)
-    ax.set_title("gut")
-    figure.canvas.draw()
-    check(figure)
-    break_it(ax)
-    figure.canvas.draw()
+    def bad(change):
+        figure, ax = plt.subplots()
+        plots.german_axes(ax.xaxis, ax.yaxis)
+        ax.set(title="gut", xlabel="Anteil", ylabel="Epoche")
+        change(ax)
+        figure.canvas.draw()
+        return figure
+
+    check(bad(lambda ax: None))
     with pytest.raises(AssertionError):
-        check(figure)
+        check(bad(break_it))
+
+
+@pytest.mark.parametrize("color", ["#767676", "#D55E00", "#4292c6", "#6baed6", (0.0, 0.0, 1.0), "white", "black"])
+def test_schwarz_oder_weiss_ist_immer_lesbar(color):
+    """Weiß auf Mittelblau hatte 2,3 : 1."""
+    ground, own = luminance(to_rgb(color)), luminance(to_rgb(panels.ink(color)))
+    assert (max(ground, own) + 0.05) / (min(ground, own) + 0.05) >= 4.5
 
 
 # --- Einzelnes ------------------------------------------------------------------------------------------------------
@@ -285,11 +298,22 @@ def test_konfusion_als_text():
 def test_konfusionsmatrix_zeigt_anteile_der_zeile():
     confusion = np.zeros((10, 10), int)
     confusion[2, 3], confusion[2, 2] = 25, 75
-    figure = plots.confusion_matrix(confusion)
-    ax = figure.axes[0]
-    texts = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in ax.texts}
+    ax = plots.confusion_matrix(confusion).axes[0]
+    texts = {tuple(text.get_position()[::-1]): text.get_text() for text in ax.texts if text.get_text()}
     assert texts == {(2, 3): "25", (2, 2): "75"}
     np.testing.assert_allclose(ax.images[0].get_array()[2, 2:4], [0.75, 0.25])
+
+
+def test_wertungstafel_faerbt_nach_der_richtung_des_masses():
+    """Das Beste ist dunkel, ob groß oder klein gut ist; eine Kontrolle bleibt hell."""
+    up, down, neutral = (next(k for k, m in MEASURES.items() if m.better == sign) for sign in (1, -1, 0))
+    card = {
+        "a": {up: (0.9, 0, 1), down: (0.1, 0, 1), neutral: (5, 0, 1)},
+        "b": {up: (0.2, 0, 1), down: (0.8, 0, 1), neutral: (6, 0, 1)},
+    }
+    shade = plots.scorecard(card, MEASURES).axes[0].images[0].get_array()
+    columns = {name: shade[:, n] for n, name in enumerate(name for name in MEASURES if name in card["a"])}
+    assert columns[up][0] > columns[up][1] and columns[down][0] > columns[down][1] and not columns[neutral].any()
 
 
 def test_ergebnisseite_nennt_zeilen_und_klassen():
@@ -305,7 +329,7 @@ def test_relevanz_ist_um_null_zentriert():
     _, ax = plt.subplots()
     relevance = np.zeros((20, 20))
     relevance[3, 4], relevance[5, 6] = 2.0, -2.0
-    picture = plots.draw_relevance(ax, relevance)
+    picture = panels.draw_relevance(ax, relevance)
     low, high = picture.get_clim()
     assert low == -high
     color = {name: picture.cmap(picture.norm(value))[:3] for name, value in (("+", 1), ("0", 0), ("-", -1))}
@@ -313,12 +337,12 @@ def test_relevanz_ist_um_null_zentriert():
     assert min(color["0"]) > 0.9, "null ist weiß"
     drawn = picture.get_array()
     assert drawn[3, 4] == -drawn[5, 6] > 0
-    plots.draw_relevance(ax, np.zeros((20, 20)))
+    panels.draw_relevance(ax, np.zeros((20, 20)))
 
 
 def test_grad_cam_liegt_ueber_dem_rohbild():
     _, ax = plt.subplots()
-    plots.draw_cam(ax, PICTURES[0], CAMS[0], "Titel")
+    panels.draw_cam(ax, PICTURES[0], CAMS[0], "Titel")
     below, above = ax.images
     np.testing.assert_array_equal(below.get_array(), PICTURES[0])
     assert below.get_extent() == above.get_extent(), "28 × 28 und 64 × 64 liegen deckungsgleich"
@@ -327,8 +351,7 @@ def test_grad_cam_liegt_ueber_dem_rohbild():
 
 def test_maskenrahmen_liegt_um_die_maske():
     _, ax = plt.subplots()
-    ax.imshow(np.zeros((56, 56)))
-    plots.with_mask(ax, Watermark(size=4, top=20, left=2).mask, 56)
+    panels.draw_relevance(ax, np.zeros((56, 56)), mask=Watermark(size=4, top=20, left=2).mask)
     frame = ax.patches[0]
     assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (3.5, 39.5, 8, 8)
 
@@ -348,9 +371,7 @@ XYZ = np.array(
 
 def seen(colors, sight):
     """sRGB (n, 3 oder 4), 0–1, so gesehen, als CIELAB (n, 3): Helligkeit L* 0–100, a*, b*."""
-    rgb = np.asarray(colors, dtype=float)[:, :3]
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    linear = np.clip(linear @ np.transpose(SIGHT[sight]), 0, 1)
+    linear = np.clip(linear_rgb(colors) @ np.transpose(SIGHT[sight]), 0, 1)
     x, y, z = (linear @ XYZ.T / XYZ.sum(axis=1)).T
     f = [np.where(v > 0.008856, np.cbrt(v), 7.787 * v + 16 / 116) for v in (x, y, z)]
     return np.stack([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])], axis=-1)
@@ -366,72 +387,19 @@ def lightness_is_monotone(name, sight):
     return bool((steps > 0).all() or (steps < 0).all())
 
 
-def signs_are_told_apart(name, sight):
-    """Von der Mitte aus wird beides gleichmäßig dunkler, und dafür sieht nie aus wie dagegen."""
-    away = np.linspace(0, 0.5, 33)
-    plus, minus = (seen(matplotlib.colormaps[name](0.5 + side * away), sight) for side in (1, -1))
-    darker = all((np.diff(half[2:, 0]) < 0).all() for half in (plus, minus))
-    return darker and all(np.linalg.norm(plus[i] - minus[i]) > 20 for i in (8, 16, 24, 32))
-
-
 @pytest.mark.parametrize("sight", SIGHT)
 def test_farben_sind_auch_fuer_farbenblinde_verschieden(sight):
-    assert all(lightness_is_monotone(name, sight) for name in (plots.CAM_COLORS, "Blues", "gray"))
-    assert signs_are_told_apart(plots.RELEVANCE_COLORS, sight)
-    lines = [to_rgb(color) for color in plots.STYLE["axes.prop_cycle"].by_key()["color"]]
-    assert smallest_distance(lines, sight) > 15
-    figure = plots.trust_answers({"sauberes Modell": TRUSTED})
-    answers = {patch.get_facecolor() for patch in figure.axes[0].patches}
-    assert len(answers) == 3 and smallest_distance(list(answers), sight) > 30
+    assert all(lightness_is_monotone(name, sight) for name in (panels.CAM_COLORS, "Blues", "gray"))
+    relevance = matplotlib.colormaps[panels.RELEVANCE_COLORS]
+    for strength in (0.12, 0.25, 0.37, 0.5):
+        assert smallest_distance(relevance([0.5 - strength, 0.5 + strength]), sight) > 20, "dafür sieht aus wie dagegen"
+    assert smallest_distance([to_rgb(color) for color in panels.COLORS], sight) > 15
+    answers = [to_rgb(plots.ANSWER_COLORS[answer]) for answer in ("ja", "nein", "offen")]
+    assert smallest_distance(answers, sight) > 30
 
 
 def test_die_simulation_erkennt_ungeeignete_farben():
-    """Rot und Grün gleicher Helligkeit fallen für Protan und Deutan zusammen, Regenbogenfarben steigen nicht an."""
-    assert not any(lightness_is_monotone("jet", sight) for sight in SIGHT)
-    assert signs_are_told_apart("RdYlGn", "normal") and not signs_are_told_apart("RdYlGn", "deutan")
+    """Rot und Grün gleicher Helligkeit fallen für Deutan zusammen, Regenbogenfarben steigen nicht an."""
     pair = [(0.8, 0.2, 0.2), (0.45, 0.45, 0.1)]
     assert smallest_distance(pair, "normal") > 40 > 2 * smallest_distance(pair, "deutan")
-
-
-# --- Achsen -----------------------------------------------------------------------------------------------------------
-
-# Jede Achse mit Zahlen nennt Größe und Einheit. Größen ohne Einheit sind Anteile, Wahrscheinlichkeiten, Anzahlen und
-# das, was das Netz rechnet (Logit, Relevanz, Verlust).
-QUANTITIES = (
-    r"\(Pixel\)|Pixel$|\(%\)|Sekunden|Millisekunden|Anzahl|Zahl der|Anteil|Wahrscheinlichkeit|Sicherheit|Epoche|"
-    r"Kreuzentropie|Rangkorrelation|Logit|Relevanz|Grad-CAM|Grauwert"
-)
-# Beschriftungen, die der Aufruf mitgibt und nicht plots.py.
-GIVEN = {"bars", "lines", "histogram"}
-
-
-@pytest.mark.parametrize(("name", "call"), CASES)
-def test_jede_achse_mit_zahlen_hat_einen_namen(name, call):
-    figure = call()
-    figure.canvas.draw()
-    assert_axes_named(figure, name not in GIVEN)
-    # Deckend hell: Im dunklen Thema von JupyterLab stünde sonst schwarze Schrift auf Dunkelgrau.
-    for color in [figure.get_facecolor(), *(ax.get_facecolor() for ax in figure.axes)]:
-        assert color[3] == 1 and min(color[:3]) > 0.9
-
-
-def assert_axes_named(figure, known_quantity):
-    hidden = hidden_tick_labels(figure)
-    for ax in figure.axes:
-        for axis in (ax.xaxis, ax.yaxis):
-            texts = [t.get_text() for t in axis.get_ticklabels() if t.get_visible() and t not in hidden]
-            if ax.axison and any(re.fullmatch(r"[−\d.,]+", text) for text in texts):
-                label = axis.get_label_text()
-                assert label, f"Achse ohne Namen, Marken {texts}"
-                assert not known_quantity or re.search(QUANTITIES, label), f"ohne bekannte Größe: {label}"
-
-
-def test_achsen_ohne_namen_fallen_auf():
-    figure, ax = plt.subplots()
-    figure.canvas.draw()
-    with pytest.raises(AssertionError, match="ohne Namen"):
-        assert_axes_named(figure, True)
-    ax.set(xlabel="x", ylabel="y")
-    assert_axes_named(figure, False)
-    with pytest.raises(AssertionError, match="ohne bekannte Größe"):
-        assert_axes_named(figure, True)
+    assert not lightness_is_monotone("jet", "normal")

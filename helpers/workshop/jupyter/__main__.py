@@ -37,9 +37,12 @@ def prepare_environment(environment) -> None:
 def main() -> None:
     """Startet JupyterLab; endet mit ihm."""
     prepare_environment(os.environ)
-    from jupyterlab.labapp import main as lab
+    from jupyterlab.labapp import LabApp
 
-    sys.exit(lab(arguments(sys.argv[1:])))
+    from helpers.workshop.jupyter.server import CourseServer
+
+    LabApp.serverapp_class = CourseServer
+    sys.exit(LabApp.launch_instance(arguments(sys.argv[1:])))
 
 
 if __name__ == "__main__":
