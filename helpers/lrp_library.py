@@ -103,6 +103,8 @@ class LRP:
         """Gibt Graph und Gewichte frei."""
         if self._session is not None:
             self._session.close()
+            # Auch tf_keras merkt sich eine Session, und die hält den ganzen Graphen fest: 200 bis 400 MB je Regel.
+            _import_innvestigate()[1].backend.clear_session()
         self._session = self._twin = self._analyzer = None
 
     def _checked(self, inputs) -> np.ndarray:

@@ -8,6 +8,8 @@ In LRP-Karten ist die Summe gleich; im gleichförmigen Hintergrund springen einz
 eines Max-Pooling-Fensters gleich, und die Rundung entscheidet, welcher gewinnt.
 """
 
+from __future__ import annotations  # doctor liest dieses Modul auch unter Python 3.8
+
 import functools
 import platform
 import subprocess

@@ -136,7 +136,7 @@ def test_missing_kernel(make_notebook, ausgabe, monkeypatch):
         (["0"], {}, "passt auf 01_Daten und 02_VGG16"),
         (["04"], {}, r"04_GradCAM\.ipynb.*python -m helpers ableiten"),
         ([], {"epochs": 3}, "„epochs“ kennt keines dieser Notebooks: Wählen Sie aus epochen, profil"),
-        ([], {"epochen": "drei"}, "„epochen“ kann nicht „drei“ sein"),
+        ([], {"epochen": "drei"}, "Zahl der Epochen braucht eine ganze Zahl, nicht „drei“"),
     ],
 )
 def test_a_wrong_choice_stops_before_anything_runs(two_notebooks, ausgabe, names, parameters, said):
