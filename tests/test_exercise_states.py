@@ -60,14 +60,6 @@ def test_a_course_cell_that_needs_an_answer_is_found():
         assert dependent_cells(spoilt.cells) == [("neu", name)]
 
 
-def test_a_state_contains_exactly_the_solutions_asked_for():
-    cells = solution_cells("02_VGG16")
-    first, *others = cells
-    notebook = {cell.id: cell.source for cell in in_state("02_VGG16", [first]).cells}
-    assert notebook[first] == cells[first] and all("..." in notebook[other] for other in others)
-    assert list(states("02_VGG16")) == ["ungelöst", *[id.removesuffix("-loesung") for id in cells], "gelöst"]
-
-
 def expected(name, state):
     """Aufgabe → Zeichen: ✔ gelöst, ○ noch nicht bearbeitet."""
     solved = states(name)[state]

@@ -89,6 +89,14 @@ def test_jede_regel_wie_innvestigate(cnn, pictures, rule, record_property):
     assert deviation(relevance(cnn, pictures, classes, other, sum_channels=False), expected) > 0.05, "Gegenprobe"
 
 
+def twice():
+    """Eine Faltung, die hintereinander zweimal benutzt wird: Ihre Reihenfolge steht nur im Graphen des Modells."""
+    keras.utils.set_random_seed(5)
+    shared, image = layers.Conv2D(2, 3, padding="same", activation="relu"), keras.Input((12, 12, 2))
+    x = layers.Flatten()(shared(layers.MaxPooling2D(2)(shared(image))))
+    return keras.Model(image, layers.Dense(10)(x))
+
+
 NETS = {
     "ohne Rand, Schritt 2": lambda: small_cnn(3, padding="valid", strides=2, size=13),
     "mit Rand, Schritt 2": lambda: small_cnn(4, strides=2, size=13),
@@ -107,16 +115,8 @@ NETS = {
         layers.Conv2D(9, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dropout(0.5), layers.Dense(10)
     ),
     "dicht je Ort": lambda: net(layers.Dense(4, "relu"), layers.Flatten(), layers.Dense(10)),
-    "dieselbe Schicht zweimal": lambda: twice(),
+    "dieselbe Schicht zweimal": twice,
 }
-
-
-def twice():
-    """Eine Faltung, die hintereinander zweimal benutzt wird: Ihre Reihenfolge steht nur im Graphen des Modells."""
-    keras.utils.set_random_seed(5)
-    shared, image = layers.Conv2D(2, 3, padding="same", activation="relu"), keras.Input((12, 12, 2))
-    x = layers.Flatten()(shared(layers.MaxPooling2D(2)(shared(image))))
-    return keras.Model(image, layers.Dense(10)(x))
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -189,25 +189,6 @@ def test_die_regel_die_nicht_stimmt(course_model, reference):
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.99, "für zennit macht der Umgang mit b kaum etwas aus"
 
 
-def noisy(dataset, count=5):
-    """Echte Bilder mit Rauschen: Im einfarbigen Hintergrund hätte ein Max-Pooling-Fenster sonst vier gleiche Werte, und
-    die letzte Stelle, die von Stapel und Prozessor abhängt, entschiede, wohin die Relevanz fließt."""
-    noise = np.random.default_rng(0).uniform(-8, 8, (count, 32, 32, 3)).astype(np.float32)
-    return preprocess(dataset.test_images[:count], 32) + noise
-
-
-@pytest.mark.alles
-@pytest.mark.parametrize("rule", [*LRP_RULES, "lrp.alpha_1_beta_0_IB"])
-def test_jede_regel_auf_vgg16_wie_innvestigate(rule, small_vgg16, dataset, record_property):
-    inputs, classes = noisy(dataset), np.array([9, 2, 2, 0, 5])
-    with LRP(small_vgg16, rule) as library:
-        np.testing.assert_allclose(library.logits(inputs), small_vgg16.predict_on_batch(inputs), atol=1e-3)
-        expected = library.relevance(inputs, classes)
-    found = relevance(small_vgg16, inputs, classes, rule)
-    record_property("Abweichung", f"{rule} auf VGG16 von iNNvestigate: {deviation(found, expected):.1e} von max|R|")
-    assert deviation(found, expected) < 1e-4
-
-
 # --- Was jede Regel verspricht ----------------------------------------------------------------------------------------
 
 
@@ -258,13 +239,6 @@ def test_alpha_beta_erhaelt_je_schicht(seed, alpha):
     a, w, r = rng.normal(size=(4, 30)), rng.normal(size=(30, 6)), rng.normal(size=(4, 6))
     below = apply(alpha_beta(alpha, alpha - 1), a, w, rng.normal(size=6), r)
     np.testing.assert_allclose(below.sum(axis=1), r.sum(axis=1), atol=1e-4)
-
-
-@given(seed=st.integers(0, 10_000), rule=st.sampled_from([zero, flat, epsilon(0.1), alpha_beta(2, 1)]))
-def test_doppelte_relevanz_oben_doppelte_unten(seed, rule):
-    rng = np.random.default_rng(seed)
-    a, w, b, r = rng.normal(size=(2, 8)), rng.normal(size=(8, 5)), rng.normal(size=5), rng.normal(size=(2, 5))
-    np.testing.assert_allclose(apply(rule, a, w, b, 2 * r), 2 * apply(rule, a, w, b, r), rtol=1e-4, atol=1e-5)
 
 
 def test_schwellenwerte_behalten_relevanz(cnn, pictures):
@@ -343,23 +317,6 @@ def test_eine_regel_je_schicht(cnn, pictures):
     np.testing.assert_allclose(relevance(cnn, pictures, 3, preset), expected, atol=1e-6)
 
 
-def megabytes() -> float:
-    gc.collect()
-    return psutil.Process().memory_info().rss / 2**20
-
-
-@pytest.mark.alles
-def test_viele_aufrufe_und_bilder_brauchen_nicht_mehr_speicher(small_vgg16, dataset):
-    inputs = preprocess(dataset.test_images[:2000], 32)
-    relevance(small_vgg16, inputs[:64], 3)
-    before = megabytes()
-    for call in range(100):
-        relevance(small_vgg16, inputs[: 1 + call % 8], call % 10, parameter=1 + call / 100)
-    assert megabytes() - before < 60
-    maps = relevance(small_vgg16, inputs, 3)
-    assert megabytes() - before < maps.nbytes / 2**20 + 60
-
-
 # --- Was hier niemand berechnet ---------------------------------------------------------------------------------------
 
 
@@ -371,11 +328,6 @@ def branched():
     image = keras.Input((12, 12, 2))
     x = layers.Conv2D(2, 3, padding="same", activation="relu")(image)
     return keras.Model(image, layers.Dense(10)(layers.Flatten()(layers.Add(name="summe")([x, image]))))
-
-
-def two_inputs():
-    first = keras.Input((2,))
-    return keras.Model([first, keras.Input((2,))], layers.Dense(2)(first))
 
 
 IMPOSSIBLE = {
@@ -390,7 +342,7 @@ IMPOSSIBLE = {
     "„innen“": lambda: with_layers(keras.Sequential([layers.Conv2D(2, 3)], name="innen")),
     "„summe“ treffen sich": branched,
     "feste Bildgröße": lambda: net(layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), shape=(None, None, 2)),
-    "genau einer Eingabe": lambda: two_inputs(),
+    "genau einer Eingabe": lambda: keras.Model([image := keras.Input((2,)), keras.Input((2,))], layers.Dense(2)(image)),
 }
 
 
@@ -491,13 +443,12 @@ def test_die_bibliothek_prueft_ihre_bilder(cnn, inputs, message):
 def test_close_gibt_den_speicher_frei():
     model = net(layers.Flatten(), *(layers.Dense(units) for units in (30_000, 300, 10)))
 
-    def once():
-        with LRP(model) as library:
-            library.relevance(np.zeros((1, 12, 12, 2)), 0)
+    def bytes_after(times):
+        for _ in range(times):
+            with LRP(model) as library:
+                library.relevance(np.zeros((1, 12, 12, 2)), 0)
+        gc.collect()
+        return psutil.Process().memory_info().rss
 
-    for _ in range(2):
-        once()
-    before = megabytes()
-    for _ in range(6):
-        once()
-    assert megabytes() - before < model.count_params() * 4 / 2**20
+    before = bytes_after(2)
+    assert bytes_after(6) - before < model.count_params() * 4
