@@ -80,7 +80,7 @@ def test_no_two_hints_are_swapped(number):
         assert [other for other in sentences if said in other] == [sentence]
 
 
-@pytest.mark.parametrize("number", [number for number in answers.WRONG if number in EXERCISES])
+@pytest.mark.parametrize("number", BOTH)
 def test_no_hint_is_out_of_reach(number):
     """Zu jedem Hinweis gibt es eine Antwort, die ihn bekommt."""
     said = {judged(number, answer).hints[0] for answer, _ in wrong_answers(number)}
@@ -119,17 +119,13 @@ class Unprintable(Exception):
 
 STRANGE = {
     "None": None,
-    "keine Funktion": 3,
     "gibt None zurück": lambda *args: print(),
     "falsche Art": lambda *args: "Text",
     "falsche Form": lambda *args: np.zeros((2, 3, 4)),
-    "leer": lambda *args: np.zeros(0),
-    "leere Liste": lambda *args: [],
     "ungleich lang": lambda *args: [[1, 2], [3]],
     "Objekte": lambda *args: np.array([object(), None], dtype=object),
     "nan": lambda *args: np.full((3, 3), np.nan),
     "Generator": lambda *args: (value for value in [1, 2]),
-    "Menge": lambda *args: {1, 2},
     "feindlich": lambda *args: Hostile(),
     "feindliche Antwort": Hostile(),
     "falsche Angaben": lambda: 1,
@@ -311,20 +307,9 @@ def test_forged_arrays_are_rejected(kind):
             handover.decode(data)
 
 
-VALUES = [
-    None,
-    True,
-    2,
-    2.5,
-    "x",
-    [1, (2, "y")],
-    {"a": {1, 2}, 3: None},
-    np.arange(6.0).reshape(2, 3),
-    np.zeros((0, 3)),
-]
-
-
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize(
+    "value", [[None, True, 2, 2.5, (2, "y")], {"a": {1, 2}, 3: None}, np.ones((2, 3)), np.zeros((0, 3))]
+)
 def test_encoding_survives_json(value):
     assert same(handover.decode(json.loads(json.dumps(handover.encode(value)))), value)
 
