@@ -26,7 +26,7 @@ from helpers.basics import (
 )
 from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
-from helpers.checks.handover import CASES_FILE, secret_cases
+from helpers.checks.handover import CASES_FILE
 from helpers.provenance import provenance
 from helpers.workshop.notebooks import changed_environment, declared_parameters, execute, write_notebook
 from helpers.workshop.review import grading, page, sandbox
@@ -81,7 +81,7 @@ class Review:
         self.workplace, self.seconds, self.memory_mb = workplace, seconds, memory_mb
         # Eingaben, die niemand vorher kennt: Wer die Antworten auswendig einträgt, fällt auf.
         self.seeds = {number: secrets.randbits(64) for number in exercises()}
-        self.cases = {number: secret_cases(exercise, self.seeds[number]) for number, exercise in exercises().items()}
+        self.cases = {number: exercise.draw(self.seeds[number]) for number, exercise in exercises().items()}
         self._prepared, self._lock = None, threading.Lock()
 
     def examine(self, hand_in: HandIn) -> Result:
