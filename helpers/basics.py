@@ -29,7 +29,6 @@ COURSE_MODEL_CARD = INPUT / "kursmodell.json"
 KERNEL_NAME = "traue-keinem-cnn"
 KERNEL_TITLE = "Traue keinem CNN"
 COURSE_NOTEBOOKS = ("01_Daten", "02_VGG16", "03_Training", "04_GradCAM", "05_LRP")
-PROGRESS = "fortschritt.json"  # was check() über die Aufgaben merkt und die Startseite zeigt
 START_PAGE = "00_Start"  # Notebook, mit dem JupyterLab beginnt; es wird weder ausgeführt noch abgegeben
 
 CLASS_NAMES = (

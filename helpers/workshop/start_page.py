@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.basics import COURSE_NOTEBOOKS, INPUT, NOTEBOOKS, PROGRESS, START_PAGE, german, output_dir, try_read_json
+from helpers.basics import COURSE_NOTEBOOKS, INPUT, NOTEBOOKS, START_PAGE, german, output_dir, try_read_json
 from helpers.workshop import doctor
 
 # Minuten je Notebook, wie die README sie nennt.
@@ -38,7 +38,7 @@ class Stop:
 
 def course_map(notebooks_dir=NOTEBOOKS) -> list:
     """Die Notebooks des Kurses als ``Stop``, mit dem Stand aus ``ausgabe/fortschritt.json``."""
-    progress = try_read_json(output_dir() / PROGRESS, {})
+    progress = try_read_json(output_dir() / "fortschritt.json", {})
     stops = []
     for name in COURSE_NOTEBOOKS:
         cells = try_read_json(Path(notebooks_dir) / f"{name}.ipynb", {}).get("cells", [])

@@ -40,12 +40,7 @@ WEAKER = (
     "Unter Linux hilft meist „sudo apt install bubblewrap“."
 )
 # Klein genug, um auch eine Abgabe ganz auszuführen, deren Antworten Variablen des Kurses benutzen.
-SMALL = {
-    "profil": "probe",
-    "bilder": 2,
-    "regeln": ["lrp.epsilon"],
-    "verfahren": ["Grad-CAM", "Zufall", "leere Karte"],
-}
+SMALL = {"profil": "probe", "bilder": 2, "regeln": ["lrp.epsilon"], "verfahren": ["Grad-CAM", "Zufall", "leere Karte"]}
 REASONS = {
     "zeit": "Nach {seconds:.0f} Sekunden abgebrochen: Die Abgabe wurde nicht fertig.",
     "speicher": "Abgebrochen: Die Abgabe brauchte mehr als {memory} MB Arbeitsspeicher.",
