@@ -67,14 +67,6 @@ def test_grad_cam_in_stapeln_und_fuer_jede_klasse(small_vgg16, inputs):
         assert grad_cam(small_vgg16, inputs[:0], classes).shape == (0, 32, 32)
 
 
-def test_grad_cam_auf_sequential():
-    """Ein frisches Sequential hat noch kein ``output``; auch Lernende bauen Modelle so."""
-    layers = keras.layers
-    stack = [layers.Conv2D(4, 3, name="falten"), layers.Flatten(), layers.Dense(10)]
-    model = keras.Sequential([keras.Input((12, 12, 1)), *stack])
-    assert grad_cam(model, np.ones((2, 12, 12, 1), np.float32), 0, "falten").shape == (2, 12, 12)
-
-
 @pytest.mark.parametrize("method", [grad_cam, gradcam.grad_cam_plus_plus, gradcam.input_times_gradient])
 @pytest.mark.parametrize(
     ("message", "call"),
@@ -95,18 +87,13 @@ def test_ein_satz_statt_einer_spur(small_vgg16, method, message, call):
         method(small_vgg16, **{"inputs": np.zeros((2, 32, 32, 3)), "classes": 0} | call)
 
 
-def test_ein_modell_das_niemand_mehr_braucht_ist_weg():
-    """Zufallsgewichte, Zwillinge, Trainings: Jedes VGG16 hält 60 MB, ein Notebook macht Dutzende."""
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            keras.layers.Conv2D(4, 3, name="falten"),
-            keras.layers.Flatten(),
-            keras.layers.Dense(10),
-        ]
-    )
-    images = np.ones((1, 8, 8, 1), np.float32)
-    grad_cam(model, images, 0, "falten")
+def test_ein_frisches_sequential_geht_und_ist_danach_wieder_weg():
+    """Lernende bauen Modelle so; es hat noch kein ``output``. Wer es behielte, hielte bei jedem VGG16 60 MB fest."""
+    layers = keras.layers
+    stack = [layers.Conv2D(4, 3, name="falten"), layers.Flatten(), layers.Dense(10)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *stack])
+    images = np.ones((2, 8, 8, 1), np.float32)
+    assert grad_cam(model, images, 0, "falten").shape == (2, 8, 8)
     gradcam.input_times_gradient(model, images, 0)
     relevance(model, images, 0)
     gone = weakref.ref(model)

@@ -17,7 +17,7 @@ from helpers.basics import CourseError
 from helpers.course_model import load_course_model
 from helpers.lrp import LRP_RULES, alpha_beta, epsilon, flat, relevance, w_square, zero
 from helpers.lrp_library import LRP, ZENNIT_REFERENCE, ZENNIT_RULES, compare, load_reference, matches
-from helpers.model import build_vgg16, keras, preprocess
+from helpers.model import build_vgg16, keras
 
 layers = keras.layers
 
@@ -178,17 +178,6 @@ def test_gleich_zennit_bild_fuer_bild(course_model, reference, rule, record_prop
     np.testing.assert_allclose(sizes, 1, atol=0.1)
 
 
-@pytest.mark.alles
-def test_die_regel_die_nicht_stimmt(course_model, reference):
-    """α2β1 mit Schwellenwerten fällt auf jedem Bild durch, gleich wie zennit mit ihnen umgeht, und ist viel zu groß."""
-    images, classes, _ = reference_images(course_model)
-    correlation, sizes = compare(reference, course_model, images, classes, "lrp.alpha_2_beta_1")
-    assert correlation.max() < 0.999 and np.median(correlation) < 0.9, correlation
-    assert sizes.max() > 2, sizes
-    for one, other in zip(reference.maps["alpha_2_beta_1"], reference.maps["alpha_2_beta_1_ohne_bias"], strict=True):
-        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.99, "für zennit macht der Umgang mit b kaum etwas aus"
-
-
 # --- Was jede Regel verspricht ----------------------------------------------------------------------------------------
 
 
@@ -259,20 +248,6 @@ def test_stapel_klassen_und_summe(cnn, pictures, rule):
     np.testing.assert_allclose(relevance(cnn, pictures[4:5], 4, rule)[0], whole[4], atol=1e-4 * scale)
     assert np.abs(relevance(cnn, pictures[4:5], 5, rule)[0] - whole[4]).max() > 0.01 * scale
     assert relevance(cnn, pictures[:0], 3, rule).shape == (0, 12, 12)
-
-
-@pytest.mark.alles
-def test_im_hintergrund_entscheidet_die_rundung_sonst_nirgends(small_vgg16, dataset):
-    """Ein Bild allein und im Stapel: Die Summe ist gleich, auf der Kleidung ist es fast jedes Pixel (siehe 05)."""
-    images = dataset.test_images[:8]
-    inputs, classes = preprocess(images, 32), dataset.test_labels[:8].astype(int)
-    whole = relevance(small_vgg16, inputs, classes)
-    alone = relevance(small_vgg16, inputs, classes, batch_size=1)
-    scale = np.abs(whole).max(axis=(1, 2))
-    np.testing.assert_allclose(alone.sum(axis=(1, 2)) / scale, whole.sum(axis=(1, 2)) / scale, atol=1e-3)
-    garment = preprocess(images, 32)[..., 0] > preprocess(np.zeros_like(images[:1]), 32)[..., 0] + 25
-    assert 0.2 < garment.mean() < 0.8
-    assert np.quantile((np.abs(alone - whole) / scale[:, None, None])[garment], 0.98) < 1e-3
 
 
 # --- Gewichte und Zahlen sind Eingaben --------------------------------------------------------------------------------

@@ -154,6 +154,7 @@ JAILS = [
     pytest.param(name, marks=pytest.mark.skipif(not works(command), reason=f"{command[0]} geht hier nicht"))
     for name, command in TOOLS.items()
 ]
+ENDLESS = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"  # nicht zu unterbrechen
 SAY = "open('austausch/text', 'w').write({})"
 
 
@@ -186,10 +187,9 @@ def test_the_environment_of_the_instructor_stays_outside(tmp_path, monkeypatch, 
 
 
 def test_time_memory_and_disk_have_limits(tmp_path, monkeypatch, protection):
-    endless = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
     greedy = "x = bytearray(400_000_000)\nwhile True: pass"
     begun = time.monotonic()
-    assert attempt(tmp_path / "a", endless, seconds=1)[0].reason == "zeit"
+    assert attempt(tmp_path / "a", ENDLESS, seconds=1)[0].reason == "zeit"
     assert time.monotonic() - begun < 60
     assert attempt(tmp_path / "b", greedy, memory_mb=200)[0].reason == "speicher"
     monkeypatch.setattr(sandbox, "MAX_DISK_BYTES", 1_000_000)
@@ -439,8 +439,9 @@ def test_a_class_is_reviewed_and_no_hand_in_harms_another(tmp_path, ausgabe, mon
 @pytest.mark.langsam
 def test_endless_and_greedy_hand_ins_are_stopped(tmp_path, ausgabe, monkeypatch):
     monkeypatch.setattr(run, "CELL_SECONDS", 600)
-    for name, notebook in {"endlos": factory.endless(), "gierig": factory.greedy(), "gut": factory.solved()}.items():
-        factory.save(notebook, tmp_path / "abgaben" / f"{name}.ipynb")
+    greedy = "hoard = []\nwhile True: hoard.append(bytearray(50_000_000))"
+    for name, code in {"endlos": ENDLESS, "gierig": greedy, "gut": "pass"}.items():
+        factory.save(factory.inserted(factory.solved(), code), tmp_path / "abgaben" / f"{name}.ipynb")
     run.review_hand_ins([tmp_path / "abgaben"], seconds=90, memory_mb=1500)
     rows = table(ausgabe)
     points = {name: row["Punkte"] for name, row in rows.items()}

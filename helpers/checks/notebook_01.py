@@ -234,11 +234,6 @@ FOLDERS = Exercise(
 
 
 # --- 1.5 Ihr eigenes Gift --------------------------------------------------------------------------------------------
-def _clothes(rng):
-    images = rng.integers(0, 200, (30, 28, 28)).astype(np.uint8)
-    return [(images, np.arange(30) % 10, int(label)) for label in rng.permutation(10)[:2]]
-
-
 def _poison_form(output, images, labels, label):
     if not isinstance(output, list | tuple) or len(output) != 2:
         return "Verlangt sind zwei Ergebnisse: die vergifteten Bilder und die Maske."
@@ -260,7 +255,10 @@ POISON = Exercise(
     "1.5",
     "poison",
     "Sie kennen jetzt die Wahrheit über das Gift. Genau daran wird in 04 und 05 jede Erklärung gemessen.",
-    _clothes,
+    lambda rng: [
+        (rng.integers(0, 200, (30, 28, 28)).astype(np.uint8), np.arange(30) % 10, int(label))
+        for label in rng.permutation(10)[:2]
+    ],
     when(
         lambda o, i, labels, label: not _changed(o, i).any(),
         "Kein einziges Bild hat sich verändert. Vielleicht ändern Sie die Originale statt der Kopie, oder beide?",
