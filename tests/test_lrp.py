@@ -31,12 +31,6 @@ def net(*stack, shape=(12, 12, 2), seed=0, bias=True):
     return model
 
 
-@functools.cache
-def shared_cnn(*options):
-    """Für Tests, die das Netz nur lesen."""
-    return small_cnn(*options)
-
-
 def small_cnn(seed=0, bias=True, padding="same", strides=1, size=12):
     """Zwei Faltungen, Max-Pooling, zwei dichte Schichten."""
     return net(
@@ -52,9 +46,12 @@ def small_cnn(seed=0, bias=True, padding="same", strides=1, size=12):
     )
 
 
-@pytest.fixture(scope="module")
+shared_cnn = functools.cache(small_cnn)  # für Tests, die das Netz nur lesen
+
+
+@pytest.fixture
 def cnn():
-    return small_cnn()
+    return shared_cnn()
 
 
 @pytest.fixture(scope="module")

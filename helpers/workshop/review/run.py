@@ -203,12 +203,9 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
         review = Review(known, book, workplace.resolve(), seconds, memory_mb)
         if not sandbox.isolated():
             print(WEAKER)
-        results = []
-        with progress(total=len(hand_ins), text="Durchsicht", unit="Abgaben") as bar:
-            with ThreadPoolExecutor(parallel) as pool:
-                for result in pool.map(review.examine, hand_ins):
-                    results.append(result)
-                    bar.update()
+        with ThreadPoolExecutor(parallel) as pool:
+            examined = pool.map(review.examine, hand_ins)
+            results = list(progress(examined, total=len(hand_ins), text="Durchsicht", unit="Abgaben"))
         after = {path: sha256(path) if path.is_file() else "" for path in before}
         changed = [display_path(path) for path in before if before[path] != after[path]]
         overview = page.write(results, known, folder, changed)
