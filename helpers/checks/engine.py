@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -71,9 +72,7 @@ def run_cases(answer, cases: list, is_value: bool) -> list[Outcome]:
     for args in cases:
         given = copy.deepcopy(args)
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            value, error = (
-                (answer, None) if is_value else limited(lambda given=given: answer(*given), end - time.monotonic())
-            )
+            value, error = (answer, None) if is_value else limited(partial(answer, *given), end - time.monotonic())
         if error is not None:
             return [*outcomes, Outcome(error="zeit" if isinstance(error, TimeUp) else hints.describe(error))]
         outcomes.append(Outcome(value, changed_input=not same_input(given, args)))
