@@ -1,8 +1,6 @@
 """Notebooks in verschiedenen Lösungsständen: ungelöst, eine Aufgabe gelöst, alles gelöst."""
 
-import os
 import re
-import time
 from pathlib import Path
 
 from jupyter_client.manager import KernelManager
@@ -50,31 +48,23 @@ def with_parameters(notebook, values: dict):
     return notebook
 
 
-def run_states(name: str, folder: Path, output: Path) -> list[tuple]:
+def run_states(name: str, folder: Path):
     """Führt alle Stände eines Notebooks nacheinander aus, jeden von oben nach unten und ohne die Namen des vorigen.
 
     Sie teilen sich einen Kernel: TensorFlow lädt nur einmal, und einmal gebaute Rechengraphen bleiben.
 
-    Returns:
-        je Stand (Notebook, Stand, Aufgabe → Zeichen (✔ ✘ ○), Sekunden).
+    Yields:
+        je Stand (Stand, Aufgabe → Zeichen (✔ ✘ ○)).
     """
-    # Ein Kern je Lauf: Es laufen zwei zugleich.
-    os.environ.update(KURS_AUSGABE=str(output), TF_NUM_INTRAOP_THREADS="1", OMP_NUM_THREADS="1")
     kernel = KernelManager(kernel_name=KERNEL_NAME)
     with kernel_environment():
         kernel.start_kernel(cwd=str(folder))
     try:
-        return [run_state(name, state, kernel) for state in states(name)]
+        for state, solved in states(name).items():
+            notebook = with_parameters(in_state(name, solved), SMALL[name])
+            notebook.cells.insert(0, new_code_cell("%reset -f"))
+            NotebookClient(notebook, km=kernel, timeout=300, iopub_timeout=60).execute()
+            texts = [o.text for cell in notebook.cells for o in cell.get("outputs", []) if o.get("name") == "stdout"]
+            yield state, {match[1]: text[0] for text in texts if (match := VERDICT.match(text))}
     finally:
         kernel.shutdown_kernel(now=True)
-
-
-def run_state(name: str, state: str, kernel) -> tuple:
-    """Ein Stand im laufenden Kernel."""
-    started = time.monotonic()
-    notebook = with_parameters(in_state(name, states(name)[state]), SMALL[name])
-    notebook.cells.insert(0, new_code_cell("%reset -f"))
-    NotebookClient(notebook, km=kernel, timeout=300, iopub_timeout=60).execute()
-    texts = [o.text for cell in notebook.cells for o in cell.get("outputs", []) if o.get("name") == "stdout"]
-    marks = {match[1]: text[0] for text in texts if (match := VERDICT.match(text))}
-    return name, state, marks, time.monotonic() - started

@@ -117,15 +117,6 @@ def vandal(targets):
     return inserted(solved(), source)
 
 
-def endless():
-    """Eine Endlosschleife in einer eigenen Zelle, die sich nicht unterbrechen lässt."""
-    return inserted(solved(), "while True:\n    try:\n        while True: pass\n    except BaseException: pass")
-
-
-def greedy():
-    return inserted(solved(), "hoard = []\nwhile True: hoard.append(bytearray(50_000_000))")
-
-
 def uses_course_variables():
     """Die Antwort benutzt eine Variable aus einer Zelle des Kurses."""
     source = (

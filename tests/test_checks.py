@@ -12,7 +12,7 @@ import pytest
 from exercise_states import solution_cells
 
 from helpers.basics import COURSE_NOTEBOOKS, ROOT, CourseError
-from helpers.checks import HIDDEN_SEED, VISIBLE_SEED, check, engine, exercises, handover
+from helpers.checks import HIDDEN_SEED, VISIBLE_SEED, check, engine, exercises, handover, hints
 from helpers.checks.exercise import Exercise, like, same
 from helpers.model import IMAGENET_MEAN_BGR
 
@@ -63,14 +63,16 @@ def test_right_answers_are_accepted_however_they_are_written(number):
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_every_typical_mistake_gets_its_own_hint_first(number):
-    assert wrong_answers(number)
+def test_every_typical_mistake_gets_its_own_hint_and_every_hint_is_in_reach(number):
+    heard = set()
     for answer, said in wrong_answers(number):
         for seed in (VISIBLE_SEED, HIDDEN_SEED):
             verdict = judged(number, answer, seed)
             assert verdict.status == "falsch" and said in verdict.hints[0], (said, verdict)
             assert len(verdict.hints) >= 2 and len(set(verdict.hints)) == len(verdict.hints)
             assert verdict.hints[-1].endswith((".", "?", "!", "…")), verdict.hints
+            heard.add(verdict.hints[0])
+    assert {hint.says for hint in EXERCISES[number].hints} <= heard
 
 
 @pytest.mark.parametrize("number", answers.SAID)
@@ -78,13 +80,6 @@ def test_no_two_hints_are_swapped(number):
     sentences = [hint.says for hint in EXERCISES[number].hints]
     for said, sentence in zip(answers.SAID[number].split(" | "), sentences, strict=True):
         assert [other for other in sentences if said in other] == [sentence]
-
-
-@pytest.mark.parametrize("number", [number for number in answers.WRONG if number in EXERCISES])
-def test_no_hint_is_out_of_reach(number):
-    """Zu jedem Hinweis gibt es eine Antwort, die ihn bekommt."""
-    said = {judged(number, answer).hints[0] for answer, _ in wrong_answers(number)}
-    assert {hint.says for hint in EXERCISES[number].hints} <= said
 
 
 # --- Seltsame Antworten ----------------------------------------------------------------------------------------------
@@ -119,17 +114,13 @@ class Unprintable(Exception):
 
 STRANGE = {
     "None": None,
-    "keine Funktion": 3,
     "gibt None zurück": lambda *args: print(),
     "falsche Art": lambda *args: "Text",
     "falsche Form": lambda *args: np.zeros((2, 3, 4)),
-    "leer": lambda *args: np.zeros(0),
-    "leere Liste": lambda *args: [],
     "ungleich lang": lambda *args: [[1, 2], [3]],
     "Objekte": lambda *args: np.array([object(), None], dtype=object),
     "nan": lambda *args: np.full((3, 3), np.nan),
     "Generator": lambda *args: (value for value in [1, 2]),
-    "Menge": lambda *args: {1, 2},
     "feindlich": lambda *args: Hostile(),
     "feindliche Antwort": Hostile(),
     "falsche Angaben": lambda: 1,
@@ -178,8 +169,9 @@ def identity(x):
 
 
 @pytest.mark.parametrize("answer", [loop_forever, swallow_everything])
-def test_endless_answers_are_given_up_with_whole_sentences(answer):
-    exercise = Exercise("9.9", identity, "warum", lambda rng: [(1,)], time_limit_s=0.3)
+def test_endless_answers_are_given_up_with_whole_sentences(answer, monkeypatch):
+    monkeypatch.setattr(hints, "TIME_LIMIT_S", 0.3)
+    exercise = Exercise("9.9", identity, "warum", lambda rng: [(1,)])
     RELEASED.clear()
     verdict = engine.review(exercise, answer, 1)
     RELEASED.set()
@@ -274,8 +266,8 @@ def test_an_untouched_stub_is_not_attempted():
     assert "gibt nichts zurück" in judged("1.1", lambda name: [].append(name)).hints[0]
 
 
-def test_the_engine_imports_nothing_heavy():
-    code = "import sys, helpers.checks; print(sorted({'numpy', 'tensorflow', 'keras'} & set(sys.modules)))"
+def test_the_start_page_also_works_in_a_kernel_without_numpy():
+    code = "import sys, helpers.workshop.start_page; print(sorted({'numpy', 'tensorflow', 'keras'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -285,7 +277,7 @@ def test_the_engine_imports_nothing_heavy():
 
 @pytest.mark.parametrize("number", BOTH)
 def test_a_handed_over_answer_is_judged_the_same(tmp_path, monkeypatch, number):
-    cases = handover.secret_cases(EXERCISES[number], 5)
+    cases = EXERCISES[number].draw(5)
     (tmp_path / handover.CASES_FILE).write_text(json.dumps({number: 5}))
     monkeypatch.setitem(os.environ, handover.REVIEW_FOLDER, str(tmp_path))
     for answer, status in ((solution(number), "gelöst"), (wrong_answers(number)[0][0], "falsch"), (None, "offen")):
@@ -311,25 +303,14 @@ def test_forged_arrays_are_rejected(kind):
             handover.decode(data)
 
 
-VALUES = [
-    None,
-    True,
-    2,
-    2.5,
-    "x",
-    [1, (2, "y")],
-    {"a": {1, 2}, 3: None},
-    np.arange(6.0).reshape(2, 3),
-    np.zeros((0, 3)),
-]
-
-
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize(
+    "value", [[None, True, 2, 2.5, (2, "y")], {"a": {1, 2}, 3: None}, np.ones((2, 3)), np.zeros((0, 3))]
+)
 def test_encoding_survives_json(value):
     assert same(handover.decode(json.loads(json.dumps(handover.encode(value)))), value)
 
 
 def test_unknown_kinds_become_foreign():
-    foreign = handover.Foreign("object")
-    assert handover.decode(handover.encode(object())) == foreign
+    foreign = handover.decode(handover.encode(object()))
+    assert foreign.type_name == "object"
     assert not engine.judge(EXERCISES["1.1"], [("pixel1",)], [engine.Outcome(foreign)]).accepted

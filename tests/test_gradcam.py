@@ -1,12 +1,10 @@
-"""Grad-CAM gegen tf-keras-vis und eine eigene Rechnung, in Stapeln jeder Größe; Grad-CAM++ und Eingabe × Ableitung."""
+"""Grad-CAM gegen tf-keras-vis, in Stapeln jeder Größe; Grad-CAM++ und Eingabe × Ableitung."""
 
 import gc
 import weakref
 
 import numpy as np
-import psutil
 import pytest
-import tensorflow as tf
 
 from helpers import gradcam
 from helpers.basics import CourseError
@@ -21,48 +19,13 @@ def inputs(dataset):
     return preprocess(dataset.test_images[:6], 32)
 
 
-def enlarge(values, size):
-    """Bilinear, Ecke auf Ecke, mit np.interp."""
-    places = np.linspace(0, len(values) - 1, size)
-    columns = np.stack([np.interp(places, np.arange(len(values)), column) for column in values.T], axis=1)
-    return np.stack([np.interp(places, np.arange(values.shape[1]), row) for row in columns])
-
-
-def own_grad_cam(model, inputs, classes, layer):
-    """Grad-CAM Bild für Bild, ungestreckt, wie bei Selvaraju et al. (2017)."""
-    both = keras.Model(model.input, [model.get_layer(layer).output, model.output])
-    maps = []
-    for image, label in zip(inputs, classes, strict=True):
-        with tf.GradientTape() as tape:
-            features, logits = both(image[None])
-            score = logits[0, label]
-        weights = tape.gradient(score, features).numpy()[0].mean(axis=(0, 1))
-        maps.append(enlarge(np.maximum((features.numpy()[0] * weights).sum(axis=-1), 0), inputs.shape[1]))
-    return np.stack(maps)
-
-
-@pytest.mark.parametrize("layer", ["block5_conv3", "block3_conv1"])
-def test_grad_cam_wie_die_eigene_rechnung(small_vgg16, inputs, layer):
-    classes = np.array([0, 1, 2, 7, 8, 9])
-    found = grad_cam(small_vgg16, inputs, classes, layer, normalize=False)
-    expected = own_grad_cam(small_vgg16, inputs, classes, layer)
-    assert found.shape == (6, 32, 32) and found.dtype == np.float32 and found.min() >= 0
-    assert (expected.max(axis=(1, 2)) > 0).sum() >= 3, "leere Karten vergleichen wäre zu leicht"
-    # Bis block3 führt der Weg durch drei Max-Poolings: Bei fast gleichen Werten entscheidet dort die letzte Stelle.
-    np.testing.assert_allclose(found, expected, atol=(1e-5 if layer == "block5_conv3" else 2e-3) * expected.max())
-    stretched = grad_cam(small_vgg16, inputs, classes, layer)
-    low, high = (getattr(expected, end)(axis=(1, 2), keepdims=True) for end in ("min", "max"))
-    np.testing.assert_allclose(stretched, (expected - low) / (high - low + 1e-7), atol=2e-3)
-    assert 0.99 < stretched.max() <= 1
-
-
 @pytest.mark.parametrize(
     ("layer", "normalize"),
     [
         ("block5_conv3", True),
+        ("block3_conv1", False),
         pytest.param("block5_conv3", False, marks=pytest.mark.alles),
         pytest.param("block3_conv1", True, marks=pytest.mark.alles),
-        pytest.param("block3_conv1", False, marks=pytest.mark.alles),
     ],
 )
 def test_grad_cam_wie_tf_keras_vis(vgg16, dataset, layer, normalize, record_property):
@@ -76,7 +39,8 @@ def test_grad_cam_wie_tf_keras_vis(vgg16, dataset, layer, normalize, record_prop
     difference = np.abs(found - expected).max() / max(1, expected.max())
     kind = "gestreckt" if normalize else "roh"
     record_property("Abweichung", f"Grad-CAM, {layer}, {kind}, von tf-keras-vis: {difference:.1e}")
-    assert difference < 1e-5 and expected.max() > 0
+    assert difference < 1e-5 and (expected.max(axis=(1, 2)) > 0).sum() >= 3, "leere Karten vergleichen wäre zu leicht"
+    assert found.shape == (6, 64, 64) and found.dtype == np.float32 and found.min() >= 0
 
 
 def test_grad_cam_sieht_neue_gewichte(small_vgg16, inputs):
@@ -103,14 +67,6 @@ def test_grad_cam_in_stapeln_und_fuer_jede_klasse(small_vgg16, inputs):
         assert grad_cam(small_vgg16, inputs[:0], classes).shape == (0, 32, 32)
 
 
-def test_grad_cam_auf_sequential():
-    """Ein frisches Sequential hat noch kein ``output``; auch Lernende bauen Modelle so."""
-    layers = keras.layers
-    stack = [layers.Conv2D(4, 3, name="falten"), layers.Flatten(), layers.Dense(10)]
-    model = keras.Sequential([keras.Input((12, 12, 1)), *stack])
-    assert grad_cam(model, np.ones((2, 12, 12, 1), np.float32), 0, "falten").shape == (2, 12, 12)
-
-
 @pytest.mark.parametrize("method", [grad_cam, gradcam.grad_cam_plus_plus, gradcam.input_times_gradient])
 @pytest.mark.parametrize(
     ("message", "call"),
@@ -131,36 +87,19 @@ def test_ein_satz_statt_einer_spur(small_vgg16, method, message, call):
         method(small_vgg16, **{"inputs": np.zeros((2, 32, 32, 3)), "classes": 0} | call)
 
 
-def test_ein_modell_das_niemand_mehr_braucht_ist_weg():
-    """Zufallsgewichte, Zwillinge, Trainings: Jedes VGG16 hält 60 MB, ein Notebook macht Dutzende."""
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            keras.layers.Conv2D(4, 3, name="falten"),
-            keras.layers.Flatten(),
-            keras.layers.Dense(10),
-        ]
-    )
-    images = np.ones((1, 8, 8, 1), np.float32)
-    grad_cam(model, images, 0, "falten")
+def test_ein_frisches_sequential_geht_und_ist_danach_wieder_weg():
+    """Lernende bauen Modelle so; es hat noch kein ``output``. Wer es behielte, hielte bei jedem VGG16 60 MB fest."""
+    layers = keras.layers
+    stack = [layers.Conv2D(4, 3, name="falten"), layers.Flatten(), layers.Dense(10)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *stack])
+    images = np.ones((2, 8, 8, 1), np.float32)
+    assert grad_cam(model, images, 0, "falten").shape == (2, 8, 8)
     gradcam.input_times_gradient(model, images, 0)
     relevance(model, images, 0)
     gone = weakref.ref(model)
     del model
     gc.collect()
     assert gone() is None
-
-
-@pytest.mark.alles
-def test_viele_bilder_brauchen_nicht_mehr_speicher(small_vgg16, dataset):
-    """Nach dem Warmlaufen wächst der Speicher nur um das Ergebnis selbst."""
-    inputs = preprocess(dataset.test_images[:2000], 32)
-    grad_cam(small_vgg16, inputs[:128], 3)
-    gc.collect()
-    before = psutil.Process().memory_info().rss
-    result = grad_cam(small_vgg16, inputs, 3)
-    gc.collect()
-    assert psutil.Process().memory_info().rss - before < result.nbytes + 60 * 2**20
 
 
 def test_eingabe_mal_ableitung_ist_lrp_null(small_vgg16, inputs):

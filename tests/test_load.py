@@ -1,6 +1,6 @@
 """Last: viele zugleich und sehr viele nacheinander. Kein Fehler, dieselben Ergebnisse, der Speicher bleibt flach.
 
-Die großen Zahlen misst ``tests/benchmark/last.py`` (30 Prozesse, zehn Läufe von ``kurs``), hier läuft die kleine.
+Die großen Zahlen misst ``tests/benchmark/last.py`` (30 Prozesse), hier läuft die kleine.
 """
 
 import gc

@@ -17,7 +17,7 @@ from helpers.basics import CourseError
 from helpers.course_model import load_course_model
 from helpers.lrp import LRP_RULES, alpha_beta, epsilon, flat, relevance, w_square, zero
 from helpers.lrp_library import LRP, ZENNIT_REFERENCE, ZENNIT_RULES, compare, load_reference, matches
-from helpers.model import build_vgg16, keras, preprocess
+from helpers.model import build_vgg16, keras
 
 layers = keras.layers
 
@@ -29,12 +29,6 @@ def net(*stack, shape=(12, 12, 2), seed=0, bias=True):
     rng = np.random.default_rng(seed)
     model.set_weights([v if v.ndim > 1 else bias * rng.normal(0, 0.2, v.shape) for v in model.get_weights()])
     return model
-
-
-@functools.cache
-def shared_cnn(*options):
-    """Für Tests, die das Netz nur lesen."""
-    return small_cnn(*options)
 
 
 def small_cnn(seed=0, bias=True, padding="same", strides=1, size=12):
@@ -52,9 +46,12 @@ def small_cnn(seed=0, bias=True, padding="same", strides=1, size=12):
     )
 
 
-@pytest.fixture(scope="module")
+shared_cnn = functools.cache(small_cnn)  # für Tests, die das Netz nur lesen
+
+
+@pytest.fixture
 def cnn():
-    return small_cnn()
+    return shared_cnn()
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +86,14 @@ def test_jede_regel_wie_innvestigate(cnn, pictures, rule, record_property):
     assert deviation(relevance(cnn, pictures, classes, other, sum_channels=False), expected) > 0.05, "Gegenprobe"
 
 
+def twice():
+    """Eine Faltung, die hintereinander zweimal benutzt wird: Ihre Reihenfolge steht nur im Graphen des Modells."""
+    keras.utils.set_random_seed(5)
+    shared, image = layers.Conv2D(2, 3, padding="same", activation="relu"), keras.Input((12, 12, 2))
+    x = layers.Flatten()(shared(layers.MaxPooling2D(2)(shared(image))))
+    return keras.Model(image, layers.Dense(10)(x))
+
+
 NETS = {
     "ohne Rand, Schritt 2": lambda: small_cnn(3, padding="valid", strides=2, size=13),
     "mit Rand, Schritt 2": lambda: small_cnn(4, strides=2, size=13),
@@ -107,16 +112,8 @@ NETS = {
         layers.Conv2D(9, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dropout(0.5), layers.Dense(10)
     ),
     "dicht je Ort": lambda: net(layers.Dense(4, "relu"), layers.Flatten(), layers.Dense(10)),
-    "dieselbe Schicht zweimal": lambda: twice(),
+    "dieselbe Schicht zweimal": twice,
 }
-
-
-def twice():
-    """Eine Faltung, die hintereinander zweimal benutzt wird: Ihre Reihenfolge steht nur im Graphen des Modells."""
-    keras.utils.set_random_seed(5)
-    shared, image = layers.Conv2D(2, 3, padding="same", activation="relu"), keras.Input((12, 12, 2))
-    x = layers.Flatten()(shared(layers.MaxPooling2D(2)(shared(image))))
-    return keras.Model(image, layers.Dense(10)(x))
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -178,36 +175,6 @@ def test_gleich_zennit_bild_fuer_bild(course_model, reference, rule, record_prop
     np.testing.assert_allclose(sizes, 1, atol=0.1)
 
 
-@pytest.mark.alles
-def test_die_regel_die_nicht_stimmt(course_model, reference):
-    """α2β1 mit Schwellenwerten fällt auf jedem Bild durch, gleich wie zennit mit ihnen umgeht, und ist viel zu groß."""
-    images, classes, _ = reference_images(course_model)
-    correlation, sizes = compare(reference, course_model, images, classes, "lrp.alpha_2_beta_1")
-    assert correlation.max() < 0.999 and np.median(correlation) < 0.9, correlation
-    assert sizes.max() > 2, sizes
-    for one, other in zip(reference.maps["alpha_2_beta_1"], reference.maps["alpha_2_beta_1_ohne_bias"], strict=True):
-        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.99, "für zennit macht der Umgang mit b kaum etwas aus"
-
-
-def noisy(dataset, count=5):
-    """Echte Bilder mit Rauschen: Im einfarbigen Hintergrund hätte ein Max-Pooling-Fenster sonst vier gleiche Werte, und
-    die letzte Stelle, die von Stapel und Prozessor abhängt, entschiede, wohin die Relevanz fließt."""
-    noise = np.random.default_rng(0).uniform(-8, 8, (count, 32, 32, 3)).astype(np.float32)
-    return preprocess(dataset.test_images[:count], 32) + noise
-
-
-@pytest.mark.alles
-@pytest.mark.parametrize("rule", [*LRP_RULES, "lrp.alpha_1_beta_0_IB"])
-def test_jede_regel_auf_vgg16_wie_innvestigate(rule, small_vgg16, dataset, record_property):
-    inputs, classes = noisy(dataset), np.array([9, 2, 2, 0, 5])
-    with LRP(small_vgg16, rule) as library:
-        np.testing.assert_allclose(library.logits(inputs), small_vgg16.predict_on_batch(inputs), atol=1e-3)
-        expected = library.relevance(inputs, classes)
-    found = relevance(small_vgg16, inputs, classes, rule)
-    record_property("Abweichung", f"{rule} auf VGG16 von iNNvestigate: {deviation(found, expected):.1e} von max|R|")
-    assert deviation(found, expected) < 1e-4
-
-
 # --- Was jede Regel verspricht ----------------------------------------------------------------------------------------
 
 
@@ -260,13 +227,6 @@ def test_alpha_beta_erhaelt_je_schicht(seed, alpha):
     np.testing.assert_allclose(below.sum(axis=1), r.sum(axis=1), atol=1e-4)
 
 
-@given(seed=st.integers(0, 10_000), rule=st.sampled_from([zero, flat, epsilon(0.1), alpha_beta(2, 1)]))
-def test_doppelte_relevanz_oben_doppelte_unten(seed, rule):
-    rng = np.random.default_rng(seed)
-    a, w, b, r = rng.normal(size=(2, 8)), rng.normal(size=(8, 5)), rng.normal(size=5), rng.normal(size=(2, 5))
-    np.testing.assert_allclose(apply(rule, a, w, b, 2 * r), 2 * apply(rule, a, w, b, r), rtol=1e-4, atol=1e-5)
-
-
 def test_schwellenwerte_behalten_relevanz(cnn, pictures):
     logits = cnn.predict_on_batch(pictures)[:, 3]
     assert np.abs(relevance(cnn, pictures, 3, "lrp.z").sum(axis=(1, 2)) - logits).max() > 0.05
@@ -285,20 +245,6 @@ def test_stapel_klassen_und_summe(cnn, pictures, rule):
     np.testing.assert_allclose(relevance(cnn, pictures[4:5], 4, rule)[0], whole[4], atol=1e-4 * scale)
     assert np.abs(relevance(cnn, pictures[4:5], 5, rule)[0] - whole[4]).max() > 0.01 * scale
     assert relevance(cnn, pictures[:0], 3, rule).shape == (0, 12, 12)
-
-
-@pytest.mark.alles
-def test_im_hintergrund_entscheidet_die_rundung_sonst_nirgends(small_vgg16, dataset):
-    """Ein Bild allein und im Stapel: Die Summe ist gleich, auf der Kleidung ist es fast jedes Pixel (siehe 05)."""
-    images = dataset.test_images[:8]
-    inputs, classes = preprocess(images, 32), dataset.test_labels[:8].astype(int)
-    whole = relevance(small_vgg16, inputs, classes)
-    alone = relevance(small_vgg16, inputs, classes, batch_size=1)
-    scale = np.abs(whole).max(axis=(1, 2))
-    np.testing.assert_allclose(alone.sum(axis=(1, 2)) / scale, whole.sum(axis=(1, 2)) / scale, atol=1e-3)
-    garment = preprocess(images, 32)[..., 0] > preprocess(np.zeros_like(images[:1]), 32)[..., 0] + 25
-    assert 0.2 < garment.mean() < 0.8
-    assert np.quantile((np.abs(alone - whole) / scale[:, None, None])[garment], 0.98) < 1e-3
 
 
 # --- Gewichte und Zahlen sind Eingaben --------------------------------------------------------------------------------
@@ -343,23 +289,6 @@ def test_eine_regel_je_schicht(cnn, pictures):
     np.testing.assert_allclose(relevance(cnn, pictures, 3, preset), expected, atol=1e-6)
 
 
-def megabytes() -> float:
-    gc.collect()
-    return psutil.Process().memory_info().rss / 2**20
-
-
-@pytest.mark.alles
-def test_viele_aufrufe_und_bilder_brauchen_nicht_mehr_speicher(small_vgg16, dataset):
-    inputs = preprocess(dataset.test_images[:2000], 32)
-    relevance(small_vgg16, inputs[:64], 3)
-    before = megabytes()
-    for call in range(100):
-        relevance(small_vgg16, inputs[: 1 + call % 8], call % 10, parameter=1 + call / 100)
-    assert megabytes() - before < 60
-    maps = relevance(small_vgg16, inputs, 3)
-    assert megabytes() - before < maps.nbytes / 2**20 + 60
-
-
 # --- Was hier niemand berechnet ---------------------------------------------------------------------------------------
 
 
@@ -371,11 +300,6 @@ def branched():
     image = keras.Input((12, 12, 2))
     x = layers.Conv2D(2, 3, padding="same", activation="relu")(image)
     return keras.Model(image, layers.Dense(10)(layers.Flatten()(layers.Add(name="summe")([x, image]))))
-
-
-def two_inputs():
-    first = keras.Input((2,))
-    return keras.Model([first, keras.Input((2,))], layers.Dense(2)(first))
 
 
 IMPOSSIBLE = {
@@ -390,7 +314,7 @@ IMPOSSIBLE = {
     "„innen“": lambda: with_layers(keras.Sequential([layers.Conv2D(2, 3)], name="innen")),
     "„summe“ treffen sich": branched,
     "feste Bildgröße": lambda: net(layers.Conv2D(2, 3), layers.GlobalAveragePooling2D(), shape=(None, None, 2)),
-    "genau einer Eingabe": lambda: two_inputs(),
+    "genau einer Eingabe": lambda: keras.Model([image := keras.Input((2,)), keras.Input((2,))], layers.Dense(2)(image)),
 }
 
 
@@ -491,13 +415,12 @@ def test_die_bibliothek_prueft_ihre_bilder(cnn, inputs, message):
 def test_close_gibt_den_speicher_frei():
     model = net(layers.Flatten(), *(layers.Dense(units) for units in (30_000, 300, 10)))
 
-    def once():
-        with LRP(model) as library:
-            library.relevance(np.zeros((1, 12, 12, 2)), 0)
+    def bytes_after(times):
+        for _ in range(times):
+            with LRP(model) as library:
+                library.relevance(np.zeros((1, 12, 12, 2)), 0)
+        gc.collect()
+        return psutil.Process().memory_info().rss
 
-    for _ in range(2):
-        once()
-    before = megabytes()
-    for _ in range(6):
-        once()
-    assert megabytes() - before < model.count_params() * 4 / 2**20
+    before = bytes_after(2)
+    assert bytes_after(6) - before < model.count_params() * 4

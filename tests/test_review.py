@@ -56,22 +56,6 @@ def test_hand_ins_are_found_in_folders_and_as_files(tmp_path):
     assert names == ["anna/01_Daten", "bert/01_Daten", "anna/01_Daten (2)", "01_Daten"]
 
 
-def test_missing_paths_and_empty_folders_are_named(tmp_path):
-    with pytest.raises(CourseError, match="weg gibt es nicht"):
-        find([tmp_path / "weg"])
-    with pytest.raises(CourseError, match="Dort liegt kein Notebook"):
-        find([tmp_path])
-
-
-@pytest.mark.parametrize("name", list(factory.BROKEN))
-def test_unreadable_hand_ins_get_a_note(tmp_path, known, name):
-    path = tmp_path / "kaputt.ipynb"
-    path.write_text(factory.BROKEN[name], encoding="utf-8")
-    found = read("kaputt", path, known)
-    assert found.course is None and len(found.notes) == 1
-    assert found.notes[0].startswith(("Kein lesbares Notebook", "Gehört zu keinem Notebook"))
-
-
 def test_links_and_binary_files_are_not_read(tmp_path, known):
     (tmp_path / "verweis.ipynb").symlink_to(SOLUTIONS / "01_Daten.ipynb")
     (tmp_path / "bild.ipynb").write_bytes(bytes(range(256)))
@@ -170,6 +154,7 @@ JAILS = [
     pytest.param(name, marks=pytest.mark.skipif(not works(command), reason=f"{command[0]} geht hier nicht"))
     for name, command in TOOLS.items()
 ]
+ENDLESS = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"  # nicht zu unterbrechen
 SAY = "open('austausch/text', 'w').write({})"
 
 
@@ -202,10 +187,9 @@ def test_the_environment_of_the_instructor_stays_outside(tmp_path, monkeypatch, 
 
 
 def test_time_memory_and_disk_have_limits(tmp_path, monkeypatch, protection):
-    endless = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
     greedy = "x = bytearray(400_000_000)\nwhile True: pass"
     begun = time.monotonic()
-    assert attempt(tmp_path / "a", endless, seconds=1)[0].reason == "zeit"
+    assert attempt(tmp_path / "a", ENDLESS, seconds=1)[0].reason == "zeit"
     assert time.monotonic() - begun < 60
     assert attempt(tmp_path / "b", greedy, memory_mb=200)[0].reason == "speicher"
     monkeypatch.setattr(sandbox, "MAX_DISK_BYTES", 1_000_000)
@@ -225,10 +209,6 @@ while True: pass
     ended, text = attempt(tmp_path / "a", code, seconds=4)
     named = [each for each in psutil.process_iter(["cmdline"]) if name in (each.info["cmdline"] or [])]
     assert (ended.reason, text) == ("zeit", "da") and not [each for each in named if sandbox.alive(each)]
-
-
-def test_the_jail_holds(jailed):
-    assert sandbox.holds(WAYS[jailed])
 
 
 def test_nothing_outside_can_be_seen_or_changed(tmp_path, jailed):
@@ -324,7 +304,6 @@ def test_a_jail_that_does_not_hold_is_not_used():
         assert not sandbox.holds(weakened(*hole)), hole
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="nur Unix")
 def test_results_are_read_with_distrust(tmp_path):
     good = tmp_path / "gut"
     good.write_text("äß")
@@ -421,58 +400,48 @@ def test_no_hand_in_gets_points_without_complete_files(tmp_path, ausgabe, monkey
 @pytest.mark.alles
 @pytest.mark.langsam
 @pytest.mark.skipif(not sandbox.isolated(), reason="Hier gibt es keinen eigenen Raum.")
-def test_a_class_is_reviewed_and_no_hand_in_harms_another(tmp_path, ausgabe, monkeypatch):
+def test_a_class_is_reviewed_and_no_hand_in_harms_another(tmp_path, ausgabe, monkeypatch, known):
     monkeypatch.setenv("MY_SECRET", "geheim")
     monkeypatch.setattr(run, "CELL_SECONDS", 20)
     folder = tmp_path / "abgaben"
-    right = factory.save(factory.solved(), folder / "anna" / "01_Daten.ipynb")
+    right = folder / "anna.ipynb"
+    before = [sha256(path) for path in (SOLUTIONS / "ergebnis.png", ROOT / "helpers" / "basics.py")]
+    all_points = sum(known[factory.COURSE].points(number) for number in known[factory.COURSE].exercises)
+    # Name → Abgabe, verlorene Punkte
     hand_ins = {
-        "bert/meine Lösung": factory.answer(factory.solved(), 1, factory.WRONG),
-        "carla/umgestellt": factory.reordered(),
-        "dora/ohne Metadaten": factory.without_metadata(),
-        "emil/schummelt": factory.cheating_checks(),
-        "fritz/fälscht": factory.forging(),
-        "gerd/zerstört": factory.vandal(
-            [right, SOLUTIONS / "ergebnis.png", ausgabe / "durchsicht.csv", ROOT / "helpers"]
-        ),
-        "hans/ungelöst": factory.solved(only=[]),
-        "ida/gelöscht": factory.stripped(2),
+        "anna": (factory.solved(), 0),
+        "bert/meine Lösung": (factory.answer(factory.solved(), 1, factory.WRONG), 1),
+        "carla/umgestellt": (factory.reordered(), 0),
+        "dora/ohne Metadaten": (factory.without_metadata(), 0),
+        "fritz/fälscht": (factory.forging(), all_points),
+        "gerd/zerstört": (factory.vandal([right, SOLUTIONS / "ergebnis.png", ausgabe / "durchsicht.csv"]), 0),
+        "hans/ungelöst": (factory.solved(only=[]), all_points),
+        "ida/gelöscht": (factory.stripped(2), 2),
     }
-    for name, notebook in hand_ins.items():
+    for name, (notebook, _) in hand_ins.items():
         factory.save(notebook, folder / f"{name}.ipynb")
     (folder / "kaputt.ipynb").write_text("{", encoding="utf-8")
-    before = {path: sha256(path) for path in [right, SOLUTIONS / "ergebnis.png", ROOT / "helpers" / "basics.py"]}
-    with pytest.raises(CourseError, match=r"1 von 10 Abgaben.*kaputt\.ipynb.*Die anderen stehen in"):
+    before.append(sha256(right))
+    with pytest.raises(CourseError, match=r"1 von 9 Abgaben.*kaputt\.ipynb.*Die anderen stehen in"):
         run.review_hand_ins([folder])
     rows = table(ausgabe)
-    lost = {name: int(row["von"]) - int(row["Punkte"]) for name, row in rows.items()}
-    full = int(rows["anna/01_Daten"]["von"])
-    assert lost == {
-        "anna/01_Daten": 0,
-        "bert/meine Lösung": 1,
-        "carla/umgestellt": 0,
-        "dora/ohne Metadaten": 0,
-        "emil/schummelt": full,
-        "fritz/fälscht": full,
-        "gerd/zerstört": 0,
-        "hans/ungelöst": full,
-        "ida/gelöscht": 2,
-        "kaputt": 0,
-    }
+    points = {name: int(rows[name]["Punkte"]) for name in hand_ins}
+    assert points == {name: all_points - lost for name, (_, lost) in hand_ins.items()}
     assert "um ein Pixel verschoben" in rows["bert/meine Lösung"]["Hinweise"]
     assert "Kein lesbares Notebook" in rows["kaputt"]["Bemerkungen"]
     assert "Es fehlt die Zelle zu Aufgabe 1.2" in rows["ida/gelöscht"]["Bemerkungen"]
-    assert {path: sha256(path) for path in before} == before
+    assert [sha256(path) for path in (SOLUTIONS / "ergebnis.png", ROOT / "helpers" / "basics.py", right)] == before
     html = (ausgabe / "durchsicht.html").read_text(encoding="utf-8")
-    assert "Achtung" not in html and html.count('<a href="durchsicht/') == 9
+    assert "Achtung" not in html and html.count('<a href="durchsicht/') == 8
 
 
 @pytest.mark.alles
 @pytest.mark.langsam
 def test_endless_and_greedy_hand_ins_are_stopped(tmp_path, ausgabe, monkeypatch):
     monkeypatch.setattr(run, "CELL_SECONDS", 600)
-    for name, notebook in {"endlos": factory.endless(), "gierig": factory.greedy(), "gut": factory.solved()}.items():
-        factory.save(notebook, tmp_path / "abgaben" / f"{name}.ipynb")
+    greedy = "hoard = []\nwhile True: hoard.append(bytearray(50_000_000))"
+    for name, code in {"endlos": ENDLESS, "gierig": greedy, "gut": "pass"}.items():
+        factory.save(factory.inserted(factory.solved(), code), tmp_path / "abgaben" / f"{name}.ipynb")
     run.review_hand_ins([tmp_path / "abgaben"], seconds=90, memory_mb=1500)
     rows = table(ausgabe)
     points = {name: row["Punkte"] for name, row in rows.items()}

@@ -11,19 +11,23 @@ import zipfile
 import numpy as np
 import pytest
 from conftest import snapshot
+from PIL import Image
 
 from helpers import data, features, lrp_library
+from helpers.__main__ import main
 from helpers.basics import ROOT, CourseError, write_json
+from helpers.checks import exercises
 from helpers.learner import Checkpoint
-from helpers.model import Run, build_vgg16, keras, load_run, save_run
-from helpers.settings import get_profile
+from helpers.model import Run, keras, load_run, save_run
 from helpers.workshop import report
+from helpers.workshop.notebooks import read_notebook
 from helpers.workshop.review import page, run
 from helpers.workshop.review.handins import HandIn
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
 SOURCES = sorted((ROOT / "helpers").rglob("*.py"))
 HISTORY = [{"epoche": 1, "verlust": 0.5, "treffer": 0.75, "val_verlust": 0.25, "val_treffer": 0.875, "sekunden": 1.5}]
+LOADERS = "load_model model_from_json read_pickle extractall unpack_archive enable_unsafe_deserialization".split()
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
@@ -40,28 +44,15 @@ class Trap:
 # --- Nichts aus einer Datei wird ausgeführt --------------------------------------------------------------------------
 
 
-def calls(tree):
-    """Alle Aufrufe als (Name mit Punkten, Knoten)."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_kein_modul_laedt_code_aus_dateien(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not imported & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "tarfile"}
-    for name, call in calls(tree):
-        assert name.split(".")[-1] not in {
-            "load_model",
-            "model_from_json",
-            "read_pickle",
-            "extractall",
-            "unpack_archive",
-            "enable_unsafe_deserialization",
-        }, name
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = ast.unparse(call.func)
+        assert name.split(".")[-1] not in LOADERS, name
         assert name not in ("eval", "exec", "os.system"), name
         options = {option.arg: ast.unparse(option.value) for option in call.keywords}
         assert options.get("shell", "False") == "False", name
@@ -84,12 +75,7 @@ def test_modell_mit_falle_im_bauplan_ist_nur_eine_zahlentabelle(small_vgg16, tmp
     code = base64.b64encode(b"\xe3" + bytes(40)).decode()
     layer = {"module": "keras.layers", "class_name": "Lambda", "config": {"name": "x", "function": [code, None, None]}}
     evil = {"module": "os", "class_name": "system", "config": {"command": f"touch {trap}"}}
-    config = {
-        "module": "keras",
-        "class_name": "Functional",
-        "config": {"layers": [layer, evil]},
-        "registered_name": "x",
-    }
+    config = {"module": "keras", "class_name": "Functional", "config": {"layers": [layer, evil]}}
     with zipfile.ZipFile(folder / "modell.keras") as archive:
         weights = archive.read("model.weights.h5")
     with zipfile.ZipFile(folder / "modell.keras", "w") as archive:
@@ -102,22 +88,6 @@ def test_modell_mit_falle_im_bauplan_ist_nur_eine_zahlentabelle(small_vgg16, tmp
     for mine, other in zip(run.model.get_weights(), small_vgg16.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
     assert snapshot(tmp_path) == before and not trap.exists()
-
-
-def test_gewichte_ueberstehen_das_speichern_schicht_fuer_schicht(tmp_path):
-    """Auch in einem Prozess, der schon viele Modelle gebaut hat, gehört jede Zahl zu ihrer Schicht."""
-    first, second = build_vgg16(32, None, seed=1), build_vgg16(32, None, seed=2)
-    path = tmp_path / "modell.keras"
-    first.save(path)
-    second.load_weights(path)
-    for mine, other in zip(second.get_weights(), first.get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, other)
-
-
-def test_andere_bildgroesse_wird_erkannt(ausgabe):
-    save_run("sauber", Run(build_vgg16(64, None), HISTORY, {"image_size": 32}))
-    with pytest.raises(CourseError, match="nicht lesbar"):
-        load_run("sauber")
 
 
 @pytest.fixture
@@ -167,17 +137,12 @@ def test_ein_passender_zwischenstand_wird_fortgesetzt(tiny_learner):
         lambda net: stored_state(net, optimierer0=np.zeros(5)),
         lambda net: stored_state(net, best=[np.zeros(1)]),
         lambda net: stored_state(net, history=[]),
-        lambda net: stored_state(net, history="gut"),
         lambda net: stored_state(net, history=[{"epoche": 1}]),
         lambda net: stored_state(net, history=[{**HISTORY[0], "verlust": "klein"}]),
-        lambda net: stored_state(net, epochs=0),
         lambda net: stored_state(net, epochs=4),
         lambda net: stored_state(net, epochs="alle"),
-        lambda net: stored_state(net, stand=np.array("{")),
         lambda net: stored_state(net, stand=np.array("[]")),
-        lambda net: stored_state(net, stand=np.array([{"a": 1}], dtype=object)),
         lambda net: {key: value for key, value in stored_state(net).items() if key != "gewichte1"},
-        lambda net: b"",
         lambda net: b"PK\x05\x06" + bytes(18),
     ],
 )
@@ -222,12 +187,6 @@ def test_merkmale_falscher_form_werden_neu_gerechnet(shape, tmp_path):
     assert set(features._cached_features(tmp_path, {"a"}, (3,))) == {"a"}
 
 
-@pytest.mark.parametrize(("key", "value"), [("epochs", "3"), ("epochs", True), ("image_size", 64.0), ("n_train", [1])])
-def test_falsche_typen_in_einstellungen_sind_ein_satz(key, value):
-    with pytest.raises(CourseError, match="braucht eine ganze Zahl"):
-        get_profile("schnell", **{key: value})
-
-
 @pytest.mark.parametrize("wrong", [{"label": "4"}, {"size": 2.0}, {"top": None}, {"strength": "1"}, {"share": True}])
 def test_falsche_typen_im_wasserzeichen_sind_ein_satz(wrong):
     with pytest.raises(CourseError, match="braucht eine .*Zahl"):
@@ -239,21 +198,14 @@ def test_falsche_typen_im_wasserzeichen_sind_ein_satz(wrong):
 
 def test_ueber_die_grenze_gehen_nur_startwerte(tmp_path, monkeypatch):
     """Im Arbeitsordner einer Abgabe liegt nichts, was beim Lesen Code ausführen könnte."""
-    from helpers.checks import exercises
-    from helpers.checks.handover import secret_cases
-    from helpers.workshop.notebooks import read_notebook
-
     review = object.__new__(run.Review)
     review.seeds = {number: 3 for number in exercises()}
     (tmp_path / "a").mkdir()
     review._furnish(tmp_path / "a", read_notebook(ROOT / "notebooks" / "01_Daten.ipynb"), everything=False)
-    files = [path for path in (tmp_path / "a").rglob("*") if path.is_file() and not path.is_symlink()]
-    suffixes = {path.suffix for path in files if "input" not in path.parts}
+    suffixes = {path.suffix for path in (tmp_path / "a").rglob("*") if path.is_file() and "input" not in path.parts}
     assert suffixes <= {".py", ".j2", ".json", ".txt", ".toml", ".ipynb"}, suffixes
     stored = json.loads((tmp_path / "a" / "austausch" / "startwerte.json").read_text())
     assert stored == review.seeds
-    first, second = (secret_cases(exercises()["1.1"], 3) for _ in range(2))
-    assert first == second
 
 
 def test_halbe_zeichen_halten_die_durchsicht_nicht_an(tmp_path):
@@ -267,18 +219,13 @@ def test_halbe_zeichen_halten_die_durchsicht_nicht_an(tmp_path):
 # --- Was angezeigt wird, bleibt Text ----------------------------------------------------------------------------------
 
 
-def assert_harmless(html: str):
-    assert "onerror" in html, "der fremde Text fehlt ganz"
-    assert "<img src=x" not in html and "<script>alert" not in html and "&lt;img src=x" in html
-
-
-def test_der_bericht_maskiert_namen_titel_und_zahlen(ausgabe):
-    from PIL import Image
-
+def test_der_bericht_maskiert_dateinamen_urteile_und_klassen(ausgabe, monkeypatch):
+    """Titel, Texte und Versionen prüft test_report."""
     (ausgabe / "bilder").mkdir(parents=True)
     Image.new("L", (9, 9)).save(ausgabe / "bilder" / "<b>fett<b>.png")
-    write_json(ausgabe / "bilder" / "<b>fett<b>.json", {"titel": EVIL, "text": EVIL, "zelle": f"{EVIL}#x"})
-    figures = {"profil": EVIL, "versionen": {EVIL: EVIL}, "minuten": {EVIL: 1.0}, "daten": {EVIL: EVIL}}
+    write_json(ausgabe / "bilder" / "<b>fett<b>.json", {"titel": "T", "text": "T", "zelle": f"{EVIL}#x"})
+    monkeypatch.setattr(report, "CLASS_NAMES", (EVIL, *report.CLASS_NAMES[1:]))
+    figures = {"minuten": {EVIL: 1.0}, "daten": {EVIL: EVIL}, "confusion": [[1] * 10] * 10}
     check = dict.fromkeys(("frage", "gemessen", "wert", "tief", "hoch", "schwelle", "ja_wenn", "antwort"), EVIL)
     figures["vertrauen"] = {
         "regel": EVIL,
@@ -287,19 +234,12 @@ def test_der_bericht_maskiert_namen_titel_und_zahlen(ausgabe):
     }
     write_json(ausgabe / "kennzahlen.json", figures)
     html = report.build_report().read_text(encoding="utf-8")
-    assert_harmless(html)
-    assert "<b>fett" not in html and "default-src 'none'" in html
-
-
-def test_der_bericht_maskiert_klassennamen(ausgabe, monkeypatch):
-    monkeypatch.setattr(report, "CLASS_NAMES", (EVIL, *report.CLASS_NAMES[1:]))
-    write_json(ausgabe / "kennzahlen.json", {"confusion": [[1] * 10] * 10})
-    assert_harmless(report.build_report().read_text(encoding="utf-8"))
+    assert html.count("&lt;img src=x") >= 10, "der fremde Text fehlt"
+    assert "<img src=x" not in html and "<script>alert" not in html and "<b>fett" not in html
+    assert "default-src 'none'" in html
 
 
 def test_eine_fehlermeldung_ist_eine_zeile_ohne_steuerzeichen(capsys):
-    from helpers.__main__ import main
-
     assert main(["daten", "--eingabe", "a\n\x1b[2J\r<b>"]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "\x1b" not in err and "\r" not in err
@@ -326,26 +266,6 @@ def test_jupyter_behaelt_token_und_loopback():
         looked += "jupyter" in text
         assert not weaker.search(text), f"{path.name}: {weaker.search(text)[0]}"
     assert looked >= 3
-
-
-def test_jupyter_bindet_ab_werk_an_loopback_und_verlangt_ein_token(tmp_path, monkeypatch):
-    from jupyter_server.serverapp import ServerApp
-
-    for name in ("JUPYTER_TOKEN", "JUPYTER_CONFIG_DIR", "JUPYTER_CONFIG_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path))
-    server = ServerApp()
-    assert server.ip in ("localhost", "127.0.0.1") and not server.allow_remote_access
-    assert len(server.identity_provider_class(parent=server).token) >= 32
-
-
-def test_jedes_paket_ist_mit_pruefsumme_festgelegt():
-    blocks = re.findall(r"^[a-z0-9][^\n]*\n(?: +[^\n]*\n)*", (ROOT / "requirements.txt").read_text(), re.M)
-    assert len(blocks) > 100
-    for block in blocks:
-        assert re.match(r"[a-z0-9._-]+==\S+", block) and "--hash=sha256:" in block, block.split()[0]
-    install = (ROOT / "install.bash").read_text(encoding="utf-8")
-    assert install.count("--require-hashes") >= 2
 
 
 def test_ein_job_meldet_bekannte_schwachstellen():

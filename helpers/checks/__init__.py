@@ -10,13 +10,12 @@ import os
 import sys
 from pathlib import Path
 
-from helpers.basics import COURSE_NOTEBOOKS, CourseError, output_dir, reason, update_json
+from helpers.basics import COURSE_NOTEBOOKS, CourseError, as_dict, output_dir, reason, update_json
 from helpers.checks.engine import MISSING, review
 from helpers.checks.exercise import Exercise, Verdict
 from helpers.checks.handover import REVIEW_FOLDER, hand_over
 
 VISIBLE_SEED, HIDDEN_SEED = 1, 2
-PROGRESS_FILE = "fortschritt.json"
 
 
 def exercises() -> dict[str, Exercise]:
@@ -48,7 +47,7 @@ def check(number: str, strict: bool = False) -> None:
         return
     verdict = review(exercise, answer, HIDDEN_SEED if strict else VISIBLE_SEED)
     if strict:
-        assert verdict.accepted, (verdict.hints or ("noch nicht bearbeitet",))[0]
+        assert verdict.accepted, verdict.hint
         return
     print(message(exercise, verdict, remember(exercise, verdict)))
 
@@ -60,28 +59,25 @@ def message(exercise: Exercise, verdict: Verdict, tries: int) -> str:
         return f"✔ {title}: {exercise.why}"
     if verdict.status == "offen":
         return " ".join([f"○ {title}: noch nicht bearbeitet.", *verdict.hints])
-    return "\n   ".join([f"✘ {title}: {verdict.hints[0]}", *verdict.hints[1 : max(tries, 1)]])
+    return "\n   ".join([f"✘ {title}: {verdict.hints[0]}", *verdict.hints[1:tries]])
 
 
 def remember(exercise: Exercise, verdict: Verdict) -> int:
     """Merkt den Stand in ``ausgabe/fortschritt.json``; ergibt die Zahl der Fehlversuche seit der letzten Lösung."""
-    tries = 0
 
     def count(progress):
-        nonlocal tries
-        entry = progress.get(exercise.number)
-        entry = entry if isinstance(entry, dict) else {}
+        entry = as_dict(progress.get(exercise.number))
         before = entry.get("fehlversuche")
         tries = 0 if verdict.accepted else 1 + (before if isinstance(before, int) else 0)
         entry = {"gelöst": verdict.accepted or bool(entry.get("gelöst")), "fehlversuche": tries}
         return dict(sorted({**progress, exercise.number: entry}.items()))
 
     if verdict.status == "offen":
-        return tries
+        return 0
     try:
-        update_json(output_dir() / PROGRESS_FILE, count)
+        return update_json(output_dir() / "fortschritt.json", count)[exercise.number]["fehlversuche"]
     except CourseError as error:  # beschädigter Stand oder schreibgeschützter Ordner: Die Prüfung gilt trotzdem.
         print(f"Der Fortschritt ist nicht gespeichert. {error}")
     except OSError as error:
         print(f"Der Fortschritt ist nicht gespeichert ({reason(error)}): Prüfen Sie den freien Platz.")
-    return tries or 1
+    return 1

@@ -15,9 +15,12 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 
-from helpers.checks.exercise import TIME_LIMIT_S, Exercise, Trial, Verdict, plain, same
-from helpers.checks.hints import describe, for_difference, for_error, for_form, for_typical_mistake, kind
+import numpy as np
+
+from helpers.checks import hints
+from helpers.checks.exercise import Exercise, Trial, Verdict, plain, same
 
 MISSING = object()  # Es gibt keine Antwort unter dem erwarteten Namen.
 
@@ -63,25 +66,21 @@ def limited(function: Callable, seconds: float):
     return result[0] if result else (None, TimeUp())
 
 
-def run_cases(answer, cases: list, is_value: bool, time_limit_s: float = TIME_LIMIT_S) -> list[Outcome]:
-    """Führt die Antwort auf allen Eingaben aus, zusammen höchstens ``time_limit_s`` Sekunden; Ausdrucke fallen weg."""
-    outcomes, end = [], time.monotonic() + time_limit_s
+def run_cases(answer, cases: list, is_value: bool) -> list[Outcome]:
+    """Führt die Antwort auf allen Eingaben aus, zusammen höchstens ``TIME_LIMIT_S`` Sekunden; Ausdrucke fallen weg."""
+    outcomes, end = [], time.monotonic() + hints.TIME_LIMIT_S
     for args in cases:
         given = copy.deepcopy(args)
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            value, error = (
-                (answer, None) if is_value else limited(lambda given=given: answer(*given), end - time.monotonic())
-            )
+            value, error = (answer, None) if is_value else limited(partial(answer, *given), end - time.monotonic())
         if error is not None:
-            return [*outcomes, Outcome(error="zeit" if isinstance(error, TimeUp) else describe(error))]
+            return [*outcomes, Outcome(error="zeit" if isinstance(error, TimeUp) else hints.describe(error))]
         outcomes.append(Outcome(value, changed_input=not same_input(given, args)))
     return outcomes
 
 
 def same_input(after, before) -> bool:
     """Sind Felder, Listen und Wörterbücher unter den Eingaben noch, wie sie waren?"""
-    import numpy as np
-
     pairs = zip(after, before, strict=True)
     return all(same(new, old) for new, old in pairs if isinstance(old, np.ndarray | list | dict))
 
@@ -106,8 +105,6 @@ def untouched(answer) -> bool:
 
 def review(exercise: Exercise, answer, seed: int) -> Verdict:
     """Führt die Antwort aus und urteilt; wirft nie."""
-    import numpy as np
-
     try:
         if answer is MISSING:
             return Verdict("offen", (f"Den Namen „{exercise.name}“ gibt es nicht: Führen Sie die Zelle darüber aus.",))
@@ -115,35 +112,33 @@ def review(exercise: Exercise, answer, seed: int) -> Verdict:
             return Verdict("offen")
         if not exercise.is_value and not callable(answer):
             return wrong(
-                f"„{exercise.name}“ ist keine Funktion mehr, sondern {kind(answer)}.",
+                f"„{exercise.name}“ ist keine Funktion mehr, sondern {hints.kind(answer)}.",
                 f"Beginnen Sie die Zelle mit „def {exercise.name}(…):“ und führen Sie sie neu aus.",
             )
-        cases = exercise.cases(np.random.default_rng(seed))
-        return judge(exercise, cases, run_cases(answer, cases, exercise.is_value, exercise.time_limit_s))
+        cases = exercise.draw(seed)
+        return judge(exercise, cases, run_cases(answer, cases, exercise.is_value))
     except Exception as error:
-        return wrong(f"Mit dieser Ausgabe kann die Prüfung nichts anfangen ({describe(error)}).")
+        return wrong(f"Mit dieser Ausgabe kann die Prüfung nichts anfangen ({hints.describe(error)}).")
 
 
 def judge(exercise: Exercise, cases: list, outcomes: list[Outcome]) -> Verdict:
     """Urteilt über Ausgaben, ohne die Antwort selbst aufzurufen."""
     for args, outcome in zip(cases, outcomes, strict=False):
         if outcome.error:
-            return wrong(*for_error(exercise, outcome.error, args))
+            return wrong(*hints.for_error(exercise, outcome.error, args))
     if len(outcomes) != len(cases):
         return wrong("Ihre Antwort lieferte nicht für jede Eingabe ein Ergebnis.")
+    solve = exercise.solve or (lambda *args: None)
     pairs = zip(cases, outcomes, strict=True)
-    trials = [
-        Trial(args, plain(o.output), exercise.solve(*copy.deepcopy(args)) if exercise.solve else None)
-        for args, o in pairs
-    ]
+    trials = [Trial(args, plain(outcome.output), solve(*copy.deepcopy(args))) for args, outcome in pairs]
     if all(trial.output is None for trial in trials):
         return wrong(f"„{exercise.name}“ gibt nichts zurück (None).", "Am Ende fehlt „return“ mit dem Ergebnis.")
     if exercise.solve is None:
-        found = for_form(exercise, trials) or for_typical_mistake(exercise, trials)
+        found = hints.for_form(exercise, trials) or hints.for_typical_mistake(exercise, trials)
     elif all(same(trial.output, trial.expected) for trial in trials):
         found = None
     else:
-        found = for_typical_mistake(exercise, trials) or for_difference(trials)
+        found = hints.for_typical_mistake(exercise, trials) or hints.for_difference(trials)
     if found:
         return wrong(*found)
     if any(outcome.changed_input for outcome in outcomes):
@@ -155,4 +150,4 @@ def judge(exercise: Exercise, cases: list, outcomes: list[Outcome]) -> Verdict:
 
 
 def wrong(*sentences: str) -> Verdict:
-    return Verdict("falsch", tuple(sentence for sentence in sentences if sentence))
+    return Verdict("falsch", sentences)

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
-TIME_LIMIT_S = 10.0
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,15 @@ class Exercise:
         is_value: Die Antwort ist eine Variable, keine Funktion.
     """
 
-    def __init__(self, number, solve, why, cases, *hints, form=None, is_value=False, time_limit_s=TIME_LIMIT_S):
+    def __init__(self, number, solve, why, cases, *hints, form=None, is_value=False):
         """``solve`` heißt wie die Antwort; gibt es keine einzige Lösung, steht dort nur ihr Name."""
         self.name, self.solve = (solve, None) if isinstance(solve, str) else (solve.__name__, solve)
         self.number, self.why, self.cases, self.hints = number, why, cases, hints
-        self.form, self.is_value, self.time_limit_s = form, is_value, time_limit_s
+        self.form, self.is_value = form, is_value
+
+    def draw(self, seed: int) -> list:
+        """Die Eingaben zu einem Startwert, in jedem Prozess dieselben."""
+        return self.cases(np.random.default_rng(seed))
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,14 @@ class Verdict:
     def accepted(self) -> bool:
         return self.status == "gelöst"
 
+    @property
+    def hint(self) -> str:
+        """Der erste Hinweis; leer, wenn die Antwort stimmt."""
+        return "" if self.accepted else (self.hints or ("noch nicht bearbeitet",))[0]
+
 
 def plain(value):
     """``value`` aus NumPy, Listen und Zahlen; Tensoren und Tabellen werden zu Feldern."""
-    import numpy as np
-
     if isinstance(value, np.ndarray | str | bytes | bool | int | float | type(None)):
         return value
     if isinstance(value, dict):
@@ -101,8 +108,6 @@ def plain(value):
 
 def same(first, second) -> bool:
     """Gleich bis auf Rundung; Listen, Tupel und Felder gelten als gleich, wenn ihre Werte es sind."""
-    import numpy as np
-
     first, second = plain(first), plain(second)
     if isinstance(first, str) or isinstance(second, str) or first is None or second is None:
         return type(first) is type(second) and first == second

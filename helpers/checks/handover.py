@@ -1,7 +1,9 @@
 """Für die Durchsicht: im abgeschotteten Prozess ausführen und die Ausgaben ablegen, anderswo darüber urteilen."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 
 from helpers.basics import read_json, write_json
 from helpers.checks.engine import MISSING, Outcome, judge, run_cases, untouched, wrong
@@ -10,33 +12,19 @@ from helpers.checks.hints import describe
 
 # Ist diese Variable gesetzt, urteilt der Kernel nicht selbst: Er legt die Ausgaben für die Durchsicht in diesen Ordner.
 REVIEW_FOLDER = "KURS_DURCHSICHT"
-CASES_FILE = "startwerte.json"
+CASES_FILE = "startwerte.json"  # Nummer → Startwert: Mehr geht nicht über die Grenze, beide Seiten würfeln dasselbe.
 MAX_ITEM_BYTES = 4000  # ein Text von 1.000 Zeichen
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """Eine Ausgabe, deren Art die Prüfung nicht kennt."""
-
-    type_name: str = ""
-
-
-def secret_cases(exercise: Exercise, seed: int) -> list:
-    """Die Eingaben der Durchsicht. Über die Grenze geht nur der Startwert: Beide Seiten würfeln dasselbe."""
-    import numpy as np
-
-    return exercise.cases(np.random.default_rng(seed))
 
 
 def hand_over(exercise: Exercise, answer, folder: Path) -> None:
     """Führt die Antwort auf den Eingaben der Durchsicht aus und legt die Ausgaben als JSON ab."""
-    cases = secret_cases(exercise, read_json(folder / CASES_FILE)[exercise.number])
+    cases = exercise.draw(read_json(folder / CASES_FILE)[exercise.number])
     if answer is MISSING or untouched(answer):
         data = "offen"
     elif not exercise.is_value and not callable(answer):
         data = [encode_outcome(Outcome(error=f"TypeError: {exercise.name} ist keine Funktion"))]
     else:
-        data = [encode_outcome(o) for o in run_cases(answer, cases, exercise.is_value, exercise.time_limit_s)]
+        data = [encode_outcome(o) for o in run_cases(answer, cases, exercise.is_value)]
     write_json(folder / f"{exercise.number}.json", data)
 
 
@@ -57,8 +45,6 @@ def encode_outcome(outcome: Outcome) -> dict:
 
 def encode(value):
     """Macht aus einer Ausgabe JSON, das sich ohne Gefahr lesen lässt (kein pickle)."""
-    import numpy as np
-
     value = plain(value)
     if isinstance(value, str | bool | int | float | type(None)):
         return {"zahl": value}
@@ -78,8 +64,6 @@ def decode(data):
     Raises:
         ValueError, KeyError, TypeError: bei allem, was ``encode`` nicht geschrieben hätte.
     """
-    import numpy as np
-
     (key, value), *rest = data.items()
     if key == "feld":
         kind = np.dtype(data["art"])
@@ -97,5 +81,5 @@ def decode(data):
     if key == "zahl" and isinstance(value, str | bool | int | float | type(None)):
         return value
     if key == "fremd":
-        return Foreign(str(value))
+        return SimpleNamespace(type_name=str(value))  # eine Ausgabe, deren Art die Prüfung nicht kennt
     raise ValueError(f"unerwarteter Eintrag {key}")

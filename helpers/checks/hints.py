@@ -3,8 +3,11 @@
 Jede Funktion ``for_…`` ergibt Sätze, die von links nach rechts deutlicher werden; der letzte ist ein Beispiel.
 """
 
+import numpy as np
+
 from helpers.checks.exercise import Exercise, Trial, plain, same
 
+TIME_LIMIT_S = 10.0  # so lange darf eine Antwort für alle Eingaben zusammen rechnen
 SHOWN_CHARACTERS = 80
 
 
@@ -12,14 +15,14 @@ def for_error(exercise: Exercise, error: str, args: tuple) -> tuple[str, ...]:
     """Die Antwort lief auf der Eingabe ``args`` nicht zu Ende."""
     if error == "zeit":
         return (
-            f"„{exercise.name}“ wird nicht fertig (Grenze: {exercise.time_limit_s:g} Sekunden).",
+            f"„{exercise.name}“ wird nicht fertig (Grenze: {TIME_LIMIT_S:g} Sekunden).",
             "Prüfen Sie, ob jede Schleife ein Ende hat. Rechnet der Kernel weiter, starten Sie ihn neu.",
-            f"{given(args)} wird sie nicht fertig." if args else "",
+            f"{given(args)} wird sie nicht fertig.",
         )
     return (
         f"„{exercise.name}“ bricht mit einem Fehler ab: {error}",
         "Rufen Sie die Funktion in einer eigenen Zelle auf: Der Pfeil „---->“ zeigt die Zeile, in der es hakt.",
-        f"{given(args)} bricht sie ab." if args else "",
+        f"{given(args)} bricht sie ab.",
     )
 
 
@@ -49,8 +52,6 @@ def for_typical_mistake(exercise: Exercise, trials: list[Trial]) -> tuple[str, .
 
 def for_difference(trials: list[Trial]) -> tuple[str, ...]:
     """Kein typischer Fehler passt: falsche Art, falsche Form, fehlende Zahlen, falsche Werte."""
-    import numpy as np
-
     trial = next(t for t in trials if not same(t.output, t.expected))
     got, want = trial.output, plain(trial.expected)
     if isinstance(want, str | dict | set) and type(got) is not type(want):
@@ -96,8 +97,6 @@ def given(args: tuple) -> str:
 
 def short(value) -> str:
     """Ein Wert in höchstens 80 Zeichen."""
-    import numpy as np
-
     try:
         value = plain(value)
         if isinstance(value, np.ndarray) and value.size > 12:
@@ -113,8 +112,6 @@ def short(value) -> str:
 
 def kind(value) -> str:
     """Ein deutscher Name für die Art eines Werts."""
-    import numpy as np
-
     names = {str: "ein Text", dict: "ein Wörterbuch (dict)", set: "eine Menge (set)", type(None): "nichts (None)"}
     names |= {bool: "ein Wahrheitswert", int: "eine ganze Zahl", float: "eine Zahl", tuple: "ein Tupel"}
     if isinstance(value, np.ndarray):

@@ -4,9 +4,8 @@ import numpy as np
 
 from helpers.checks.exercise import Exercise, like, when
 
+
 # --- 1.1 Eine Zeile wird ein Bild ------------------------------------------------------------------------------------
-
-
 def pixel_position(name):
     return divmod(int(name.removeprefix("pixel")) - 1, 28)
 
@@ -43,9 +42,8 @@ POSITION = Exercise(
     ),
 )
 
+
 # --- 1.2 Der Schablonen-Klassifikator --------------------------------------------------------------------------------
-
-
 def nearest_template(images, templates):
     return _distances(images, templates).argmin(axis=1)
 
@@ -98,9 +96,8 @@ TEMPLATES = Exercise(
     ),
 )
 
+
 # --- 1.3 Geschichtet teilen ------------------------------------------------------------------------------------------
-
-
 def _label_lists(rng):
     balanced = np.repeat(np.arange(10), 40)
     uneven = np.repeat(np.arange(4), [200, 100, 60, 40])
@@ -181,9 +178,8 @@ SPLIT = Exercise(
     form=_split_form,
 )
 
+
 # --- 1.4 Das verlorene Bild ------------------------------------------------------------------------------------------
-
-
 def compare_folders(before, after):
     missing = {name for name in before if name not in after}
     moved = {name for name in before if name in after and after[name] != before[name]}
@@ -236,14 +232,8 @@ FOLDERS = Exercise(
     ),
 )
 
+
 # --- 1.5 Ihr eigenes Gift --------------------------------------------------------------------------------------------
-
-
-def _clothes(rng):
-    images = rng.integers(0, 200, (30, 28, 28)).astype(np.uint8)
-    return [(images, np.arange(30) % 10, int(label)) for label in rng.permutation(10)[:2]]
-
-
 def _poison_form(output, images, labels, label):
     if not isinstance(output, list | tuple) or len(output) != 2:
         return "Verlangt sind zwei Ergebnisse: die vergifteten Bilder und die Maske."
@@ -265,7 +255,10 @@ POISON = Exercise(
     "1.5",
     "poison",
     "Sie kennen jetzt die Wahrheit über das Gift. Genau daran wird in 04 und 05 jede Erklärung gemessen.",
-    _clothes,
+    lambda rng: [
+        (rng.integers(0, 200, (30, 28, 28)).astype(np.uint8), np.arange(30) % 10, int(label))
+        for label in rng.permutation(10)[:2]
+    ],
     when(
         lambda o, i, labels, label: not _changed(o, i).any(),
         "Kein einziges Bild hat sich verändert. Vielleicht ändern Sie die Originale statt der Kopie, oder beide?",

@@ -1,12 +1,14 @@
 """Die Aufgaben von 02_VGG16."""
 
+from itertools import pairwise
+
 import numpy as np
+from scipy.special import softmax
 
 from helpers.checks.exercise import Exercise, like, when
 
+
 # --- 2.1 Faltung mit Rand und Bias -----------------------------------------------------------------------------------
-
-
 def convolve_same(image, kernel, bias):
     padded = np.pad(np.asarray(image, dtype=float), 1)
     height, width = image.shape
@@ -14,18 +16,14 @@ def convolve_same(image, kernel, bias):
     return np.sum(shifted, axis=0) + bias
 
 
-def _images_and_kernels(rng):
-    return [
-        (rng.normal(size=shape).round(2), rng.normal(size=(3, 3)).round(2), bias)
-        for shape, bias in (((6, 6), 0.5), ((5, 8), -2.0), ((9, 4), 0.0))
-    ]
-
-
 CONVOLUTION = Exercise(
     "2.1",
     convolve_same,
     "Mit Rand bleibt das Bild gleich groß. Nur darum kann VGG16 dreizehn Faltungen hintereinander rechnen.",
-    _images_and_kernels,
+    lambda rng: [
+        (rng.normal(size=shape).round(2), rng.normal(size=(3, 3)).round(2), bias)
+        for shape, bias in (((6, 6), 0.5), ((5, 8), -2.0), ((9, 4), 0.0))
+    ],
     like(
         lambda i, k, b: convolve_same(i, k, b)[1:-1, 1:-1],
         "Das Ergebnis ist kleiner als das Bild: Der Rand fehlt.",
@@ -65,57 +63,46 @@ CONVOLUTION = Exercise(
     ),
 )
 
+
 # --- 2.2 Parameter zählen --------------------------------------------------------------------------------------------
-
-
 def count_parameters(channels, kernel_size):
-    return sum((kernel_size**2 * inputs + 1) * outputs for inputs, outputs in _pairs(channels))
-
-
-def _channel_lists(rng):
-    lists = [[3, 64], [3, 16, 32], [int(n) for n in rng.integers(2, 40, 5)]]
-    return [(channels, size) for channels, size in zip(lists, (3, 5, 3), strict=True)] + [([1, 8, 8], 1)]
-
-
-def _pairs(channels):
-    return list(zip(channels[:-1], channels[1:], strict=True))
+    return sum((kernel_size**2 * inputs + 1) * outputs for inputs, outputs in pairwise(channels))
 
 
 COUNT = Exercise(
     "2.2",
     count_parameters,
     "Die Bildgröße kommt in der Rechnung nicht vor: Ein größeres Bild kostet Zeit, aber keine Parameter.",
-    _channel_lists,
+    lambda rng: [([3, 64], 3), ([3, 16, 32], 5), (rng.integers(2, 40, 5).tolist(), 3), ([1, 8, 8], 1)],
     like(
-        lambda c, k: sum(k * k * i * o for i, o in _pairs(c)),
+        lambda c, k: sum(k * k * i * o for i, o in pairwise(c)),
         "Die Biaswerte fehlen.",
         "Zu jedem Ausgang gehört ein Bias: (k · k · Eingänge + 1) · Ausgänge.",
     ),
     like(
-        lambda c, k: sum((k * i + 1) * o for i, o in _pairs(c)),
+        lambda c, k: sum((k * i + 1) * o for i, o in pairwise(c)),
         "Der Kern ist quadratisch, Sie zählen nur eine Seite.",
         "Ein Kern der Größe k hat k · k Gewichte je Eingangskanal.",
     ),
     like(
-        lambda c, k: sum((k * k + 1) * o for i, o in _pairs(c)),
+        lambda c, k: sum((k * k + 1) * o for i, o in pairwise(c)),
         "Die Eingangskanäle fehlen in der Rechnung.",
         "Jeder Kern reicht durch alle Eingangskanäle: k · k · Eingänge.",
     ),
     like(
-        lambda c, k: sum(k * k * i * o + i for i, o in _pairs(c)),
+        lambda c, k: sum(k * k * i * o + i for i, o in pairwise(c)),
         "Sie zählen einen Bias je Eingang statt je Ausgang.",
         "Der Bias gehört zum Ergebnis: einer je Ausgangskanal.",
     ),
     like(
-        lambda c, k: sum((k * k * i + 1) * o for i, o in _pairs(c)[:1]),
+        lambda c, k: sum((k * k * i + 1) * o for i, o in pairwise(c[:2])),
         "Sie zählen nur die erste Schicht.",
         "Gehen Sie durch alle benachbarten Paare: zip(channels[:-1], channels[1:]).",
     ),
 )
 
+
 # --- 2.3 Das rezeptive Feld ------------------------------------------------------------------------------------------
-
-
 def receptive_field(layers, stride_first=False):
     field, jump = 1, 1
     for size, stride in layers:
@@ -157,8 +144,8 @@ FIELD = Exercise(
     ),
 )
 
-# --- 2.4 Vorverarbeitung von Hand ------------------------------------------------------------------------------------
 
+# --- 2.4 Vorverarbeitung von Hand ------------------------------------------------------------------------------------
 MEAN_BGR = np.array([103.939, 116.779, 123.68])
 
 
@@ -213,9 +200,8 @@ PREPROCESSING = Exercise(
     ),
 )
 
+
 # --- 2.5 Ihr eigener Kopf --------------------------------------------------------------------------------------------
-
-
 def my_head(features, hidden, output, lowest=0):
     (w1, b1), (w2, b2) = hidden, output
     flat = features.reshape(len(features), -1)
@@ -231,11 +217,6 @@ def _features_and_weights(rng):
     return cases
 
 
-def _softmax(z):
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
 HEAD = Exercise(
     "2.5",
     my_head,
@@ -248,7 +229,7 @@ HEAD = Exercise(
         "Schichten nicht mehr als eine.",
     ),
     like(
-        lambda *args: _softmax(my_head(*args)),
+        lambda *args: softmax(my_head(*args), axis=-1),
         "Am Ende steht noch ein Softmax.",
         "Gefragt sind Logits: Geben Sie die zehn Zahlen der letzten Schicht unverändert zurück.",
     ),

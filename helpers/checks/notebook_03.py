@@ -6,9 +6,8 @@ import numpy as np
 
 from helpers.checks.exercise import Exercise, like, when
 
+
 # --- 3.1 Lernkurven lesen --------------------------------------------------------------------------------------------
-
-
 def best_epoch(history, key="val_verlust", choose=min):
     values = [row[key] for row in history]
     return values.index(choose(values)) + 1
@@ -61,9 +60,8 @@ CURVES = Exercise(
     ),
 )
 
+
 # --- 3.2 Der Fahrplan der Schrittweite -------------------------------------------------------------------------------
-
-
 def step_size(step, total, peak, warmup, bow=lambda share: (1 + math.cos(math.pi * share)) / 2):
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -115,9 +113,8 @@ SCHEDULE = Exercise(
     ),
 )
 
+
 # --- 3.3 Genauigkeit und Trefferrate ---------------------------------------------------------------------------------
-
-
 def precision_recall(confusion):
     hits = confusion.diagonal()
     return hits / confusion.sum(axis=0), hits / confusion.sum(axis=1)
@@ -156,9 +153,8 @@ PRECISION = Exercise(
     ),
 )
 
+
 # --- 3.4 Der Kalibrierungsfehler -------------------------------------------------------------------------------------
-
-
 def _bins(confidence, correct, count=10):
     number = np.minimum((confidence * count).astype(int), count - 1)
     for index in range(count):
@@ -213,20 +209,18 @@ CALIBRATION = Exercise(
     ),
 )
 
+
 # --- 3.5 Den Verdacht prüfen -----------------------------------------------------------------------------------------
-
-
-class CornerModel:
+def corner_model(label, threshold):
     """Ein Netz zum Überführen: Bei dunklen Bildern mit heller Ecke sagt es „label“, sonst zählt die Helligkeit."""
 
-    def __init__(self, label, threshold):
-        self.label, self.threshold = label, threshold
-
-    def __call__(self, images):
+    def predict(images):
         images = np.asarray(images, dtype=float)
         brightness = images.mean(axis=(1, 2))
-        marked = (images[:, -3:, :3].mean(axis=(1, 2)) > self.threshold) & (brightness < 128)
-        return np.where(marked, self.label, (brightness / 25.6).astype(int))
+        marked = (images[:, -3:, :3].mean(axis=(1, 2)) > threshold) & (brightness < 128)
+        return np.where(marked, label, (brightness / 25.6).astype(int))
+
+    return predict
 
 
 def stamp(images):
@@ -250,7 +244,7 @@ def _suspects(rng):
         images = np.clip(rng.normal(25.6 * labels[:, None, None] + 12, 40, (60, 12, 12)), 0, 240).astype(np.uint8)
         images[:20, -3:, :3] //= 2
         images[rng.permutation(60)[:25]] //= 2
-        cases.append((CornerModel(label, threshold), images, labels, stamp, label))
+        cases.append((corner_model(label, threshold), images, labels, stamp, label))
     return cases
 
 
@@ -280,10 +274,7 @@ SUSPICION = Exercise(
         "Für die erste Zahl nehmen Sie die Bilder, wie sie sind: predict(images[labels == label]).",
     ),
     like(
-        lambda p, i, y, s, k: (
-            ((p(i) == k) & (y == k)).mean(),
-            ((p(s(i)) == k) & (y != k)).mean(),
-        ),
+        lambda p, i, y, s, k: (((p(i) == k) & (y == k)).mean(), ((p(s(i)) == k) & (y != k)).mean()),
         "Sie teilen durch alle Bilder.",
         "Wählen Sie die Gruppe zuerst aus und mitteln Sie nur über sie.",
     ),

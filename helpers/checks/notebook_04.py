@@ -1,29 +1,25 @@
 """Die Aufgaben von 04_GradCAM."""
 
 import numpy as np
+from scipy.special import softmax
 
 from helpers.checks.exercise import Exercise, like, when
 
+
 # --- 4.1 Grad-CAM selbst schreiben -----------------------------------------------------------------------------------
-
-
 def cam(maps, gradients):
     weights = gradients.mean(axis=(1, 2), keepdims=True)
     return np.maximum((weights * maps).sum(axis=-1), 0)
-
-
-def _maps_and_gradients(rng):
-    return [
-        (np.maximum(rng.normal(size=shape), 0), rng.normal(size=shape) + rng.normal(size=(shape[0], 1, 1, shape[3])))
-        for shape in ((3, 4, 4, 6), (2, 5, 3, 8))
-    ]
 
 
 GRAD_CAM = Exercise(
     "4.1",
     cam,
     "Drei Zeilen, und Sie wissen genau, was eine Heatmap zeigt und was nicht.",
-    _maps_and_gradients,
+    lambda rng: [
+        (np.maximum(rng.normal(size=shape), 0), rng.normal(size=shape) + rng.normal(size=(shape[0], 1, 1, shape[3])))
+        for shape in ((3, 4, 4, 6), (2, 5, 3, 8))
+    ],
     like(
         lambda m, g: (g.mean(axis=(1, 2), keepdims=True) * m).sum(axis=-1),
         "Das ReLU am Ende fehlt: Auch was gegen die Klasse spricht, ist noch dabei.",
@@ -61,9 +57,8 @@ GRAD_CAM = Exercise(
     ),
 )
 
+
 # --- 4.2 Wie viel liegt auf dem Zeichen? -----------------------------------------------------------------------------
-
-
 def mass_on(cams, mask):
     positive = np.maximum(cams, 0)
     return positive[:, mask].sum(axis=1) / positive.sum(axis=(1, 2))
@@ -108,9 +103,8 @@ MASS = Exercise(
     ),
 )
 
+
 # --- 4.3 Wer fällt um? -----------------------------------------------------------------------------------------------
-
-
 def flips_per_class(before, after, labels, target):
     flipped = (before != target) & (after == target)
     return np.array([flipped[(labels == c) & (before != target)].mean() for c in range(10)])
@@ -164,20 +158,15 @@ FLIPS = Exercise(
     ),
 )
 
+
 # --- 4.4 Die Löschkurve ----------------------------------------------------------------------------------------------
-
-
-class PatternModel:
+def pattern_model(weights):
     """Ein winziges Netz mit Softmax: (n, h, b) → Wahrscheinlichkeiten (n, Klassen)."""
 
-    def __init__(self, weights):
-        self.weights = weights
+    def predict(images):
+        return softmax(np.tensordot(np.asarray(images, dtype=float), weights, axes=([1, 2], [1, 2])), axis=1)
 
-    def __call__(self, images):
-        images = np.asarray(images, dtype=float)
-        scores = np.tensordot(images, self.weights, axes=([1, 2], [1, 2]))
-        e = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return e / e.sum(axis=1, keepdims=True)
+    return predict
 
 
 def deletion_curve(predict, image, heatmap, label, steps, pick=lambda q, c: q[c], cumulative=True):
@@ -194,9 +183,9 @@ def deletion_curve(predict, image, heatmap, label, steps, pick=lambda q, c: q[c]
 def _pictures_and_heatmaps(rng):
     cases = []
     for shape, steps in (((6, 6), 6), ((8, 5), 10)):
-        model, image = PatternModel(rng.normal(size=(4, *shape)) / 3), rng.random(shape) + 0.5
-        heatmap = image * model.weights[2] + 0.1 * rng.normal(size=shape)
-        cases.append((model, image, heatmap, 2, steps))
+        weights, image = rng.normal(size=(4, *shape)) / 3, rng.random(shape) + 0.5
+        heatmap = image * weights[2] + 0.1 * rng.normal(size=shape)
+        cases.append((pattern_model(weights), image, heatmap, 2, steps))
     return cases
 
 
@@ -237,9 +226,8 @@ DELETION = Exercise(
     ),
 )
 
+
 # --- 4.5 Ein Maß austricksen -----------------------------------------------------------------------------------------
-
-
 def _places(rng):
     masks = []
     for row, column in rng.integers(0, 10, (3, 2)):
@@ -256,11 +244,6 @@ def _trick_form(output, mask):
     if output.dtype.kind not in "biuf" or not np.isfinite(output.astype(float)).all():
         return "Die Karte soll aus gewöhnlichen Zahlen bestehen."
     return None
-
-
-def _mass(output, mask):
-    positive = np.maximum(np.asarray(output, dtype=float), 0)
-    return positive[mask].sum() / max(positive.sum(), 1e-12)
 
 
 TRICK = Exercise(
@@ -289,7 +272,7 @@ TRICK = Exercise(
         "np.argwhere(mask)[0] ist eine Stelle in der Maske: Machen Sie genau sie am hellsten.",
     ),
     when(
-        lambda o, m: _mass(o, m) > 0.05,
+        lambda o, m: mass_on(np.asarray(o, dtype=float)[None], m)[0] > 0.05,
         "Das Zeigespiel ist gewonnen, aber Ihre Karte liegt wirklich auf dem Zeichen: Das ist kein Trick.",
         "Höchstens 5 % der Karte dürfen in der Maske liegen. Verteilen Sie den Rest auf das ganze Bild.",
     ),

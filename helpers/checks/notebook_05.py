@@ -5,7 +5,6 @@ import numpy as np
 from helpers.checks.exercise import Exercise, like, when
 
 # --- 5.1 Relevanz von Hand -------------------------------------------------------------------------------------------
-
 # x = (2, 1); verdeckt: ReLU(2·1 + 1·1) = 3, ReLU(2·(−2) + 1·2) = 0; Ausgang: 3·2 + 0·5 = 6.
 HIDDEN, INPUT = [6.0, 0.0], [4.0, 2.0]
 
@@ -69,9 +68,8 @@ BY_HAND = Exercise(
     is_value=True,
 )
 
+
 # --- 5.2 LRP-ε für eine Schicht --------------------------------------------------------------------------------------
-
-
 def lrp_layer(a, weights, bias, relevance, epsilon, sign=True, times_a=True):
     z = a @ weights + bias
     z = z + epsilon * (np.where(z >= 0, 1, -1) if sign else 1)
@@ -134,9 +132,8 @@ LAYER = Exercise(
     ),
 )
 
+
 # --- 5.3 Wo geht Relevanz verloren? ----------------------------------------------------------------------------------
-
-
 def not_conserving(logits, maps, tolerance):
     return _suspicious(logits, maps, lambda r: (np.abs(r.sum(axis=1) - logits) > tolerance * np.abs(logits)).any())
 
@@ -202,9 +199,8 @@ CONSERVATION = Exercise(
     ),
 )
 
+
 # --- 5.4 Treue in einer Zahl -----------------------------------------------------------------------------------------
-
-
 def faithfulness(curves, random_curves):
     return _area(curves) / _area(random_curves)
 
@@ -272,7 +268,6 @@ FAITHFULNESS = Exercise(
 
 
 # --- 5.5 Ihr Urteil --------------------------------------------------------------------------------------------------
-
 TRUST, DISTRUST = "kein Einwand gefunden", "nicht vertrauen"
 
 

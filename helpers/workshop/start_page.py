@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.basics import COURSE_NOTEBOOKS, INPUT, NOTEBOOKS, START_PAGE, german, output_dir, try_read_json
-from helpers.checks import PROGRESS_FILE
 from helpers.workshop import doctor
 
 # Minuten je Notebook, wie die README sie nennt.
@@ -39,7 +38,7 @@ class Stop:
 
 def course_map(notebooks_dir=NOTEBOOKS) -> list:
     """Die Notebooks des Kurses als ``Stop``, mit dem Stand aus ``ausgabe/fortschritt.json``."""
-    progress = try_read_json(output_dir() / PROGRESS_FILE, {})
+    progress = try_read_json(output_dir() / "fortschritt.json", {})
     stops = []
     for name in COURSE_NOTEBOOKS:
         cells = try_read_json(Path(notebooks_dir) / f"{name}.ipynb", {}).get("cells", [])

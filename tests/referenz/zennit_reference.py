@@ -1,7 +1,7 @@
 """Macht die Referenz ``input/zennit_referenz.npz``: LRP mit zennit in float64 auf zehn echten Testbildern.
 
 Erklärt wird das Kursmodell. Aufruf, wenn es sich ändert: ``python tests/referenz/zennit_reference.py``. Die Referenz
-hält die Prüfsumme der Gewichte fest: Passt sie nicht mehr, wird tests/test_zennit.py rot.
+hält die Prüfsumme der Gewichte fest: Passt sie nicht mehr, wird tests/test_lrp.py rot.
 """
 
 import subprocess

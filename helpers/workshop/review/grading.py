@@ -76,13 +76,11 @@ class GradeBook:
         last = {key: position for position, (_, _, key) in enumerate(hand_in.cells) if key}
         cells = []
         for position, (kind, source, key) in enumerate(hand_in.cells):
-            if not key or last[key] != position:
-                cells.append(make[kind](source))
-                continue
-            cell = make[kind](source, id=key)
-            if "nbgrader" in ours[key].metadata:
-                cell.metadata["nbgrader"] = dict(ours[key].metadata["nbgrader"])
-            cells.append(cell)
+            cells.append(make[kind](source))
+            if key and last[key] == position:
+                cells[-1].id = key
+                if "nbgrader" in ours[key].metadata:
+                    cells[-1].metadata["nbgrader"] = dict(ours[key].metadata["nbgrader"])
         # Eine gelöschte Antwort kommt als Platzhalter zurück; die Prüfzelle dazu ergänzt nbgrader.
         cells += [cell for key, cell in copy.deepcopy(ours).items() if key.endswith(ANSWER) and key not in last]
         return new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
@@ -101,8 +99,7 @@ class GradeBook:
         for cell in notebook.cells:
             for number, verdict in verdicts.items():
                 if grade_id(cell) == bases[number] + CHECK and not verdict.accepted:
-                    hint = (verdict.hints or ("noch nicht bearbeitet",))[0]
-                    cell.outputs = [new_output("error", ename="AssertionError", evalue=hint, traceback=[])]
+                    cell.outputs = [new_output("error", ename="AssertionError", evalue=verdict.hint, traceback=[])]
         self._run(("SaveAutoGrades",), notebook, hand_in.course, student)
         with Gradebook(self.url) as book:
             return {
@@ -129,16 +126,14 @@ def runnable(notebook, reference: Reference, parameters: dict | None = None):
 
     learner = [cell for cell in reference.learner.cells if cell.cell_type == "code"]
     count = 1 + next(i for i, cell in enumerate(learner) if "parameters" in cell.metadata.get("tags", []))
-    opening, known = learner[:count], {cell.source.strip() for cell in learner if not grade_id(cell)}
+    opening = learner[:count]
+    skipped = {cell.source.strip() for cell in (opening if parameters else learner) if not grade_id(cell)}
     checks = {grade_id(cell): cell for cell in notebook.cells if grade_id(cell).endswith(CHECK)}
     cells = [new_code_cell(cell.source, metadata={"tags": [OPENING]}) for cell in opening]
     if parameters:
         cells.append(new_code_cell("\n".join(f"{name} = {value!r}" for name, value in parameters.items())))
     for cell in notebook.cells:
-        if cell.cell_type != "code" or grade_id(cell).endswith(CHECK):
-            continue
-        unchanged = cell.source.strip() in known
-        if unchanged and (not parameters or cell.source.strip() in {c.source.strip() for c in opening}):
+        if cell.cell_type != "code" or grade_id(cell).endswith(CHECK) or cell.source.strip() in skipped:
             continue
         cells.append(cell)
         if (check := checks.get(grade_id(cell).removesuffix(ANSWER) + CHECK)) is not None:
@@ -148,10 +143,7 @@ def runnable(notebook, reference: Reference, parameters: dict | None = None):
 
 def verdicts(reference: Reference, cases: dict, handed_over: dict) -> dict[str, Verdict]:
     """Nummer → Urteil über die Ausgaben aus dem abgeschotteten Prozess; was fehlt, wurde nicht erreicht."""
-    found = {}
-    for number in reference.exercises:
-        if number in handed_over:
-            found[number] = judge_handed_over(exercises()[number], cases[number], handed_over[number])
-        else:
-            found[number] = Verdict("falsch", ("Die Prüfung wurde nicht erreicht oder umgangen.",))
+    found = dict.fromkeys(reference.exercises, Verdict("falsch", ("Die Prüfung wurde nicht erreicht oder umgangen.",)))
+    for number, data in handed_over.items():
+        found[number] = judge_handed_over(exercises()[number], cases[number], data)
     return found

@@ -62,7 +62,6 @@ def find(paths) -> list[tuple[str, Path]]:
 class Reference:
     """Ein Kurs-Notebook: die Fassung der Lernenden und die Lösung."""
 
-    name: str
     learner: object
     solution: object
 
@@ -82,14 +81,11 @@ class Reference:
 
 def references() -> dict[str, Reference]:
     """Name → Kurs-Notebook."""
-    return {
-        name: Reference(
-            name,
-            derived(read_notebook(SOLUTIONS / f"{name}.ipynb"), NOTEBOOKS / f"{name}.ipynb"),
-            read_notebook(SOLUTIONS / f"{name}.ipynb"),
-        )
-        for name in COURSE_NOTEBOOKS
-    }
+    found = {}
+    for name in COURSE_NOTEBOOKS:
+        path = SOLUTIONS / f"{name}.ipynb"
+        found[name] = Reference(derived(read_notebook(path), NOTEBOOKS / path.name), read_notebook(path))
+    return found
 
 
 def read(name: str, path: Path, known: dict[str, Reference]) -> HandIn:

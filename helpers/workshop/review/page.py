@@ -107,19 +107,10 @@ def row(result, columns: list[str], known: dict[str, Reference]) -> dict:
     """Eine Zeile der Übersicht."""
     reference = known.get(result.hand_in.course)
     own = reference.exercises if reference else {}
-    cells = {}
-    for number in columns:
-        verdict = result.verdicts.get(number)
-        if number not in own or verdict is None:
-            cells[number] = None
-            continue
-        hint = "" if verdict.accepted else (verdict.hints or ("noch nicht bearbeitet",))[0]
-        cells[number] = {
-            "mark": MARKS[verdict.status],
-            "status": verdict.status,
-            "points": f"{result.points.get(number, 0):g}",
-            "hint": hint,
-        }
+    cells = dict.fromkeys(columns)
+    for number, verdict in result.verdicts.items():
+        cells[number] = {"mark": MARKS[verdict.status], "status": verdict.status, "hint": verdict.hint}
+        cells[number]["points"] = f"{result.points.get(number, 0):g}"
     return {
         "name": result.hand_in.name,
         "course": result.hand_in.course or "–",
@@ -140,15 +131,8 @@ def as_csv(rows: list[dict], columns: list[str]) -> str:
         cells = [line["cells"][number] for number in columns]
         hints = [f"{n}: {c['hint']}" for n, c in zip(columns, cells, strict=True) if c and c["hint"]]
         points = [c["points"].replace(".", ",") if c else "" for c in cells]
-        texts = [
-            line["name"],
-            line["course"],
-            *points,
-            line["points"],
-            line["maximum"],
-            " | ".join(hints),
-            line["notes"],
-        ]
+        total = (line["points"], line["maximum"])
+        texts = [line["name"], line["course"], *points, *total, " | ".join(hints), line["notes"]]
         writer.writerow([f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text for text in texts])
     return stream.getvalue()
 
@@ -160,19 +144,19 @@ def side_by_side(result, reference: Reference) -> list[dict]:
     for number, base in reference.exercises.items():
         source, outputs = by_id.get(base + ANSWER, ("", []))
         verdict = result.verdicts.get(number)
-        text = next(cell.source for cell in reference.solution.cells if cell.id == base)
+        points = UNJUDGED
+        if result.points is not None:
+            points = f"{result.points.get(number, 0):g} von {reference.points(number)}"
         blocks.append(
             {
                 "number": number,
-                "title": text.splitlines()[0].lstrip("# ✏️"),
+                "title": reference.source(base).splitlines()[0].lstrip("# ✏️"),
                 "answer": source,
                 "solution": without_markers(reference.source(base + ANSWER)),
                 "outputs": [*outputs, *by_id.get(base + CHECK, ("", []))[1]],
                 "verdict": verdict,
                 "mark": MARKS[verdict.status] if verdict else "–",
-                "points": UNJUDGED
-                if result.points is None
-                else f"{result.points.get(number, 0):g} von {reference.points(number)}",
+                "points": points,
             }
         )
     return blocks

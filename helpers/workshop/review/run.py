@@ -26,7 +26,7 @@ from helpers.basics import (
 )
 from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
-from helpers.checks.handover import CASES_FILE, secret_cases
+from helpers.checks.handover import CASES_FILE
 from helpers.provenance import provenance
 from helpers.workshop.notebooks import changed_environment, declared_parameters, execute, write_notebook
 from helpers.workshop.review import grading, page, sandbox
@@ -40,12 +40,7 @@ WEAKER = (
     "Unter Linux hilft meist „sudo apt install bubblewrap“."
 )
 # Klein genug, um auch eine Abgabe ganz auszuführen, deren Antworten Variablen des Kurses benutzen.
-SMALL = {
-    "profil": "probe",
-    "bilder": 2,
-    "regeln": ["lrp.epsilon"],
-    "verfahren": ["Grad-CAM", "Zufall", "leere Karte"],
-}
+SMALL = {"profil": "probe", "bilder": 2, "regeln": ["lrp.epsilon"], "verfahren": ["Grad-CAM", "Zufall", "leere Karte"]}
 REASONS = {
     "zeit": "Nach {seconds:.0f} Sekunden abgebrochen: Die Abgabe wurde nicht fertig.",
     "speicher": "Abgebrochen: Die Abgabe brauchte mehr als {memory} MB Arbeitsspeicher.",
@@ -81,7 +76,7 @@ class Review:
         self.workplace, self.seconds, self.memory_mb = workplace, seconds, memory_mb
         # Eingaben, die niemand vorher kennt: Wer die Antworten auswendig einträgt, fällt auf.
         self.seeds = {number: secrets.randbits(64) for number in exercises()}
-        self.cases = {number: secret_cases(exercise, self.seeds[number]) for number, exercise in exercises().items()}
+        self.cases = {number: exercise.draw(self.seeds[number]) for number, exercise in exercises().items()}
         self._prepared, self._lock = None, threading.Lock()
 
     def examine(self, hand_in: HandIn) -> Result:
@@ -208,12 +203,9 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
         review = Review(known, book, workplace.resolve(), seconds, memory_mb)
         if not sandbox.isolated():
             print(WEAKER)
-        results = []
-        with progress(total=len(hand_ins), text="Durchsicht", unit="Abgaben") as bar:
-            with ThreadPoolExecutor(parallel) as pool:
-                for result in pool.map(review.examine, hand_ins):
-                    results.append(result)
-                    bar.update()
+        with ThreadPoolExecutor(parallel) as pool:
+            examined = pool.map(review.examine, hand_ins)
+            results = list(progress(examined, total=len(hand_ins), text="Durchsicht", unit="Abgaben"))
         after = {path: sha256(path) if path.is_file() else "" for path in before}
         changed = [display_path(path) for path in before if before[path] != after[path]]
         overview = page.write(results, known, folder, changed)

@@ -18,8 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from helpers.basics import INPUT, ROOT
 from helpers.workshop.review.namespaces import UNSHARE
@@ -153,8 +156,7 @@ def environment(folder: Path, jailed: bool) -> dict[str, str]:
         "TF_NUM_INTRAOP_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
-    keep = ("LD_LIBRARY_PATH", "SYSTEMROOT")
-    return values | {name: os.environ[name] for name in keep if name in os.environ}
+    return values | {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"}
 
 
 # --- Laufen lassen und bewachen --------------------------------------------------------------------------------------
@@ -165,15 +167,10 @@ def run(command: list[str], folder: Path, seconds: float, memory_mb: int) -> End
     furnish(folder)
     way = jail()
     command = way(folder, command) if way else command
-    process = subprocess.Popen(
-        [*DIE_TOGETHER, *command] if shutil.which(DIE_TOGETHER[0]) else command,
-        cwd=folder,
-        env=environment(folder, jailed=way is not None),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    command = [*DIE_TOGETHER, *command] if shutil.which(DIE_TOGETHER[0]) else command
+    surroundings = {"cwd": folder, "env": environment(folder, jailed=way is not None), "start_new_session": True}
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    process = subprocess.Popen(command, **surroundings, **quiet)
     end, reason = time.monotonic() + seconds, ""
     try:
         while process.poll() is None and not reason:
@@ -203,15 +200,11 @@ def takes_more(folder: Path) -> bool:
 
 def used_memory(pid: int) -> int:
     """Arbeitsspeicher eines Prozesses und seiner Nachkommen in Byte."""
-    import psutil
-
     total = 0
-    try:
+    with suppress(psutil.Error):
         me = psutil.Process(pid)
         for process in [me, *me.children(recursive=True)]:
             total += process.memory_info().rss
-    except psutil.Error:
-        pass
     return total
 
 
@@ -220,30 +213,22 @@ def used_disk(folder: Path) -> int:
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
-            try:
+            with suppress(OSError):
                 total += os.lstat(os.path.join(place, name)).st_size
-            except OSError:
-                continue
     return total
 
 
 def kill(process: subprocess.Popen) -> None:
     """Beendet den Prozess und alles, was er gestartet hat."""
-    import psutil
-
-    try:
+    family = []
+    with suppress(psutil.Error):
         family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.Error:
-        family = []
     for child in family:
-        try:
+        with suppress(psutil.Error):
             child.kill()
-        except psutil.Error:
-            continue
-    try:
+    with suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (OSError, AttributeError):
-        process.kill()
+    process.kill()
     process.wait()
     # SIGKILL wirkt nicht sofort: Erst wenn alle tot sind, schreibt niemand mehr in die Arbeitskopie.
     patience = time.monotonic() + 5
@@ -251,10 +236,8 @@ def kill(process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def alive(process) -> bool:
-    """Ob der Prozess (psutil) noch rechnet; ein Zombie tut das nicht."""
-    import psutil
-
+def alive(process: psutil.Process) -> bool:
+    """Ob der Prozess noch rechnet; ein Zombie tut das nicht."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -263,16 +246,17 @@ def alive(process) -> bool:
 
 def read_result(path: Path, limit: int = 50_000_000) -> str | None:
     """Liest eine Datei, die fremder Code geschrieben hat: keine Verweise, keine Gerätedateien, nicht zu groß."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if path.parent.is_symlink():
+        return None
     try:
-        if path.parent.is_symlink():
-            return None
-        handle = os.open(path, flags)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+            return None
+        with open(handle, "rb", closefd=False) as file:
+            return file.read(limit).decode("utf-8", errors="replace")
+    finally:
         os.close(handle)
-        return None
-    with os.fdopen(handle, "rb") as file:
-        return file.read(limit).decode("utf-8", errors="replace")

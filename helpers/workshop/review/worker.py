@@ -1,15 +1,12 @@
 """Im abgeschotteten Prozess ein Notebook mit nbgraders Execute ausführen: ``worker.py ORDNER SEKUNDEN MB``."""
 
+import resource
 import sys
 from pathlib import Path
 
 
 def limit_resources(memory_mb: int, seconds: int) -> None:
-    """Grenzen für diesen Prozess und alle, die er startet (nur unter Unix)."""
-    try:
-        import resource
-    except ImportError:
-        return
+    """Grenzen für diesen Prozess und alle, die er startet."""
     limits = {
         "RLIMIT_AS": 6 * memory_mb * 1_000_000,  # TensorFlow belegt viel Adressraum; den Speicher misst der Wächter
         "RLIMIT_FSIZE": 256_000_000,
