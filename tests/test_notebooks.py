@@ -160,17 +160,19 @@ def test_real_solutions_have_no_problems(name):
     assert problems(SOLUTIONS / f"{name}.ipynb") == []
 
 
-def leaks(name, folder=NOTEBOOKS) -> list[str]:
-    """Was die Fassung der Lernenden verrät: Zeilen aus Lösungen, Hinweise, verborgene Prüfungen, Ausgaben."""
-    learner, found = real_cells(name, folder), []
-    text = "\n".join(cell.source for cell in learner.values())
-    found += re.findall(r"BEGIN SOLUTION|HIDDEN TESTS|check\([^)]*strict=True", text)
-    found += [cell.id for cell in learner.values() if cell.get("outputs")]
-    for key, cell in real_cells(name, SOLUTIONS).items():
-        inside = re.findall(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", cell.source, re.DOTALL)
-        lines = {line.strip() for block in inside for line in block.splitlines() if len(line.strip()) > 12}
-        found += [line for line in lines if line in learner[key].source]
-    return found + [hint for hint in hints(name) if hint in text]
+def leaks(name, added="") -> list[str]:
+    """Was die Fassung der Lernenden, hier mit dem Text ``added``, verrät: Zeilen aus Lösungen und Hinweise."""
+    text = "\n".join([*(cell.source for cell in real_cells(name, NOTEBOOKS).values()), added])
+    return [line for line in (*solution_lines(name), *hints(name)) if line in text]
+
+
+def solution_lines(name) -> set[str]:
+    """Alle längeren Zeilen der Lösungen, die nicht auch außerhalb einer Lösung stehen."""
+    sources = "\n".join(cell.source for cell in real_cells(name, SOLUTIONS).values())
+    block = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.DOTALL)
+    lines = {line.strip() for inside in block.findall(sources) for line in inside.splitlines()}
+    outside = block.sub("", sources)
+    return {line for line in lines if len(line) > 12 and line not in outside}
 
 
 def hints(name) -> list[str]:
@@ -183,17 +185,7 @@ def hints(name) -> list[str]:
 @pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
 def test_learners_see_neither_solution_nor_hint(name):
     assert leaks(name) == []
-
-
-def test_a_leaked_solution_or_hint_is_found(tmp_path):
-    notebook = nbformat.read(NOTEBOOKS / "01_Daten.ipynb", as_version=4)
-    solution = next(cell for cell in real_cells("01_Daten", SOLUTIONS).values() if "BEGIN SOLUTION" in cell.source)
-    (cell,) = [cell for cell in notebook.cells if cell.id == solution.id]
-    (block,) = re.findall(r"### BEGIN SOLUTION\n(.*?) *### END SOLUTION", solution.source, re.DOTALL)
-    cell.source = block
-    notebook.cells[0].source += "\n" + hints("01_Daten")[-1]
-    nbformat.write(notebook, tmp_path / "01_Daten.ipynb")
-    assert len(leaks("01_Daten", tmp_path)) >= 2
+    assert len(leaks(name, added="\n".join([*solution_lines(name), hints(name)[-1]]))) > 5
 
 
 @pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
