@@ -83,28 +83,19 @@ def write_notebook(path, notebook) -> None:
 
 def clean(notebook):
     """Entfernt alles, was bei jedem Lauf anders wäre; Ausgaben und Zellnummern bleiben. Gibt ``notebook`` zurück."""
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
     notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNELSPEC), language_info=dict(LANGUAGE_INFO))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
         cell.metadata = type(cell.metadata)({k: cell.metadata[k] for k in KEPT_CELL_METADATA if cell.metadata.get(k)})
         if cell.cell_type == "code":
-            cell.outputs = merge_streams(cell.outputs)
+            # Wie Jupyter eine Textausgabe zerteilt, ist Zufall.
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
             for output in cell.outputs:
                 # Ohne den Zustand, der in den Metadaten stünde, zeigt JupyterLab hier nur eine Fehlermeldung.
                 output.get("data", {}).pop(WIDGET_VIEW, None)
     return notebook
-
-
-def merge_streams(outputs) -> list:
-    """Fasst aufeinanderfolgende Textausgaben desselben Kanals zusammen: Wie Jupyter sie zerteilt, ist Zufall."""
-    merged = []
-    for output in outputs:
-        previous = merged[-1] if merged else {}
-        if output["output_type"] == "stream" == previous.get("output_type") and output["name"] == previous["name"]:
-            previous["text"] += output["text"]
-        else:
-            merged.append(output)
-    return merged
 
 
 def code_cells(notebook) -> list:
@@ -242,16 +233,15 @@ def declared_parameters(notebook) -> dict:
     return found
 
 
-@contextlib.contextmanager
 def kernel_environment():
     """Die Umgebung, die ein Kernel erbt: fester Ausgabeordner, keine fremden Einstellungen für Bilder."""
-    changes = {
-        "KURS_AUSGABE": str(output_dir()),  # absolut, denn der Kernel arbeitet in einem anderen Ordner
-        "MPLBACKEND": None,  # mit „agg“ aus der Shell blieben die Bilder in den Notebooks aus
-        "KURS_OBERFLAECHE": "nein",  # auch wer aus JupyterLab startet, bedient diese Notebooks nicht
-    }
-    with changed_environment(changes):
-        yield
+    return changed_environment(
+        {
+            "KURS_AUSGABE": str(output_dir()),  # absolut, denn der Kernel arbeitet in einem anderen Ordner
+            "MPLBACKEND": None,  # mit „agg“ aus der Shell blieben die Bilder in den Notebooks aus
+            "KURS_OBERFLAECHE": "nein",  # auch wer aus JupyterLab startet, bedient diese Notebooks nicht
+        }
+    )
 
 
 @contextlib.contextmanager
