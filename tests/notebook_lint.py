@@ -39,13 +39,11 @@ def length(path, notebook, cells):
 
 
 def frame(path, notebook, cells):
-    """Startzelle und ``parameters``-Zelle; ``helpers`` ist installiert und braucht keinen Suchpfad."""
+    """Startzelle und ``parameters``-Zelle."""
     if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
         yield "Keine Code-Zelle trägt das Etikett „parameters“."
     if f'start("{path.stem}")' not in cells[0].source:
         yield f'Die erste Code-Zelle ist nicht die Startzelle mit start("{path.stem}").'
-    if any("sys.path" in cell.source for cell in cells):
-        yield "Eine Zelle ändert sys.path."
 
 
 def outputs(path, notebook, cells):

@@ -56,8 +56,6 @@ def test_success_writes_notebooks_pages_figures_and_report(two_notebooks, tmp_pa
     report = run(two_notebooks, profile="voll", parameters={"epochen": 2})
     output = tmp_path / "anderswo"
     assert report == output / "bericht.html" and report.is_file() and os.environ["KURS_AUSGABE"] == "anderswo"
-    written = sorted(path.name for path in (output / "notebooks").iterdir())
-    assert written == ["01_Daten.html", "01_Daten.ipynb", "05_LRP.html", "05_LRP.ipynb"]
     assert read_json(output / "werte.json") == {"profil": "voll", "epochen": 2, "ordner": str(two_notebooks)}
     assert "# Parameter dieses Laufs" in (output / "notebooks" / "01_Daten.ipynb").read_text()
     assert "injected-parameters" not in (output / "notebooks" / "05_LRP.ipynb").read_text()
@@ -67,7 +65,7 @@ def test_success_writes_notebooks_pages_figures_and_report(two_notebooks, tmp_pa
     assert figures["profil"] == "voll" and figures["profil_je_notebook"] == {"01_Daten": "voll"}
     assert set(figures["minuten"]) == {"01_Daten", "05_LRP"} and all(0 < m < 2 for m in figures["minuten"].values())
     assert 50 < figures["max_rss_mb"] < 20_000 and figures["max_rss_mb"] == max(figures["rss_mb"].values())
-    assert set(figures["versionen"]) >= {"python", "tensorflow", "keras", "tf-keras", "innvestigate", "numpy"}
+    assert set(figures["versionen"]) >= {"python", "tensorflow", "innvestigate"}
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "[1/2] 01_Daten beginnt …" and re.match(r"\[1/2\] 01_Daten ist fertig nach \d,\d Min", lines[1])
     assert lines[-2].startswith("Laufzeit: ") and lines[-1] == f"Bericht: {report}"

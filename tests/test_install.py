@@ -245,8 +245,7 @@ def test_moved_course_is_built_anew(course):
 
 
 def test_foreign_venv_is_left_alone(course):
-    (course.venv / "bin").mkdir(parents=True)
-    (course.venv / "bin" / "python").write_text("fremd", encoding="utf-8")
+    course.program("python", "fremd", course.venv / "bin")
     assert_sentence(course.run(), "Der Ordner .venv stammt nicht von install.bash", "mv .venv .venv-alt")
     assert [path.relative_to(course.venv).as_posix() for path in course.venv.rglob("*")] == ["bin", "bin/python"]
 
@@ -349,21 +348,16 @@ def test_gpu_packages_where_a_card_is_or_on_demand(course, arguments, answer):
     assert course.is_set_up()
 
 
-def conda(course, name, *arguments, **environment):
-    prefix = course.folder.parent / name
-    course.program("python", FAKE_PYTHON, prefix / "bin")
-    return prefix, course.run(*arguments, CONDA_PREFIX=str(prefix), **environment)
-
-
 def test_active_conda_environment_is_used_and_survives_a_failure(course):
-    prefix, process = conda(course, "conda umgebung", CONDA_DEFAULT_ENV="kurs", FAKE_ERROR="kaputt")
-    assert_sentence(process, "kaputt")
+    prefix = course.folder.parent / "conda umgebung"
+    course.program("python", FAKE_PYTHON, prefix / "bin")
+    active = {"CONDA_PREFIX": str(prefix), "CONDA_DEFAULT_ENV": "kurs"}
+    assert_sentence(course.run(**active, FAKE_ERROR="kaputt"), "kaputt")
     assert (prefix / "bin" / "python").exists()
-    assert conda(course, "conda umgebung", CONDA_DEFAULT_ENV="kurs")[1].returncode == 0
+    assert course.run("kurs", **active).returncode == 0
+    calls = course.calls()
+    assert any(f"-e {course.folder}" in call for call in calls) and calls[-1] == "-m helpers kurs"
     assert not course.venv.exists()
-    assert any(f"-e {course.folder}" in call for call in course.calls())
-    conda(course, "conda umgebung", "kurs")
-    assert course.calls()[-1] == "-m helpers kurs"
 
 
 @pytest.mark.parametrize(("name", "answer"), [("base", "3.12 /nirgends"), ("alt", "3.8 ")])
@@ -375,24 +369,19 @@ def test_conda_base_and_unsuitable_conda_stay_clean(course, name, answer):
     assert not (prefix / "kurs-stempel").exists()
 
 
-def test_uv_is_used_where_it_is_there(course):
-    course.program("uv", FAKE_UV)
-    assert course.run().returncode == 0
-    calls = course.calls()
-    packages = next(call for call in calls if call.startswith("uv pip install"))
-    for option in ("--no-deps", "--require-hashes", "--only-binary :all:", f"--python {course.venv}"):
-        assert option in packages
-    assert any("-m venv --without-pip" in call for call in calls)
-    assert not any(call.startswith("-m pip") and " -r " in call for call in calls)
+DEAD_UV = "#!/bin/bash\nexit 127\n"
 
 
-@pytest.mark.parametrize(("text", "installer"), [("#!/bin/bash\nexit 127\n", ""), (FAKE_UV, "pip")])
-def test_dead_or_unwanted_uv_is_passed_over(course, text, installer):
+@pytest.mark.parametrize(("text", "wish", "used"), [(FAKE_UV, "", True), (DEAD_UV, "", False), (FAKE_UV, "pip", False)])
+def test_uv_is_used_where_it_is_alive_and_wanted(course, text, wish, used):
     course.program("uv", text)
-    assert course.run(KURS_INSTALLER=installer).returncode == 0
+    assert course.run(KURS_INSTALLER=wish).returncode == 0
     calls = course.calls()
-    assert any(call.startswith("-m pip install") and " -r " in call for call in calls)
-    assert not any(call.startswith("uv") for call in calls)
+    (packages,) = [call for call in calls if "pip install" in call and " -r " in call]
+    assert packages.startswith("uv " if used else "-m pip ")
+    for option in ("--no-deps", "--require-hashes", "--only-binary :all:"):
+        assert option in packages
+    assert (f"--python {course.venv}" in packages) == any("-m venv --without-pip" in call for call in calls) == used
 
 
 # --- Aufruf und Beiwerk

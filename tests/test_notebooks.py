@@ -244,7 +244,6 @@ def picture(low, high):
         ("plt.show()", stream("<Figure>"), "hat kein Bild"),
         ("plt.show()", picture(7, 7), "leeres Bild"),
         ("\n".join(["a = 1", ""] * 26), stream(""), "hat 26 Zeilen"),
-        ("import sys\nsys.path.insert(0, '..')", stream(""), "sys.path"),
         ("# # Regel\n$\\quark{x}$", None, "Die Formel \\quark{x}"),
         ("plt.show()", picture(0, 9), None),
         ("1", stream("T-Shirt/Top ausgabe/TRAIN/3 https://arxiv.org/abs/1 ../input/b.png 3/4 0x1F </td>"), None),
@@ -278,7 +277,7 @@ def test_lint_finds_missing_frame_and_leftovers_of_papermill(solution, folders):
 def test_execute_solutions_refreshes_outputs_and_leaves_nothing_volatile(solution, ausgabe):
     path = solution("01_Daten", 'profil = "schnell"', "print('a')\nprint('b', flush=True)\nprint(profil)", "6 * 7")
     solution("02_VGG16", "1 / 0")
-    assert len(execute_solutions(["01"], path.parent)) == 1
+    execute_solutions(["01"], path.parent)
     text = path.read_text(encoding="utf-8")
     assert not [word for word in ("papermill", "injected", "version", "iopub") if word in text]
     cells = json.loads(text)["cells"]

@@ -155,7 +155,7 @@ def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS
         Ein deutscher Satz für jede Datei, die geschrieben wurde oder – mit ``check`` – abweicht.
     """
     solutions_dir, notebooks_dir = Path(solutions_dir), Path(notebooks_dir)
-    sources = visible(solutions_dir)
+    sources = sorted(solutions_dir.glob("[!.]*.ipynb"))
     if not sources:
         raise CourseError(f"In {display_path(solutions_dir)} liegt kein Notebook, aus dem sich etwas ableiten ließe.")
     sentences = []
@@ -172,14 +172,9 @@ def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS
     return sentences + [
         f"{display_path(extra)} hat keine Lösung in {display_path(solutions_dir)}: "
         "Verschieben oder löschen Sie die Datei."
-        for extra in visible(notebooks_dir)
+        for extra in sorted(notebooks_dir.glob("[!.]*.ipynb"))
         if extra.name not in {source.name for source in sources}
     ]
-
-
-def visible(folder: Path) -> list[Path]:
-    """Die Notebooks eines Ordners; verborgene Dateien sind Reste eines abgebrochenen Schreibens."""
-    return sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
 
 
 def drift(source, target, expected) -> str:
@@ -372,16 +367,13 @@ def executed_in_german(notebook):
     return notebook
 
 
-def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> list[str]:
+def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> None:
     """Führt die Lösungen neu aus und ersetzt jede erst, wenn sie ohne Fehler und ohne Warnung durchgelaufen ist.
-
-    Returns:
-        Ein deutscher Satz für jede aufgefrischte Datei.
 
     Raises:
         CourseError: beim ersten Fehler; auch eine Ausgabe auf stderr ist einer. Die Lösung bleibt dann, wie sie war.
     """
-    paths, sentences = choose(only, solutions_dir), []
+    paths = choose(only, solutions_dir)
     total = sum(len(code_cells(read_notebook(path))) for path in paths)
     with progress(total=total, text="Lösungen", unit="Zellen") as bar:
         for path in paths:
@@ -391,8 +383,6 @@ def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> list[str]:
                 raise CourseError(f"{path.stem}: {warnings[0]} Das ausgeführte Notebook: {display_path(trial)}")
             write_notebook(path, with_small_pictures(notebook))
             trial.unlink()
-            sentences.append(f"{display_path(path)} ist neu ausgeführt.")
-    return sentences
 
 
 def with_small_pictures(notebook):

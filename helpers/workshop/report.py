@@ -98,8 +98,7 @@ def build_report(out_dir=None) -> Path:
 
 def collect_pictures(folder: Path) -> list[dict]:
     """Die bekannten Bilder (auch die fehlenden, dann ``src=None``), danach alle weiteren aus ``bilder/``."""
-    # Verborgene Dateien sind Reste eines abgebrochenen Schreibens.
-    paths = [path for path in sorted((folder / "bilder").glob("*.png")) if not path.name.startswith(".")]
+    paths = sorted((folder / "bilder").glob("[!.]*.png"))
     sizes = {path: size for path in paths if (size := picture_size(path))}
     files = {path.stem: path for path in sizes}
     known = {name for name, _, _ in PICTURES}
