@@ -69,9 +69,9 @@ def build_report(out_dir=None) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"german": german_value, "digits": lambda value, digits: german(float(value), digits)}
-    # Eine Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen.
-    tables = {name for name, figure in (("konfusion", "confusion"), ("vertrauen", "vertrauen")) if figures.get(figure)}
-    pictures = [picture for picture in collect_pictures(folder) if picture["name"] not in tables]
+    # Die Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen.
+    replaced = "konfusion" if figures.get("confusion") else None
+    pictures = [picture for picture in collect_pictures(folder) if picture["name"] != replaced]
     html = environment.get_template("report.html.j2").render(
         created=datetime.datetime.now().strftime("%d.%m.%Y, %H:%M Uhr"),
         headlines=headlines(figures),
