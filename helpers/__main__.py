@@ -57,21 +57,15 @@ class GermanParser(argparse.ArgumentParser):
         raise CourseError(f"{message}. Alle Angaben zeigt „{self.prog} --hilfe“.")
 
 
-def _int(text: str) -> int:
+def _int(text: str, lowest: int = -(10**12), highest: int = 10**12, limits: str = "") -> int:
     # int() nähme auch „1_000“ und fremde Ziffern; zwölf Stellen braucht hier niemand.
-    if not re.fullmatch(r"[+-]?[0-9]{1,12}", text):
-        raise argparse.ArgumentTypeError(f"keine ganze Zahl: {text[:40]!r}")
+    if not (re.fullmatch(r"[+-]?[0-9]{1,12}", text) and lowest <= int(text) <= highest):
+        raise argparse.ArgumentTypeError(f"keine ganze Zahl{limits}: {text[:40]!r}")
     return int(text)
 
 
 def _between(lowest: int, highest: int):
-    def whole(text: str) -> int:
-        if not (re.fullmatch(r"[0-9]{1,12}", text) and lowest <= int(text) <= highest):
-            limits = f"{german(lowest)} bis {german(highest)}"
-            raise argparse.ArgumentTypeError(f"keine ganze Zahl von {limits}: {text[:40]!r}")
-        return int(text)
-
-    return whole
+    return lambda text: _int(text, lowest, highest, f" von {german(lowest)} bis {german(highest)}")
 
 
 def _path(text: str) -> str:

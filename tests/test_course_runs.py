@@ -1,6 +1,5 @@
 """Der ganze Kurs: ohne Bildschirm und ohne Netz in einem Lauf, und nbval streng gegen die gespeicherten Ausgaben."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,8 +9,11 @@ import handin_factory as factory
 import nbformat
 import no_network
 import pytest
+from nbformat.v4 import new_output
+from notebook_factory import write_small_notebook
 
 from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, ROOT, SOLUTIONS, read_json
+from helpers.workshop.notebooks import read_notebook, write_notebook
 
 NO_CUT = "Hier lässt sich kein Netz-Namensraum anlegen: Der Lauf ist gelungen, aber mit Netz."
 PICTURES = ("klassen", "lernkurven", "konfusion", "fehler", "gradcam", "zwilling", "ergebnis", "wertungstafel")
@@ -75,7 +77,8 @@ def test_plain_papermill_and_short_commands_run_from_any_folder_without_network(
     assert "Kernel und Pakete stimmen" in (tmp_path / "aus.ipynb").read_text(encoding="utf-8")
     data = offline("-m", "helpers", "daten", "--eingabe", "beispiel", "--n-train", "60", "--n-test", "20")
     assert (data.returncode, data.stderr) == (0, "") and "Geschrieben: 60 Bilder" in data.stdout
-    assert "✔ Alles da" in offline("-m", "helpers", "doctor").stdout
+    doctor = offline("-m", "helpers", "doctor")
+    assert doctor.returncode == 0 and doctor.stdout.endswith("\n✔ Alles da.\n")
     assert_refuses_politely(offline, "daten", "--voll")
 
 
@@ -106,14 +109,8 @@ def nbval(paths, output: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-cell-timeout=1800", "-q", "-p", "no:cacheprovider"]
     environment = {**os.environ, "KURS_AUSGABE": str(output)}
     environment.pop("MPLBACKEND", None)  # der Kernel soll Bilder zeigen wie in JupyterLab
-    return subprocess.run(
-        [*command, "--timeout=0", *map(str, paths)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command += ["--timeout=0", *map(str, paths)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.langsam
@@ -125,15 +122,12 @@ def test_solutions_reproduce_their_stored_outputs(tmp_path):
 
 
 def test_nbval_turns_red_for_another_output_a_missing_picture_and_an_error(tmp_path):
-    data = json.loads((SOLUTIONS / "01_Daten.ipynb").read_text(encoding="utf-8"))
-    first = next(cell for cell in data["cells"] if cell["cell_type"] == "code")
-    assert "Kernel und Pakete stimmen" in "".join(first["outputs"][0]["text"])
-    bad = {
-        "print('x')": [{"output_type": "stream", "name": "stdout", "text": ["y\n"]}],
-        "pass": [{"output_type": "display_data", "metadata": {}, "data": {"image/png": "", "text/plain": "Bild"}}],
-        "1 / 0": [],
-    }
-    cells = [{**first, "id": f"rot-{n}", "source": [s], "outputs": o} for n, (s, o) in enumerate(bad.items())]
-    (tmp_path / "rot.ipynb").write_text(json.dumps({**data, "cells": [first, *cells]}), encoding="utf-8")
-    result = nbval([tmp_path / "rot.ipynb"], tmp_path / "ausgabe")
+    path = write_small_notebook(tmp_path, "rot", "print('x')", "pass", "1 / 0", "print('x')")
+    notebook = read_notebook(path)
+    picture = new_output("display_data", {"image/png": "", "text/plain": "Bild"})
+    stored = ([new_output("stream", text="y\n")], [picture], [], [new_output("stream", text="x\n")])
+    for number, (cell, outputs) in enumerate(zip(notebook.cells, stored, strict=True), start=1):
+        cell.update(outputs=outputs, execution_count=number)
+    write_notebook(path, notebook)
+    result = nbval([path], tmp_path / "ausgabe")
     assert result.returncode == 1 and "3 failed, 1 passed" in result.stdout, result.stdout[-3000:]

@@ -16,11 +16,6 @@ from helpers.start import Check, course_packages
 from helpers.workshop import doctor
 
 
-def test_this_environment_is_complete():
-    missing = [check for check in doctor.checks() if not check.ok and not check.name.startswith(("Kernel", "oneDNN"))]
-    assert missing == []
-
-
 def test_package_missing_or_of_another_version():
     assert start.check_package("numpy", start.locked_versions()).ok
     absent = start.check_package("gibt-es-nicht", {"gibt-es-nicht": {"1.0"}})
@@ -78,15 +73,6 @@ def test_full_disk_unwritable_folder_and_slow_arithmetic(tmp_path, monkeypatch):
     assert not doctor.check_onednn().ok
 
 
-@pytest.mark.parametrize(("ok", "code", "end"), [(True, 0, "✔ Alles da."), (False, 1, "✘ Es fehlt etwas: Platz.")])
-def test_table_and_exit_code(monkeypatch, capsys, ok, code, end):
-    monkeypatch.setattr(doctor, "checks", lambda: [Check("Python", True, "3.12"), Check("Platz", ok, "0", "Räumen.")])
-    assert doctor.run() == code
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[3] == ("Platz   OK     0" if ok else "Platz   FEHLT  0 → Räumen.")
-    assert lines[-1] == end
-
-
 def pythons():
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     found = [next(iter(sorted(root.glob(f"3.{minor}.*/bin/python"))), None) for minor in (8, 9, 10, 14)]
@@ -100,14 +86,8 @@ def test_says_what_is_missing_without_any_package_and_under_unsuitable_python(py
     environment = {"KURS_AUSGABE": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONUTF8": "1"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (1, "")
+    assert "\n✘ Es fehlt etwas: " in result.stdout
     for package in course_packages():
         assert re.search(rf"^{package} +FEHLT  fehlt, gebraucht .* → bash install.bash$", result.stdout, re.MULTILINE)
     sentence = "FEHLT  3.* → Nehmen Sie Python 3.11, 3.12 oder 3.13: bash install.bash"
     assert bool(re.search(sentence, result.stdout)) == (python != sys.executable)
-
-
-def test_imports_no_package():
-    """Die Versionen kommen aus den Metadaten: TensorFlow zu laden, dauerte Sekunden."""
-    code = "import sys, helpers.workshop.doctor as d; d.checks(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert not {"tensorflow", "keras", "numpy"} & set(loaded.split())

@@ -21,7 +21,7 @@ from PIL import Image
 
 from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, ROOT, SOLUTIONS, CourseError
 from helpers.workshop import notebooks
-from helpers.workshop.notebooks import as_text, choose, declared_parameters, derive, execute_solutions, few_colors
+from helpers.workshop.notebooks import as_text, choose, derive, execute_solutions, few_colors
 
 START = 'from helpers.start import start\nstart("01_Daten")'
 ANSWER = "def f():\n    ### BEGIN SOLUTION\n    return 1\n    ### END SOLUTION"
@@ -160,17 +160,20 @@ def test_real_solutions_have_no_problems(name):
     assert problems(SOLUTIONS / f"{name}.ipynb") == []
 
 
-def leaks(name, folder=NOTEBOOKS) -> list[str]:
-    """Was die Fassung der Lernenden verrät: Zeilen aus Lösungen, Hinweise, verborgene Prüfungen, Ausgaben."""
-    learner, found = real_cells(name, folder), []
-    text = "\n".join(cell.source for cell in learner.values())
-    found += re.findall(r"BEGIN SOLUTION|HIDDEN TESTS|check\([^)]*strict=True", text)
-    found += [cell.id for cell in learner.values() if cell.get("outputs")]
-    for key, cell in real_cells(name, SOLUTIONS).items():
-        inside = re.findall(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", cell.source, re.DOTALL)
-        lines = {line.strip() for block in inside for line in block.splitlines() if len(line.strip()) > 12}
-        found += [line for line in lines if line in learner[key].source]
-    return found + [hint for hint in hints(name) if hint in text]
+def leaks(name, added="") -> list[str]:
+    """Was die Fassung der Lernenden, hier mit dem Text ``added``, verrät: Zeilen aus Lösungen und Hinweise."""
+    text = "\n".join([*(cell.source for cell in real_cells(name, NOTEBOOKS).values()), added])
+    found = re.findall(r"BEGIN SOLUTION|HIDDEN TESTS|check\([^)]*strict=True", text)
+    return found + [line for line in (*solution_lines(name), *hints(name)) if line in text]
+
+
+def solution_lines(name) -> set[str]:
+    """Alle längeren Zeilen der Lösungen, die nicht auch außerhalb einer Lösung stehen."""
+    sources = "\n".join(cell.source for cell in real_cells(name, SOLUTIONS).values())
+    block = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.DOTALL)
+    lines = {line.strip() for inside in block.findall(sources) for line in inside.splitlines()}
+    outside = block.sub("", sources)
+    return {line for line in lines if len(line) > 12 and line not in outside}
 
 
 def hints(name) -> list[str]:
@@ -183,17 +186,7 @@ def hints(name) -> list[str]:
 @pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
 def test_learners_see_neither_solution_nor_hint(name):
     assert leaks(name) == []
-
-
-def test_a_leaked_solution_or_hint_is_found(tmp_path):
-    notebook = nbformat.read(NOTEBOOKS / "01_Daten.ipynb", as_version=4)
-    solution = next(cell for cell in real_cells("01_Daten", SOLUTIONS).values() if "BEGIN SOLUTION" in cell.source)
-    (cell,) = [cell for cell in notebook.cells if cell.id == solution.id]
-    (block,) = re.findall(r"### BEGIN SOLUTION\n(.*?) *### END SOLUTION", solution.source, re.DOTALL)
-    cell.source = block
-    notebook.cells[0].source += "\n" + hints("01_Daten")[-1]
-    nbformat.write(notebook, tmp_path / "01_Daten.ipynb")
-    assert len(leaks("01_Daten", tmp_path)) >= 2
+    assert len(leaks(name, added="\n".join([*solution_lines(name), hints(name)[-1]]))) > 5
 
 
 @pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
@@ -242,21 +235,15 @@ def picture(low, high):
     return new_output("display_data", {"image/png": base64.b64encode(png(low, high)).decode(), "text/plain": "…"})
 
 
-ERROR = new_output("error", ename="ValueError", evalue="so nicht", traceback=[])
-
-
 @pytest.mark.parametrize(
     ("source", "output", "said"),
     [
-        ("1", ERROR, "Zelle 3 („1“) enthält einen gespeicherten Fehler: ValueError."),
         ("1", stream("Achtung\n", "stderr"), "schreibt auf stderr: Achtung."),
-        ("1", stream("<A object at 0x7f5c5245b6a0>"), "(0x7f5c5245b6a0)"),
         ("1", stream("Datei: /home/anna/kurs/bild.png"), "(/home/anna/kurs/bild.png)"),
         ("1", new_output("display_data", {"text/html": "<td>C:\\Users</td>"}), "(C:\\U)"),
         ("plt.show()", stream("<Figure>"), "hat kein Bild"),
         ("plt.show()", picture(7, 7), "leeres Bild"),
         ("\n".join(["a = 1", ""] * 26), stream(""), "hat 26 Zeilen"),
-        ("import sys\nsys.path.insert(0, '..')", stream(""), "sys.path"),
         ("# # Regel\n$\\quark{x}$", None, "Die Formel \\quark{x}"),
         ("plt.show()", picture(0, 9), None),
         ("1", stream("T-Shirt/Top ausgabe/TRAIN/3 https://arxiv.org/abs/1 ../input/b.png 3/4 0x1F </td>"), None),
@@ -290,7 +277,7 @@ def test_lint_finds_missing_frame_and_leftovers_of_papermill(solution, folders):
 def test_execute_solutions_refreshes_outputs_and_leaves_nothing_volatile(solution, ausgabe):
     path = solution("01_Daten", 'profil = "schnell"', "print('a')\nprint('b', flush=True)\nprint(profil)", "6 * 7")
     solution("02_VGG16", "1 / 0")
-    assert len(execute_solutions(["01"], path.parent)) == 1
+    execute_solutions(["01"], path.parent)
     text = path.read_text(encoding="utf-8")
     assert not [word for word in ("papermill", "injected", "version", "iopub") if word in text]
     cells = json.loads(text)["cells"]
@@ -315,12 +302,6 @@ def test_a_warning_or_error_leaves_the_solution_as_it_was(solution, ausgabe, sou
     with pytest.raises(CourseError, match=said):
         execute_solutions(["01"], path.parent)
     assert path.read_bytes() == before and (ausgabe / "loesungen" / "01_Daten.ipynb").is_file()
-
-
-def test_declared_parameters(solution):
-    path = solution("01_Daten", 'profil = "schnell"\nepochen: int = 6\nrate = 1e-4\nn = len("ab")\nleer = None')
-    found = declared_parameters(notebooks.read_notebook(path))
-    assert found == {"profil": "schnell", "epochen": 6, "rate": 1e-4, "n": None, "leer": None}
 
 
 def test_streams_merge_only_with_their_neighbours_and_widgets_lose_their_view(solution):

@@ -50,18 +50,21 @@ def test_progress_comes_from_passed_checks(ausgabe):
     assert "**0 von 25 Aufgaben gelöst.** Fangen Sie an mit [01_Daten]" in page()
     exec('check("1.1")', {"check": check, "pixel_position": lambda *_: None})
     assert "**0 von 25" in page()
-    source = next(iter(solution_cells("01_Daten").values()))
-    exec(f"import numpy as np\nimport pandas as pd\n{source}\nfrom helpers.checks import check\ncheck('1.1')", {})
+    source = solution_cells("01_Daten")["01-aufgabe-1-loesung"]
+    exec(f"import numpy as np\nimport pandas as pd\n{source}\ncheck('1.1')", {"check": check})
     assert "**1 von 25 Aufgaben gelöst.**" in page()
-    stops = course_map()
-    done = {number: {"gelöst": True, "fehlversuche": 0} for number in (*stops[0].numbers, *stops[1].numbers[:2])}
-    write_json(ausgabe / "fortschritt.json", {**done, "9.9": {"gelöst": True}})
+
+
+def test_start_page_says_where_to_go_on(ausgabe):
+    """Aufgaben, die es nicht mehr gibt, zählen nicht; eine beschädigte Datei ist wie keine."""
+    numbers, file = [number for stop in course_map() for number in stop.numbers], ausgabe / "fortschritt.json"
+    write_json(file, {number: {"gelöst": True} for number in (*numbers[:7], "9.9")})
     shown = page()
     assert "**7 von 25 Aufgaben gelöst.** Weiter geht es mit [02_VGG16]" in shown
     assert "✔ 5 von 5" in shown and "●●○○○ 2 von 5" in shown
-    write_json(ausgabe / "fortschritt.json", {n: {"gelöst": True} for stop in stops for n in stop.numbers})
+    write_json(file, {number: {"gelöst": True} for number in numbers})
     assert "**25 von 25 Aufgaben gelöst.** Der Kurs ist geschafft." in page()
-    (ausgabe / "fortschritt.json").write_text("[1", encoding="utf-8")
+    file.write_text("[1", encoding="utf-8")
     assert "**0 von 25" in page()
 
 
@@ -84,12 +87,18 @@ def test_lab_is_told_only_what_the_learner_did_not_say(monkeypatch):
     assert environment["KURS_AUSGABE"].startswith("/")
 
 
-def test_start_page_is_filled_on_reading_and_saved_without(ausgabe, tmp_path):
+@pytest.fixture
+def contents(ausgabe, tmp_path):
+    """Die Dateien des Kurses, so wie JupyterLab sie liest, in ``tmp_path``."""
     from helpers.workshop.jupyter.contents import CourseContents
 
     for name in (START_PAGE, "01_Daten"):
         shutil.copy(NOTEBOOKS / f"{name}.ipynb", tmp_path)
-    contents, stored = CourseContents(root_dir=str(tmp_path)), (tmp_path / f"{START_PAGE}.ipynb").read_bytes()
+    return CourseContents(root_dir=str(tmp_path))
+
+
+def test_start_page_is_filled_on_reading_and_saved_without(contents, tmp_path):
+    stored = read_json(tmp_path / f"{START_PAGE}.ipynb")
 
     async def open_and_save(name):
         model = await contents.get(f"{name}.ipynb")
@@ -99,21 +108,13 @@ def test_start_page_is_filled_on_reading_and_saved_without(ausgabe, tmp_path):
 
     (cell,) = asyncio.run(open_and_save(START_PAGE))
     assert cell["id"] == start_page.CELL_ID and "Ihr Fortschritt" in cell["outputs"][0]["data"]["text/markdown"]
-    saved = json.loads((tmp_path / f"{START_PAGE}.ipynb").read_text(encoding="utf-8"))
-    assert saved["cells"] == json.loads(stored)["cells"]
+    assert read_json(tmp_path / f"{START_PAGE}.ipynb")["cells"] == stored["cells"]
     assert asyncio.run(open_and_save("01_Daten")) == []
 
 
-def test_a_broken_start_page_still_opens(ausgabe, tmp_path, monkeypatch):
-    from helpers.workshop.jupyter.contents import CourseContents
-
-    def broken(notebook):
-        raise RuntimeError("kaputt")
-
-    shutil.copy(NOTEBOOKS / f"{START_PAGE}.ipynb", tmp_path)
-    monkeypatch.setattr(start_page, "with_page", broken)
-    model = asyncio.run(CourseContents(root_dir=str(tmp_path)).get(f"{START_PAGE}.ipynb"))
-    assert len(model["content"]["cells"]) == 3
+def test_a_broken_start_page_still_opens(contents, monkeypatch):
+    monkeypatch.setattr(start_page, "with_page", lambda notebook: 1 / 0)
+    assert len(asyncio.run(contents.get(f"{START_PAGE}.ipynb"))["content"]["cells"]) == 3
 
 
 def listening(pid: int) -> set:

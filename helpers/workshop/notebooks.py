@@ -83,28 +83,19 @@ def write_notebook(path, notebook) -> None:
 
 def clean(notebook):
     """Entfernt alles, was bei jedem Lauf anders wäre; Ausgaben und Zellnummern bleiben. Gibt ``notebook`` zurück."""
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
     notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNELSPEC), language_info=dict(LANGUAGE_INFO))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
         cell.metadata = type(cell.metadata)({k: cell.metadata[k] for k in KEPT_CELL_METADATA if cell.metadata.get(k)})
         if cell.cell_type == "code":
-            cell.outputs = merge_streams(cell.outputs)
+            # Wie Jupyter eine Textausgabe zerteilt, ist Zufall.
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
             for output in cell.outputs:
                 # Ohne den Zustand, der in den Metadaten stünde, zeigt JupyterLab hier nur eine Fehlermeldung.
                 output.get("data", {}).pop(WIDGET_VIEW, None)
     return notebook
-
-
-def merge_streams(outputs) -> list:
-    """Fasst aufeinanderfolgende Textausgaben desselben Kanals zusammen: Wie Jupyter sie zerteilt, ist Zufall."""
-    merged = []
-    for output in outputs:
-        previous = merged[-1] if merged else {}
-        if output["output_type"] == "stream" == previous.get("output_type") and output["name"] == previous["name"]:
-            previous["text"] += output["text"]
-        else:
-            merged.append(output)
-    return merged
 
 
 def code_cells(notebook) -> list:
@@ -164,7 +155,7 @@ def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS
         Ein deutscher Satz für jede Datei, die geschrieben wurde oder – mit ``check`` – abweicht.
     """
     solutions_dir, notebooks_dir = Path(solutions_dir), Path(notebooks_dir)
-    sources = visible(solutions_dir)
+    sources = sorted(solutions_dir.glob("[!.]*.ipynb"))
     if not sources:
         raise CourseError(f"In {display_path(solutions_dir)} liegt kein Notebook, aus dem sich etwas ableiten ließe.")
     sentences = []
@@ -181,14 +172,9 @@ def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS
     return sentences + [
         f"{display_path(extra)} hat keine Lösung in {display_path(solutions_dir)}: "
         "Verschieben oder löschen Sie die Datei."
-        for extra in visible(notebooks_dir)
+        for extra in sorted(notebooks_dir.glob("[!.]*.ipynb"))
         if extra.name not in {source.name for source in sources}
     ]
-
-
-def visible(folder: Path) -> list[Path]:
-    """Die Notebooks eines Ordners; verborgene Dateien sind Reste eines abgebrochenen Schreibens."""
-    return sorted(path for path in folder.glob("*.ipynb") if not path.name.startswith("."))
 
 
 def drift(source, target, expected) -> str:
@@ -242,16 +228,15 @@ def declared_parameters(notebook) -> dict:
     return found
 
 
-@contextlib.contextmanager
 def kernel_environment():
     """Die Umgebung, die ein Kernel erbt: fester Ausgabeordner, keine fremden Einstellungen für Bilder."""
-    changes = {
-        "KURS_AUSGABE": str(output_dir()),  # absolut, denn der Kernel arbeitet in einem anderen Ordner
-        "MPLBACKEND": None,  # mit „agg“ aus der Shell blieben die Bilder in den Notebooks aus
-        "KURS_OBERFLAECHE": "nein",  # auch wer aus JupyterLab startet, bedient diese Notebooks nicht
-    }
-    with changed_environment(changes):
-        yield
+    return changed_environment(
+        {
+            "KURS_AUSGABE": str(output_dir()),  # absolut, denn der Kernel arbeitet in einem anderen Ordner
+            "MPLBACKEND": None,  # mit „agg“ aus der Shell blieben die Bilder in den Notebooks aus
+            "KURS_OBERFLAECHE": "nein",  # auch wer aus JupyterLab startet, bedient diese Notebooks nicht
+        }
+    )
 
 
 @contextlib.contextmanager
@@ -382,16 +367,13 @@ def executed_in_german(notebook):
     return notebook
 
 
-def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> list[str]:
+def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> None:
     """Führt die Lösungen neu aus und ersetzt jede erst, wenn sie ohne Fehler und ohne Warnung durchgelaufen ist.
-
-    Returns:
-        Ein deutscher Satz für jede aufgefrischte Datei.
 
     Raises:
         CourseError: beim ersten Fehler; auch eine Ausgabe auf stderr ist einer. Die Lösung bleibt dann, wie sie war.
     """
-    paths, sentences = choose(only, solutions_dir), []
+    paths = choose(only, solutions_dir)
     total = sum(len(code_cells(read_notebook(path))) for path in paths)
     with progress(total=total, text="Lösungen", unit="Zellen") as bar:
         for path in paths:
@@ -401,8 +383,6 @@ def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> list[str]:
                 raise CourseError(f"{path.stem}: {warnings[0]} Das ausgeführte Notebook: {display_path(trial)}")
             write_notebook(path, with_small_pictures(notebook))
             trial.unlink()
-            sentences.append(f"{display_path(path)} ist neu ausgeführt.")
-    return sentences
 
 
 def with_small_pictures(notebook):

@@ -5,9 +5,8 @@ Content-Security-Policy verbietet dem Browser jede Anfrage nach außen.
 """
 
 import base64
+import copy
 import datetime
-import json
-import math
 import mimetypes
 import re
 from html import escape
@@ -69,22 +68,24 @@ def build_report(out_dir=None) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["german"] = german_value
-    confusion, trust = confusion_table(figures.get("confusion")), trust_section(figures.get("vertrauen"))
-    # Eine Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen.
-    tables = {name for name, table in (("konfusion", confusion), ("vertrauen", trust)) if table}
-    pictures = [picture for picture in collect_pictures(folder) if picture["name"] not in tables]
+    environment.filters |= {"german": german_value, "digits": lambda value, digits: german(float(value), digits)}
+    # Die Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen.
+    replaced = "konfusion" if figures.get("confusion") else None
+    pictures = [picture for picture in collect_pictures(folder) if picture["name"] != replaced]
     html = environment.get_template("report.html.j2").render(
         created=datetime.datetime.now().strftime("%d.%m.%Y, %H:%M Uhr"),
         headlines=headlines(figures),
         first=[picture for picture in pictures if picture["src"] and picture["name"] in FIRST],
         pictures=[picture for picture in pictures if picture["src"] and picture["name"] not in FIRST],
         missing=[picture for picture in pictures if not picture["src"]],
-        confusion=confusion,
+        confusion=figures.get("confusion"),
         confusion_link=cell_link(folder, "03_Training", "konfusion"),
         class_names=CLASS_NAMES,
-        runs=runs(folder, figures),
-        trust=trust,
+        pages={name: page_address(folder, name) for name in COURSE_NOTEBOOKS},
+        minutes=figures.get("minuten", {}),
+        memory=figures.get("rss_mb", {}),
+        profiles=figures.get("profil_je_notebook", {}),
+        trust=figures.get("vertrauen"),
         versions=sorted(figures.get("versionen", {}).items(), key=lambda item: item[0].lower()),
         # Auch die Herkunft nennt Versionen; sie haben schon ihre eigene Tabelle.
         others=[leaf for leaf in leaves(figures) if leaf[0][0] not in SHOWN and "versionen" not in leaf[0]],
@@ -97,8 +98,7 @@ def build_report(out_dir=None) -> Path:
 
 def collect_pictures(folder: Path) -> list[dict]:
     """Die bekannten Bilder (auch die fehlenden, dann ``src=None``), danach alle weiteren aus ``bilder/``."""
-    # Verborgene Dateien sind Reste eines abgebrochenen Schreibens.
-    paths = [path for path in sorted((folder / "bilder").glob("*.png")) if not path.name.startswith(".")]
+    paths = sorted((folder / "bilder").glob("[!.]*.png"))
     sizes = {path: size for path in paths if (size := picture_size(path))}
     files = {path.stem: path for path in sizes}
     known = {name for name, _, _ in PICTURES}
@@ -174,58 +174,6 @@ def headlines(figures: dict) -> list[dict]:
     if memory := figures.get("max_rss_mb"):
         numbers.append(("Arbeitsspeicher", f"{german(memory / 1000, 1)} GB", "in der Spitze"))
     return [dict(zip(("name", "value", "note"), number, strict=True)) for number in numbers]
-
-
-def confusion_table(matrix) -> list[list[dict]] | None:
-    """Zeilen der Konfusionsmatrix (wahr × vorhergesagt) mit Anzahl und Farbstufe 0–9; None ohne Matrix."""
-    if not matrix:
-        return None
-    return [
-        [
-            {"count": count, "shade": math.ceil(9 * count / (sum(row) or 1)), "right": i == j}
-            for j, count in enumerate(row)
-        ]
-        for i, row in enumerate(matrix)
-    ]
-
-
-def trust_section(record) -> dict | None:
-    """Der Vertrauensbericht zum Einsetzen: Regel, Verdacht, Modelle und je Frage eine Zeile; None, wenn er fehlt."""
-    if not record:
-        return None
-    checks = [model["pruefungen"] for model in record["modelle"].values()]
-    return {
-        "rule": record["regel"],
-        "suspicion": record["verdacht"],
-        "models": [
-            {"name": name, "judgement": model["urteil"], "reason": model["grund"]}
-            for name, model in record["modelle"].items()
-        ],
-        "rows": [
-            {
-                "question": check["frage"],
-                "measured": check["gemessen"],
-                "limit": f"{check['ja_wenn']} als {german_value(check['schwelle'])}",
-                "cells": [each[name] for each in checks],
-            }
-            for name, check in checks[0].items()
-        ],
-    }
-
-
-def runs(folder: Path, figures: dict) -> list[dict]:
-    """Eine Zeile je Notebook: Minuten, Arbeitsspeicher, Profil und der Verweis auf das ausgeführte Notebook."""
-    minutes, memory, profiles = (figures.get(name, {}) for name in ("minuten", "rss_mb", "profil_je_notebook"))
-    return [
-        {
-            "name": name,
-            "minutes": german(float(minutes[name]), 1) if name in minutes else "–",
-            "memory": german(memory[name] / 1000, 1) if name in memory else "–",
-            "profile": profiles.get(name, "–"),
-            "href": page_address(folder, name),
-        }
-        for name in COURSE_NOTEBOOKS
-    ]
 
 
 def page_address(folder: Path, name: str) -> str | None:
@@ -334,14 +282,12 @@ def mathml(tex: str, display: bool = False) -> str:
 
 def static_outputs(notebook):
     """Eine Kopie von ``notebook``: Bedienelemente als ihr Bild oder, ohne Bild, als Hinweis."""
-    import nbformat
-
-    copy = nbformat.from_dict(json.loads(json.dumps(notebook)))
-    for cell in copy.cells:
+    shown = copy.deepcopy(notebook)
+    for cell in shown.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if WIDGET_VIEW in data and "image/png" in data:
                 del data[WIDGET_VIEW]
             elif WIDGET_VIEW in data:
                 output["data"] = {"text/plain": "Dieses Bedienelement gibt es nur in JupyterLab."}
-    return copy
+    return shown

@@ -7,26 +7,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from helpers import training
 from helpers.basics import SOLUTIONS, CourseError, atomic_file
 from helpers.panels import bare
 from helpers.scene import Scene, View, grad_cam_method, lrp_method
+from helpers.training import evaluate
+from helpers.workshop.tables import course_models
 
 STRIP = SOLUTIONS / "explorer.png"
 
 
 def course_scenes() -> tuple[Scene, Scene]:
     """Die Szenen von 04_GradCAM und 05_LRP mit Kursmodell und Zwilling; fehlt der Zwilling, wird er trainiert."""
-    profile = training.get_profile("schnell")
-    dataset = training.ensure_data(profile)
-    poisoned, watermark = training.ensure_poisoned(dataset)
-    runs = {
-        "Zwilling": training.ensure_run(training.POISONED, profile, poisoned),
-        "sauberes Modell": training.ensure_run(training.COURSE, profile, dataset),
-    }
-    images = dataset.test_images
-    results = {name: training.evaluate(run, images, dataset.test_labels) for name, run in runs.items()}
-    given = ({name: run.model for name, run in runs.items()}, results, images, watermark)
+    _, model, twin, watermark, dataset = course_models()
+    models, images = {"Zwilling": twin, "sauberes Modell": model}, dataset.test_images
+    results = {name: evaluate(each, images, dataset.test_labels) for name, each in models.items()}
+    given = (models, results, images, watermark)
     return Scene(*given, grad_cam_method()), Scene(*given, lrp_method())
 
 

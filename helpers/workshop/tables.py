@@ -35,7 +35,7 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
         path: Ziel.
         seed: Startwert.
     """
-    profile, model, twin, watermark, _ = _models(name, seed)
+    profile, model, twin, watermark, _ = course_models(name, seed)
     source = load_source(where)
     images, labels = source.test_images, source.test_labels
     rows = stratified_sample(labels, min(len(labels), max(10, 2 * count)), seed)
@@ -71,7 +71,7 @@ def make_lab(path, seed: int = 0) -> dict:
 
     Dazu die zwei fertigen Netze: der große Zwilling und als Kontrolle das Kursmodell, das nie ein Zeichen gesehen hat.
     """
-    profile, model, twin, watermark, dataset = _models(COURSE, seed)
+    profile, model, twin, watermark, dataset = course_models(COURSE, seed)
     rows = {
         "großer Zwilling": lab.examine_mark(twin, dataset, watermark, seed=seed),
         "Kontrolle": lab.examine_mark(model, dataset, watermark, seed=seed),
@@ -89,7 +89,7 @@ def make_lab(path, seed: int = 0) -> dict:
     return stored
 
 
-def _models(name: str, seed: int):
+def course_models(name: str = COURSE, seed: int = 0):
     """(Profil, sauberes Netz, Zwilling, Zeichen, Bilder) des Kurses; was fehlt, wird gemacht."""
     profile = get_profile("schnell")
     dataset = ensure_data(profile, seed=seed)
