@@ -6,7 +6,6 @@ täglich der erste Fall, mit ``--alles`` laufen alle.
 """
 
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -23,8 +22,7 @@ import handin_factory
 import numpy as np
 from PIL import Image
 
-from helpers import course_model, data, files, lrp_library, model
-from helpers.basics import COURSE_MODEL_CARD
+from helpers import data, files
 
 TRAIN, TEST = data.CSV_NAMES
 IDX = [f"{name}.gz" for name in data.IDX_MD5]
@@ -38,17 +36,15 @@ class Case:
 
     Attributes:
         spoil: bekommt den Ordner und macht eine Eingabe kaputt.
-        call: die Angaben der Kommandozeile oder, wo kein Befehl die Datei liest, eine Funktion (Ordner → Fehler).
+        call: die Angaben der Kommandozeile.
         says: was im Satz stehen muss.
-        patch: (Funktion, Vorgabewerte): die Dateien in input/ ersetzt der Test durch eigene.
         kind: Ursache und Befehl.
     """
 
-    spoil: Callable | None
-    call: tuple | Callable
+    spoil: Callable
+    call: tuple
     says: tuple
-    patch: Callable | None = None
-    kind: str = ""
+    kind: str
 
 
 def nothing(folder: Path) -> None:
@@ -384,56 +380,7 @@ def layers(**changes) -> bytes:
 
 RUN = "ausgabe/modelle/sauber"
 MODEL_CALL = ("kursmodell", "--eingabe", "{d}/idx")
-COURSE_CALL = ("auswerten", "--eingabe", "{d}/idx")
 
-
-def own_weights(folder: Path) -> list:
-    path = folder / "vgg16.h5"
-    return [(model.check_weights, (path,)), (model, "VGG16_WEIGHTS", path)]
-
-
-def own_course_model(folder: Path) -> list:
-    return [(course_model.load_course_model, (folder / "kursmodell.h5", folder / "kursmodell.json"))]
-
-
-def course_card(content=b"x", **changes):
-    """Legt ein Kursmodell mit passender Prüfsumme ab."""
-
-    def spoil(folder):
-        (folder / "kursmodell.h5").write_bytes(content)
-        card = json.loads(COURSE_MODEL_CARD.read_text(encoding="utf-8"))
-        card |= {"sha256": hashlib.sha256(content).hexdigest(), **changes}
-        if "einstellungen" not in changes:
-            card["einstellungen"]["image_size"] = 32
-        card = {key: value for key, value in card.items() if value is not ...}
-        (folder / "kursmodell.json").write_text(json.dumps(card), encoding="utf-8")
-
-    return spoil
-
-
-def flipped_weights(folder: Path) -> None:
-    (folder / "vgg16.h5").write_bytes(model.VGG16_WEIGHTS.read_bytes()[:-1] + b"\xa5")
-
-
-WEIGHTS = {
-    **{f"Inhalt {name}": (put("vgg16.h5", content), ("vgg16.h5", "Holen Sie")) for name, content in garbage().items()},
-    "fehlt": (nothing, ("vgg16.h5", "fehlen")),
-    "Ordner": (put("vgg16.h5", None), ("vgg16.h5",)),
-    "Prüfsumme eines anderen h5": (put("vgg16.h5", h5({"a": [1]})), ("vgg16.h5", "Prüfsumme")),
-    "Prüfsumme, ein Bit gekippt": (flipped_weights, ("vgg16.h5", "Prüfsumme")),
-}
-COURSE_MODELS = {
-    **{f"Steckbrief {name}": put("kursmodell.json", content) for name, content in broken_json().items()},
-    "fehlt": remove("kursmodell.h5"),
-    "fehlt der Steckbrief": remove("kursmodell.json"),
-    "Prüfsumme falsch": course_card(sha256="0" * 64),
-    "Einstellungen fehlen": course_card(einstellungen=...),
-    **{f"Bildgröße {size!r}": course_card(einstellungen={"image_size": size}) for size in ("64", 1, 10**9, True)},
-    "h5 ist keines": course_card(b"kein h5"),
-    "h5 leer": course_card(h5({})),
-    "h5 mit falscher Form": course_card(h5({f"{n:02d}": np.zeros(3, "u2") for n in range(28)})),
-    "h5 mit Text": course_card(h5({f"{n:02d}": "x" for n in range(28)})),
-}
 
 KERAS_FILES = {
     **{f"Inhalt {name}": content for name, content in garbage().items()},
@@ -458,19 +405,6 @@ MODELS = {
     **{f"Bildgröße {size}": edit_json(f"{RUN}/einstellungen.json", image_size=size) for size in SIZES},
 }
 
-
-def object_npz() -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, pruefsumme=np.array([{"a": 1}], dtype=object), bilder=np.arange(10))
-    return stream.getvalue()
-
-
-REFERENCES = {
-    **{f"Inhalt {name}": content for name, content in garbage().items()},
-    "zip leer": zipped({}),
-    "zip ohne Felder": zipped({"bilder.npy": "x"}),
-    "Objekte, die nur pickle läse": object_npz(),
-}
 
 # --- Kommandozeilen -------------------------------------------------------------------------------------------------
 
@@ -570,24 +504,15 @@ def cases() -> dict[str, Case]:
     found = {}
 
     def add(group, name, kind, *parts):
-        found[f"{group}: {name}"] = Case(*parts, kind=f"{group} {kind}")
+        found[f"{group}: {name}"] = Case(*parts, f"{group} {kind}")
 
     for group, table, call in (("CSV", CSV, CSV_CALL), ("idx", IDX_CASES, IDX_CALL), ("PNG", TREES, TREE_CALL)):
         for name, (spoil, says) in table.items():
             add(group, name, name.split()[0], spoil, call, says)
     for name, (spoil, call, says) in STATES.items():
         add("Stand", name, f"{name.split()[0]} {call[0]}", spoil, call, says)
-    for name, (spoil, says) in WEIGHTS.items():
-        add("VGG16", name, name.split()[0], spoil, WEIGHTS_CALL, says, own_weights)
-    for name, spoil in COURSE_MODELS.items():
-        both = lambda folder, spoil=spoil: (course_card()(folder), spoil(folder))  # noqa: E731
-        add("Kursmodell", name, name.split()[0], both, COURSE_CALL, ("kursmodell",), own_course_model)
     for name, spoil in MODELS.items():
         add("Modell", name, name.split()[0], spoil, MODEL_CALL, ("sauber",))
-    for name, content in REFERENCES.items():
-        call = lambda folder: lrp_library.load_reference(folder / "referenz.npz")  # noqa: E731
-        says = ("referenz.npz", "Holen Sie")
-        add("Vergleichskarten", name, name.split()[0], put("referenz.npz", content), call, says)
     for call, says in LINES.items():
         add("Zeile", " ".join(call)[:60], wrong_option(call), nothing, call, says)
     for name, values in PARAMETERS.items():

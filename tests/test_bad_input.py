@@ -1,6 +1,5 @@
 """Was Menschen wirklich haben, wird gelesen; was kaputt ist, endet in einem Satz und zerstört nichts."""
 
-import contextlib
 import csv
 import gzip
 import io
@@ -22,7 +21,19 @@ from test_data import idx_bytes, table_of, write_csv, write_idx
 
 from helpers import data, files
 from helpers.__main__ import main
-from helpers.basics import ROOT, START_PAGE, CourseError, write_json
+from helpers.basics import (
+    COURSE_MODEL,
+    COURSE_MODEL_CARD,
+    ROOT,
+    START_PAGE,
+    CourseError,
+    read_json,
+    sha256,
+    write_json,
+)
+from helpers.course_model import load_course_model
+from helpers.lrp_library import load_reference
+from helpers.model import check_weights
 from helpers.workshop.course import parse_value
 from helpers.workshop.notebooks import declared_parameters, read_notebook
 from helpers.workshop.parameters import MARK, RULES, check_parameters
@@ -127,38 +138,19 @@ def pipes_and_links(folder) -> list:
     return sorted(str(path) for path in folder.rglob("*") if not path.is_file() and not path.is_dir())
 
 
-def run_case(case, folder, monkeypatch) -> tuple[int, str, str]:
-    """Exit-Code, stdout und stderr eines Falls; eine Funktion statt eines Befehls zählt wie einer."""
-    for target, *value in case.patch(folder) if case.patch else ():
-        if len(value) == 2:
-            monkeypatch.setattr(target, *value)
-        else:
-            monkeypatch.setattr(target, "__defaults__", value[0])
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        if callable(case.call):
-            try:
-                code = 0 if case.call(folder) else 1
-            except CourseError as error:
-                code = 2
-                print(f"✘ {error}", file=sys.stderr)
-        else:
-            code = main([argument.replace("{d}", str(folder)) for argument in case.call])
-    return code, out.getvalue(), err.getvalue()
-
-
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in DAILY else pytest.mark.alles) for name in CASES]
 )
-def test_falsche_eingabe_ist_ein_satz_und_zerstoert_nichts(name, place, known, monkeypatch):
+def test_falsche_eingabe_ist_ein_satz_und_zerstoert_nichts(name, place, known, monkeypatch, capsys):
     case = CASES[name]
     monkeypatch.setattr(files, "MAX_BYTES", bad_inputs.LIMIT)
     monkeypatch.setattr(review_run, "references", lambda: known)  # nbgrader braucht dafür eine Sekunde
     case.spoil(place)
     before = snapshot(place), pipes_and_links(place)
     start = time.monotonic()
-    code, out, err = run_case(case, place, monkeypatch)
+    code = main([argument.replace("{d}", str(place)) for argument in case.call])
     seconds = time.monotonic() - start
+    out, err = capsys.readouterr()
     sentence = err.strip()
     assert code == 2, (code, out, err)
     assert sentence.startswith("✘ ") and sentence.endswith(".") and "\n" not in sentence, sentence
@@ -204,6 +196,36 @@ def test_richtige_parameter_gehen_durch():
         {"wz_klasse": 9, "wz_groesse": 28, "wz_oben": 0, "wz_links": 0, "wz_staerke": 0, "wz_anteil": 1},
     ):
         check_parameters(values, {name: 0 for name in values})
+
+
+# --- Mitgelieferte Dateien in input/ ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", bad_inputs.garbage())
+def test_beschaedigte_mitgelieferte_datei(name, tmp_path):
+    path = tmp_path / "datei"
+    path.write_bytes(bad_inputs.garbage()[name])
+    for read_it in (check_weights, load_reference, lambda path: load_course_model(COURSE_MODEL, path)):
+        with pytest.raises(CourseError, match="datei.*Holen Sie"):
+            read_it(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sha256": 3}, "fehlen Angaben"),
+        ({"einstellungen": None}, "fehlen Angaben"),
+        ({"einstellungen": {"image_size": "64"}}, "stimmt etwas nicht"),
+        ({"sha256": "0" * 64}, "Prüfsumme"),
+        ({}, "passt nicht zu seinem Steckbrief"),
+    ],
+)
+def test_kursmodell_und_steckbrief_passen_nicht(changes, said, tmp_path):
+    path, card = tmp_path / "kursmodell.h5", tmp_path / "karte.json"
+    path.write_bytes(bad_inputs.h5({}))
+    write_json(card, read_json(COURSE_MODEL_CARD) | {"sha256": sha256(path), **changes})
+    with pytest.raises(CourseError, match=f"{said}.*Holen Sie"):
+        load_course_model(path, card)
 
 
 # --- Der Traceback nur auf Wunsch ------------------------------------------------------------------------------------
