@@ -45,8 +45,6 @@ def read_bytes(path: Path) -> bytes:
     path = Path(path)
     name = f"Die Datei {display_path(path)}"
     try:
-        if path.exists() and not path.is_file():  # eine Röhre oder ein Gerät gäbe nie ein Ende
-            raise OSError(0, "keine gewöhnliche Datei")
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -228,19 +226,17 @@ def _records(content: bytes, separator: str, name: str) -> Iterator[tuple[int, l
 
 def _table(records: Iterator, separator: str, columns: list[int], name: str) -> np.ndarray:
     """Klasse und Pixel als uint8, (n, 785); vor den Spalten der Kopfzeile darf eine mit Zeilennummern stehen."""
-    table, width = [], max(columns) + 1
-    first_line = first_width = extra = before = None
+    table, width, number = [], max(columns) + 1, None
     for line, row in records:
         if not table:
-            first_line, first_width, extra = line, len(row), len(row) == width + 1  # so schreibt R seine Nummern
-        if len(row) != width + extra:
+            first, numbered = (line, len(row)), len(row) == width + 1
+        before, number = number, _number(row[0], separator)
+        if len(row) != width + numbered:
             raise CourseError(_wrong_width(name, line, len(row)))
-        if extra:
-            number = _number(row.pop(0), separator)
-            if before is not None and number != before + 1:
-                raise CourseError(_wrong_width(name, first_line, first_width))
-            before = number
-        table.append(_values([row[column] for column in columns], separator, f"{name}, Zeile {line}"))
+        if numbered and table and number != before + 1:  # keine Zeilennummern: Dann ist die Zeile zu lang
+            raise CourseError(_wrong_width(name, *first))
+        cells = row[numbered:]
+        table.append(_values([cells[column] for column in columns], separator, f"{name}, Zeile {line}"))
     if not table:
         raise CourseError(f"{name} enthält keine Bildzeilen: {LOAD_AGAIN}.")
     return np.stack(table)
