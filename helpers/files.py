@@ -33,7 +33,6 @@ LOAD_AGAIN = "Laden Sie die Datei noch einmal"
 PROVENANCE = "herkunft.json"
 OWN_FILES = re.compile(r"(TRAIN|TEST)(/[0-9](/[0-9]{5}\.png)?)?|maske\.png|herkunft\.json")
 REWRITE_DATA = "Schreiben Sie den Ordner mit 01_Daten oder „python -m helpers daten“ neu"
-MAX_PNG_BYTES = 100_000
 
 
 def read_bytes(path: Path) -> bytes:
@@ -337,8 +336,6 @@ def load_png(path: Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        if path.stat().st_size > MAX_PNG_BYTES:
-            raise OSError("zu groß")
         content = io.BytesIO(path.read_bytes())
         # verify vergleicht die Prüfsummen; ohne sie gäbe ein gekipptes Bit still andere Pixel.
         with Image.open(content, formats=["PNG"]) as image:

@@ -32,6 +32,7 @@ MAIN_PACKAGES = (
 UNKNOWN = "unbekannt"
 # Größte Abweichung der Logits desselben Modells zwischen Rechnern, als Anteil des größten Betrags (float32).
 TOLERANCE = 1e-3
+# Wie basics.ROOT; basics lädt dieses Modul, nicht umgekehrt.
 COURSE = Path(__file__).resolve().parent.parent
 
 

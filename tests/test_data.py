@@ -4,11 +4,9 @@ import dataclasses
 import gzip
 import hashlib
 import re
-import signal
 import struct
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -196,22 +194,6 @@ def test_unser_baum_wird_ersetzt_und_nichts_bleibt_liegen(tmp_path, tiny, small)
     data.write_tree(tiny, tmp_path / "baum")
     assert_same(data.read_tree(tmp_path / "baum"), tiny)
     assert [path.name for path in tmp_path.iterdir()] == ["baum"]
-
-
-def test_strg_c_beim_schreiben(tmp_path, tiny):
-    """Ein echter Abbruch im laufenden Prozess: Exit-Code 130, ein Satz, der alte Baum steht."""
-    target = data.write_tree(tiny, tmp_path / "baum")
-    before = snapshot(tmp_path)
-    command = [sys.executable, "-m", "helpers", "daten", "--eingabe", "beispiel", "--ziel", str(target)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not any(tmp_path.glob(".baum-*/neu/baum/TRAIN/9")):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "Abgebrochen" in err and "Traceback" not in err
-    assert snapshot(tmp_path) == before
 
 
 # --- Stichproben ----------------------------------------------------------------------------------------------------
