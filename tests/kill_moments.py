@@ -167,7 +167,7 @@ def main() -> None:
         largest = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         deaths = 0
         while deaths < int(wanted):
-            at_bytes = chance.random() < 0.3
+            at_bytes = chance.random() < 0.5
             moment = int(largest ** chance.random()) + 1 if at_bytes else chance.randint(1, total)
             options = {"die_after_bytes": moment} if at_bytes else {"die_at": moment}
             print(name, options, file=sys.stderr)

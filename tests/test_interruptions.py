@@ -20,7 +20,7 @@ from helpers import basics, data, download
 from helpers.basics import ROOT, CourseError, read_json
 
 # Art des Schreibens → Zahl der Tode. Mit KURS_SAMEN=… lässt sich ein Lauf wiederholen oder ändern.
-DAILY = {"daten": 5, "kennzahlen": 4}
+DAILY = {"daten": 5, "kennzahlen": 10}
 ALL = {"daten": 40, "kennzahlen": 20, "cnn": 12}
 SEED = int(os.environ.get("KURS_SAMEN", "7"))
 
