@@ -14,8 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from helpers.provenance import ROOT, UNKNOWN, provenance
+from helpers.provenance import UNKNOWN, provenance
 
+ROOT = Path(__file__).resolve().parent.parent
 INPUT = ROOT / "input"
 NOTEBOOKS = ROOT / "notebooks"
 SOLUTIONS = ROOT / "solutions"
@@ -221,32 +222,26 @@ def scratch(name: str, parent=None):
         os.close(handle)
 
 
-def _unwritable(path: Path, error: OSError) -> CourseError:
-    why = reason(error) if error.errno else "der Datenträger ist wohl voll"  # numpy und h5py nennen keine Nummer
-    return CourseError(
-        f"{display_path(path)} ließ sich nicht schreiben ({why}): Prüfen Sie Platz und Rechte oder wählen Sie einen "
-        "anderen Ordner; es wurde nichts verändert."
-    )
-
-
 @contextlib.contextmanager
 def _beside(path: Path):
     """Ergibt einen vorläufigen Pfad desselben Namens, in einem Arbeitsordner neben ``path``."""
-    with contextlib.ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            folder = stack.enter_context(scratch(path.name, path.parent)) / "neu"
-            folder.mkdir()
-        except OSError as error:
-            raise _unwritable(path, error) from None
-        try:
-            yield folder / path.name
-        except OSError as error:
-            # Ein voller Datenträger meldet ein schlichtes OSError; die Unterklassen (Zeitgrenze, Netz, eine fehlende
-            # Datei) kommen aus dem Block selbst.
-            if type(error) is OSError:
-                raise _unwritable(path, error) from None
+    inside = False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(path.name, path.parent) as folder:
+            (folder / "neu").mkdir()
+            inside = True
+            yield folder / "neu" / path.name
+    except OSError as error:
+        # Ein voller Datenträger meldet dem Block ein schlichtes OSError; die Unterklassen (Zeitgrenze, Netz, eine
+        # fehlende Datei) sind seine eigenen Fehler.
+        if inside and type(error) is not OSError:
             raise
+        why = reason(error) if error.errno else "der Datenträger ist wohl voll"  # numpy und h5py nennen keine Nummer
+        raise CourseError(
+            f"{display_path(path)} ließ sich nicht schreiben ({why}): Prüfen Sie Platz und Rechte oder wählen Sie "
+            "einen anderen Ordner; es wurde nichts verändert."
+        ) from None
 
 
 @contextlib.contextmanager

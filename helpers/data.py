@@ -81,15 +81,12 @@ class Dataset:
 
 def checksum(dataset: Dataset) -> str:
     """SHA-256 der Bilder und Klassen, Training und Test: Gleich heißt derselbe Datensatz in derselben Reihenfolge."""
-    return _digest(dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels)
+    train = dataset.train_images, dataset.train_labels
+    return training_checksum(*train, dataset.test_images, dataset.test_labels)
 
 
-def training_checksum(images, labels) -> str:
+def training_checksum(*fields) -> str:
     """SHA-256 der Bilder und Klassen, mit denen ein Modell trainiert wurde."""
-    return _digest(images, labels)
-
-
-def _digest(*fields) -> str:
     digest = hashlib.sha256()
     for values in fields:
         digest.update(np.ascontiguousarray(values, dtype=np.uint8))
@@ -160,10 +157,14 @@ def load_source(where: str | os.PathLike = "auto") -> Dataset:
             die Stichprobe), "voll" (alle 70.000 Bilder aus dem Netz) oder ein Ordner mit CSV- oder idx-Dateien.
 
     Raises:
-        CourseError: wenn nichts gefunden wird oder eine Datei fehlerhaft ist.
+        CourseError: wenn nichts gefunden wird, eine Datei fehlerhaft ist oder das Netz fehlt.
     """
     if where == "voll":
-        return download_full()
+        folder = keras_home() / "fashion-mnist"
+        offline = "arbeiten Sie ohne --voll mit der mitgelieferten Stichprobe"
+        for name, md5 in IDX_MD5.items():
+            fetch(folder / f"{name}.gz", DOWNLOAD_SOURCES, md5, offline)
+        return Dataset(*read_idx_folder(folder), source="vollständiges Fashion-MNIST, geladen und geprüft")
     if where == "beispiel":
         return Dataset(*read_idx_folder(SAMPLE), source="mitgelieferte Stichprobe in input/fashion-mnist")
     if not isinstance(where, str | os.PathLike) or not str(where):
@@ -184,19 +185,6 @@ def load_source(where: str | os.PathLike = "auto") -> Dataset:
         f"In {display_path(folders[0])} liegen weder {CSV_NAMES[0]} und {CSV_NAMES[1]} noch die vier idx-Dateien: "
         "Nennen Sie mit --eingabe den Ordner, der sie enthält."
     )
-
-
-def download_full() -> Dataset:
-    """Lädt alle 70.000 Bilder in den Zwischenspeicher von Keras (``~/.keras/fashion-mnist``), MD5 geprüft.
-
-    Raises:
-        CourseError: ohne Netz oder bei falscher Prüfsumme; der Satz nennt die Datei zum Selbstholen.
-    """
-    folder = keras_home() / "fashion-mnist"
-    offline = "arbeiten Sie ohne --voll mit der mitgelieferten Stichprobe"
-    for name, md5 in IDX_MD5.items():
-        fetch(folder / f"{name}.gz", DOWNLOAD_SOURCES, md5, offline)
-    return Dataset(*read_idx_folder(folder), source="vollständiges Fashion-MNIST, geladen und geprüft")
 
 
 # --- Teilen ---------------------------------------------------------------------------------------------------------
@@ -367,19 +355,15 @@ def read_tree(target: str | os.PathLike) -> Dataset:
     """
     target = Path(target)
     with locked(target.absolute().parent):
-        return _read_tree(target)
-
-
-def _read_tree(target: Path) -> Dataset:
-    note = read_json(target / PROVENANCE, {}, remedy=REWRITE_DATA)
-    if not {"quelle", "n_train", "n_test"} <= note.keys():
-        raise CourseError(
-            f"In {display_path(target)} liegen keine Bilder dieses Kurses: Führen Sie zuerst 01_Daten oder "
-            "„python -m helpers daten“ aus."
-        )
-    train = read_images(target / "TRAIN", note["n_train"])
-    test = read_images(target / "TEST", note["n_test"])
-    mask = load_png(target / "maske.png") > 127 if (target / "maske.png").is_file() else None
+        note = read_json(target / PROVENANCE, {}, remedy=REWRITE_DATA)
+        if not {"quelle", "n_train", "n_test"} <= note.keys():
+            raise CourseError(
+                f"In {display_path(target)} liegen keine Bilder dieses Kurses: Führen Sie zuerst 01_Daten oder "
+                "„python -m helpers daten“ aus."
+            )
+        train = read_images(target / "TRAIN", note["n_train"])
+        test = read_images(target / "TEST", note["n_test"])
+        mask = load_png(target / "maske.png") > 127 if (target / "maske.png").is_file() else None
     return Dataset(*train, *test, source=str(note["quelle"]), mask=mask)
 
 

@@ -78,12 +78,8 @@ def _download(url: str, path: Path, md5: str) -> None:
         raise _Broken(f"Der Server antwortet mit {error.code}") from None
     except (TimeoutError, urllib.error.URLError, http.client.HTTPException, ConnectionError, ssl.SSLError) as error:
         cause = getattr(error, "reason", error)
-        silent = isinstance(cause, TimeoutError)
-        why = (
-            f"Der Server schweigt länger als {german(TIMEOUT_S)} Sekunden"
-            if silent
-            else f"nicht zu erreichen ({cause})"
-        )
-        raise _Broken(why) from None
+        if isinstance(cause, TimeoutError):
+            raise _Broken(f"Der Server schweigt länger als {german(TIMEOUT_S)} Sekunden") from None
+        raise _Broken(f"nicht zu erreichen ({cause})") from None
     if digest.hexdigest() != md5:
         raise _Broken("Die Prüfsumme stimmt nicht")

@@ -1,12 +1,14 @@
 """Die Dateien, in denen Fashion-MNIST liegt: CSV-Tabellen, wie Menschen sie haben, idx-Dateien und PNG-Bilder."""
 
 import csv
+import functools
 import gzip
 import io
+import math
 import re
 import struct
-import warnings
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,13 +27,12 @@ COUNTING = [str(number) for number in range(COLUMNS)]  # so überschreibt pandas
 LABEL_NAMES = {"label", "labels", "class", "klasse", "etikett", "target", "y"}
 INDEX_NAMES = {"", "index", "id", "nr", "nummer", "zeile", "row", "unnamed: 0"}
 PIXEL_NAME = re.compile(r"(?:pixel|px|p|x|feature|f|column|col|v)?[ _]?(\d{1,4})")
-NUMBER = re.compile(r"\s*[+-]?[0-9]+([.,][0-9]*)?\s*")
-ROWS = 4000  # so viele Zeilen einer CSV-Datei werden zugleich zu Zahlen
+NUMBER = re.compile(r"\s*[+-]?[0-9]+([.,][0-9]*)?([eE][+-]?[0-9]+)?\s*")
+HIGHEST = np.array([9] + [255] * PIXELS)  # was in Klasse und Pixeln einer Zeile höchstens steht
 LOAD_AGAIN = "Laden Sie die Datei noch einmal"
 PROVENANCE = "herkunft.json"
 OWN_FILES = re.compile(r"(TRAIN|TEST)(/[0-9](/[0-9]{5}\.png)?)?|maske\.png|herkunft\.json")
 REWRITE_DATA = "Schreiben Sie den Ordner mit 01_Daten oder „python -m helpers daten“ neu"
-MAX_PNG_BYTES = 100_000
 
 
 def read_bytes(path: Path) -> bytes:
@@ -43,8 +44,6 @@ def read_bytes(path: Path) -> bytes:
     path = Path(path)
     name = f"Die Datei {display_path(path)}"
     try:
-        if path.exists() and not path.is_file():  # eine Röhre oder ein Gerät gäbe nie ein Ende
-            raise OSError(0, "keine gewöhnliche Datei")
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -156,11 +155,7 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         CourseError: mit Datei, Zeile und Abhilfe, sobald etwas nicht stimmt.
     """
-    return parse_csv(read_bytes(path), display_path(path))
-
-
-def parse_csv(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Wie ``read_csv``, für den Inhalt der Datei; ``name`` nennen die Fehlersätze."""
+    content, name = read_bytes(path), display_path(path)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise CourseError(f"{name} ist in UTF-16 geschrieben: Speichern Sie die Tabelle als „CSV UTF-8“.")
     if (place := content.find(b"\0")) >= 0:
@@ -171,12 +166,10 @@ def parse_csv(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
     cells = [cell.strip().strip('"').lower() for cell in first.split(separator)]
     header = _is_header(cells)
     columns = _columns(cells, name) if header else list(range(COLUMNS))
-    for decimal in (".", ",") if separator == ";" else (".",):
-        table = _table(content, separator, header, columns, decimal)
-        if table is not None:
-            break
-    else:
-        raise _problem(content, separator, header, columns, name)
+    records = _records(content, separator, name)
+    if header:
+        next(records, None)
+    table = _table(records, separator, columns, name)
     labels = table[:, 0]
     # Die Ecken der Bilder sind schwarz: So viele Nullen hat nur eine Spalte mit Pixeln.
     if not header and len(labels) > 1 and (labels == 0).mean() > 0.5:
@@ -216,39 +209,61 @@ def _columns(cells: list[str], name: str) -> list[int]:
     )
 
 
-def _table(content: bytes, separator: str, header: bool, columns: list[int], decimal: str) -> np.ndarray | None:
-    """Klasse und Pixel als uint8 (n, 785); None, wenn eine Zelle keine erlaubte ganze Zahl ist."""
-    import pandas as pd
-
-    parts = []
-    highest = np.array([9] + [255] * PIXELS)
+def _records(content: bytes, separator: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Jede Zeile der Tabelle, in der etwas steht: ihre Nummer in der Datei und ihre Zellen."""
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace")
+    reader = csv.reader(text, delimiter=separator)
+    line = 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # sonst fiele Überzähliges still weg
-            chunks = pd.read_csv(
-                io.BytesIO(content),
-                sep=separator,
-                decimal=decimal,
-                header=0 if header else None,
-                encoding="utf-8-sig",
-                na_filter=False,
-                dtype=np.float64,
-                chunksize=ROWS,
-            )
-            for chunk in chunks:
-                values = chunk.to_numpy(np.float64)
-                if not isinstance(chunk.index, pd.RangeIndex):  # R überschreibt die Zeilennummern nicht
-                    values = np.column_stack([chunk.index.to_numpy(np.float64), values])
-                extra = values.shape[1] - max(columns) - 1
-                if extra not in (0, 1) or extra and not (np.diff(values[:, 0]) == 1).all():
-                    return None
-                values = values[:, np.add(columns, extra)]
-                if not ((values >= 0) & (values <= highest)).all() or (values % 1).any():
-                    return None
-                parts.append(values.astype(np.uint8))
-    except Exception:  # pandas wirft je nach Fehler vieles; den Satz dazu sucht _problem
-        return None
-    return np.concatenate(parts) if parts and sum(map(len, parts)) else None
+        for row in reader:
+            if any(row):
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error:
+        raise CourseError(f"{name}, Zeile {line}: Das ist keine CSV-Tabelle: {LOAD_AGAIN}.") from None
+
+
+def _table(records: Iterator, separator: str, columns: list[int], name: str) -> np.ndarray:
+    """Klasse und Pixel als uint8, (n, 785); vor den Spalten der Kopfzeile darf eine mit Zeilennummern stehen."""
+    table, width, number = [], max(columns) + 1, None
+    for line, row in records:
+        if not table:
+            first, numbered = (line, len(row)), len(row) == width + 1
+        before, number = number, _number(row[0], separator)
+        if len(row) != width + numbered:
+            raise CourseError(_wrong_width(name, line, len(row)))
+        if numbered and table and number != before + 1:  # keine Zeilennummern: Dann ist die Zeile zu lang
+            raise CourseError(_wrong_width(name, *first))
+        cells = row[numbered:]
+        table.append(_values([cells[column] for column in columns], separator, f"{name}, Zeile {line}"))
+    if not table:
+        raise CourseError(f"{name} enthält keine Bildzeilen: {LOAD_AGAIN}.")
+    return np.stack(table)
+
+
+def _values(cells: list[str], separator: str, where: str) -> np.ndarray:
+    """Klasse und Pixel einer Zeile: uint8, (785,)."""
+    values = np.array([_number(cell, separator) for cell in cells])
+    right = (values >= 0) & (values <= HIGHEST)
+    if not right.all():
+        place = int(np.argmin(right))
+        what, cell, highest = f"Pixel {place}" if place else "Klasse", cells[place], HIGHEST[place]
+        if np.isnan(values[place]):
+            fault = f"ist „{one_line(cell[:20])}“ und keine ganze Zahl"
+        else:
+            fault = f"hat den Wert {cell.strip()[:20]}"
+        raise CourseError(f"{where}: {what} {fault}: Erlaubt sind 0 bis {highest}.")
+    return values.astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=10_000)  # es sind fast immer dieselben 256
+def _number(cell: str, separator: str) -> float:
+    """Der Wert einer Zelle; NaN, wo keine ganze Zahl steht."""
+    if NUMBER.fullmatch(cell) and not ("," in cell and separator == ","):
+        value = float(cell.replace(",", "."))
+        if value.is_integer():
+            return value
+    return math.nan
 
 
 def _wrong_width(name: str, line: int, width: int) -> str:
@@ -256,42 +271,6 @@ def _wrong_width(name: str, line: int, width: int) -> str:
         f"{name}, Zeile {line}: {german(width)} Spalten statt {COLUMNS} (label und {PIXELS} Pixel): Bitte prüfen Sie "
         "diese Zeile."
     )
-
-
-def _problem(content: bytes, separator: str, header: bool, columns: list[int], name: str) -> CourseError:
-    """Sucht die erste falsche Zeile; erst hier, damit richtige Dateien schnell bleiben."""
-    rows = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace"), delimiter=separator)
-    found = 0
-    while True:
-        line = rows.line_num + 1
-        try:
-            row = next(rows)
-        except StopIteration:
-            break
-        except csv.Error:
-            return CourseError(f"{name}, Zeile {line}: Das ist keine CSV-Tabelle: {LOAD_AGAIN}.")
-        if not any(row):
-            continue
-        found += 1
-        if header and found == 1:
-            continue
-        if len(row) != max(columns) + 1:
-            return CourseError(_wrong_width(name, line, len(row)))
-        for place, column in enumerate(columns):
-            what, highest, cell = ("Klasse", 9, row[column]) if place == 0 else (f"Pixel {place}", 255, row[column])
-            number = NUMBER.fullmatch(cell) and float(cell.replace(",", "."))
-            if number is None or number % 1 or "," in cell and separator == ",":
-                shown = one_line(cell[:20])
-                return CourseError(
-                    f"{name}, Zeile {line}: {what} ist „{shown}“ und keine ganze Zahl: Erlaubt sind 0 bis {highest}."
-                )
-            if not 0 <= number <= highest:
-                return CourseError(
-                    f"{name}, Zeile {line}: {what} hat den Wert {cell.strip()[:20]}: Erlaubt sind 0 bis {highest}."
-                )
-    if found <= header:
-        return CourseError(f"{name} enthält keine Bildzeilen: {LOAD_AGAIN}.")
-    return CourseError(f"{name} lässt sich nicht als CSV-Tabelle lesen: {LOAD_AGAIN}.")
 
 
 # --- PNG ------------------------------------------------------------------------------------------------------------
@@ -357,8 +336,6 @@ def load_png(path: Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        if path.stat().st_size > MAX_PNG_BYTES:
-            raise OSError("zu groß")
         content = io.BytesIO(path.read_bytes())
         # verify vergleicht die Prüfsummen; ohne sie gäbe ein gekipptes Bit still andere Pixel.
         with Image.open(content, formats=["PNG"]) as image:

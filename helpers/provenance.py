@@ -16,7 +16,6 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
 # Womit der Kurs arbeitet; diese Versionen nennt auch der Bericht.
 MAIN_PACKAGES = (
     "tensorflow",
@@ -35,6 +34,8 @@ MAIN_PACKAGES = (
 UNKNOWN = "unbekannt"
 # Größte Abweichung der Logits desselben Modells zwischen Rechnern, als Anteil des größten Betrags (float32).
 TOLERANCE = 1e-3
+# Wie basics.ROOT; basics lädt dieses Modul, nicht umgekehrt.
+COURSE = Path(__file__).resolve().parent.parent
 
 
 def provenance(seed=None, profile: str | None = None, data_sha256: str | None = None) -> dict:
@@ -55,18 +56,14 @@ def provenance(seed=None, profile: str | None = None, data_sha256: str | None = 
 
 
 @functools.cache
-def commit(root=ROOT) -> str:
+def commit(root=COURSE) -> str:
     """Der Commit des Kursordners, mit „-verändert“, wenn etwas davon abweicht; „unbekannt“ ohne git."""
-    command = ["git", "-C", str(root), "--no-optional-locks"]
+    if not (root / ".git").exists():  # kein Repository oder ein fremdes, in dem der Kurs nur liegt
+        return UNKNOWN
+    command = ["git", "-C", str(root), "--no-optional-locks", "describe", "--always", "--abbrev=40", "--exclude=*"]
     try:
-        options = {"capture_output": True, "text": True, "timeout": 10, "check": True}
-        top = subprocess.run([*command, "rev-parse", "--show-prefix"], **options).stdout.strip()
-        if top:  # ein fremdes Repository, in dem der Kurs nur liegt
-            return UNKNOWN
-        found = subprocess.run(
-            [*command, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=-verändert"], **options
-        )
-        return found.stdout.strip() or UNKNOWN
+        found = subprocess.run([*command, "--dirty=-verändert"], capture_output=True, text=True, timeout=10, check=True)
+        return found.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return UNKNOWN
 

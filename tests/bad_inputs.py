@@ -6,7 +6,6 @@ täglich der erste Fall, mit ``--alles`` laufen alle.
 """
 
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -19,12 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import handin_factory
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from helpers import course_model, data, files, lrp_library, model
-from helpers.basics import COURSE_MODEL_CARD
+from helpers import data, files
 
 TRAIN, TEST = data.CSV_NAMES
 IDX = [f"{name}.gz" for name in data.IDX_MD5]
@@ -38,17 +37,15 @@ class Case:
 
     Attributes:
         spoil: bekommt den Ordner und macht eine Eingabe kaputt.
-        call: die Angaben der Kommandozeile oder, wo kein Befehl die Datei liest, eine Funktion (Ordner → Fehler).
+        call: die Angaben der Kommandozeile.
         says: was im Satz stehen muss.
-        patch: (Funktion, Vorgabewerte): die Dateien in input/ ersetzt der Test durch eigene.
         kind: Ursache und Befehl.
     """
 
-    spoil: Callable | None
-    call: tuple | Callable
+    spoil: Callable
+    call: tuple
     says: tuple
-    patch: Callable | None = None
-    kind: str = ""
+    kind: str
 
 
 def nothing(folder: Path) -> None:
@@ -175,13 +172,13 @@ def label_last(rows: list) -> list:
     return [",".join([*row.split(",")[1:], row.split(",")[0]]) for row in rows[1:] if row]
 
 
-def gz(how: Callable[[bytes], bytes], name: str = TRAIN):
+def gz(how: Callable[[bytes], bytes]):
     """Packt die CSV-Datei und beschädigt das Ergebnis."""
 
     def spoil(folder):
-        raw = (folder / "csv" / name).read_bytes()
-        (folder / "csv" / name).unlink()
-        (folder / "csv" / f"{name}.gz").write_bytes(how(gzip.compress(raw, 1)))
+        path = folder / "csv" / TRAIN
+        path.with_name(f"{TRAIN}.gz").write_bytes(how(gzip.compress(path.read_bytes(), 1)))
+        path.unlink()
 
     return spoil
 
@@ -193,8 +190,8 @@ def bomb() -> bytes:
     return b"".join(packer.compress(block) for _ in range(LIMIT // len(block) + 1)) + packer.flush()
 
 
-WRONG_CLASSES = ["10", "-1", "65537", "1" + "0" * 30, "2.5", "Hose", "", "<b>1</b>", "=1+1"]
-WRONG_PIXELS = ["256", "-1", "65540", "0.5", "nan", "NA", "inf", "0x10", "1_0", "hell", "٣", "−3", "\x1b[31m", ""]
+WRONG_CLASSES = ["10", "-1", "1" + "0" * 30, "2.5", "Hose", "", "=1+1"]
+WRONG_PIXELS = ["256", "-1", "0.5", "nan", "inf", "0x10", "1_0", "٣", "−3", "\x1b[31m", ""]
 CSV = {
     **{f"Inhalt {name}": (put(f"csv/{TRAIN}", content), (TRAIN,)) for name, content in garbage().items()},
     **{f"Klasse {text[:9]}": (cell(7, 0, text), ("Zeile 7", "Klasse", text[:9])) for text in WRONG_CLASSES},
@@ -207,39 +204,24 @@ CSV = {
     "UTF-16": (change(f"csv/{TRAIN}", lambda c: c.decode().encode("utf-16")), (TRAIN, "UTF-16", "CSV UTF-8")),
     "Nullbyte": (cell(6, 100, "\0"), ("Zeile 6", "Nullbytes")),
     "leer bis auf die Kopfzeile": (lines(lambda rows: rows[:1]), ("keine Bildzeilen",)),
-    "leer bis auf Leerzeilen": (put(f"csv/{TRAIN}", b"\n\n\n"), ("keine Bildzeilen",)),
     "Zeile zu kurz": (line(9, lambda x: x.rsplit(",", 1)[0]), ("Zeile 9", "784 Spalten")),
     "Zeile zu lang": (line(9, lambda x: x + ",0"), ("Zeile 9", "786 Spalten")),
     "Zeile abgebrochen": (change(f"csv/{TRAIN}", lambda c: c[:-900]), ("Zeile", "Spalten statt 785")),
-    "Zeile wie die Kopfzeile": (lines(lambda rows: [*rows[:9], rows[0], *rows[9:]]), ("Zeile 10", "label")),
     "Zeilen alle zu lang": (lines(lambda r: [r[0], *(f"{x},0" for x in r[1:] if x)]), ("Zeile 2", "786 Spalten")),
     "Zeilen mit Nummern, die nicht zählen": (lines(lambda r: [r[0], *(f"1,{x}" for x in r[1:] if x)]), ("Zeile 2",)),
     "Breite samt Kopf zu groß": (every(lambda x: x + ",0"), ("Zeile 1", "genau einmal")),
-    "Breite doppelt": (every(lambda x: f"{x},{x}"), ("Zeile 1", "1.570 Spalten")),
-    "Breite eins": (every(lambda x: x.split(",")[0]), ("Zeile 1", "1 Spalten")),
     "Breite ohne Klasse": (every(lambda x: x.split(",", 1)[-1]), ("Zeile 1", "784 Spalten")),
     "Kopf mit zwei Klassen": (every(lambda x: f"{x},{x.split(',')[0]}"), ("Zeile 1", "in 2 Spalten")),
     "Kopf ohne Klasse": (line(1, lambda x: x.replace("label", "pixel785")), ("Zeile 1", "in 0 Spalten", "label")),
     "Kopf mit fremder Spalte": (line(1, lambda x: x.replace("label", "Preis")), ("Zeile 1", "„preis“", "label")),
     "Kopf mit doppeltem Pixel": (line(1, lambda x: x.replace("pixel5,", "pixel4,")), ("Zeile 1", "genau einmal")),
-    "Kopf mit Pixel 9999": (line(1, lambda x: x.replace("pixel5,", "pixel9999,")), ("Zeile 1", "genau einmal")),
     "Klasse hinten ohne Kopf": (lines(label_last), ("Zeile 1", "Ohne Kopfzeile", "ersten Spalte")),
     "Zeichen offene Anführung": (cell(5, 300, '"12'), ("Zeile 5",)),
     "Zeichen zu viele in einem Feld": (cell(5, 300, "9" * 200_000), ("Zeile 5",)),
-    "Zeichen Semikolon, eine Zeile mit Komma": (
-        lines(lambda r: [x if n == 4 else x.replace(",", ";") for n, x in enumerate(r)]),
-        ("Zeile 5", "1 Spalten"),
-    ),
     "gz abgeschnitten": (gz(lambda raw: raw[: len(raw) // 2]), (f"{TRAIN}.gz", "abgeschnitten")),
-    "gz ohne Ende": (gz(lambda raw: raw[:-4]), (f"{TRAIN}.gz", "abgeschnitten")),
     "gz gekippt": (gz(lambda raw: raw[:300] + bytes([raw[300] ^ 255]) + raw[301:]), (f"{TRAIN}.gz", "beschädigt")),
-    "gz falsche Prüfsumme": (gz(lambda raw: raw[:-8] + b"\0\0\0\0" + raw[-4:]), (f"{TRAIN}.gz", "beschädigt")),
     "gz ist keines": (gz(lambda raw: b"kein gzip" * 9), (f"{TRAIN}.gz", "beschädigt")),
-    "gz doppelt gepackt": (gz(gzip.compress), (f"{TRAIN}.gz", "Zeile")),
-    "gz leer": (gz(lambda raw: b""), (f"{TRAIN}.gz", "leer")),
     "gz ohne Inhalt": (gz(lambda raw: gzip.compress(b"")), (f"{TRAIN}.gz", "leer")),
-    "gz mit Anhang": (gz(lambda raw: raw + b"Anhang"), (f"{TRAIN}.gz", "beschädigt")),
-    "gz der Testbilder": (gz(lambda raw: raw[:50], TEST), (f"{TEST}.gz", "abgeschnitten")),
     "Bombe": (gz(lambda raw: bomb()), (f"{TRAIN}.gz", "entpackt", "20 MB")),
 }
 
@@ -263,32 +245,19 @@ def head(*numbers: int):
 
 IDX_CASES = {
     **{f"Inhalt {name}": (put(f"idx/{TRAIN_IMAGES}", content), (TRAIN_IMAGES,)) for name, content in garbage().items()},
-    **{
-        f"entpackt {name}": (put(f"idx/{TEST_LABELS}", gzip.compress(content)), (TEST_LABELS,))
-        for name, content in garbage().items()
-    },
     "fehlt": (remove(f"idx/{TEST_LABELS}"), ("t10k-labels", "alle vier")),
     "Röhre": (pipe(f"idx/{TRAIN_LABELS}"), ("train-labels", "alle vier")),
     "Kennung vier Achsen": (idx(TRAIN_IMAGES, head(0x804)), (TRAIN_IMAGES, "2052", "2051")),
-    "Kennung Kommazahlen": (idx(TRAIN_IMAGES, head(0xD03)), (TRAIN_IMAGES, "3331", "2051")),
-    "Kennung 0": (idx(TEST_LABELS, head(0)), (TEST_LABELS, "2049")),
     "Kennung Bilder statt Klassen": (instead(TRAIN_LABELS, TRAIN_IMAGES), (TRAIN_LABELS, "2051", "2049")),
-    "Kennung Klassen statt Bilder": (instead(TRAIN_IMAGES, TRAIN_LABELS), (TRAIN_IMAGES, "2049", "2051")),
     "Anzahl Test statt Training": (instead(TRAIN_LABELS, TEST_LABELS), ("40", "30")),
     "Anzahl Klassen zu klein": (idx(TRAIN_LABELS, lambda r: head(0x801, 39)(r)[:-1]), ("40 Bilder", "39 Klassen")),
-    "Länge nur Kennung": (idx(TRAIN_IMAGES, lambda raw: raw[:4]), (TRAIN_IMAGES,)),
     "Länge halber Kopf": (idx(TRAIN_IMAGES, lambda raw: raw[:10]), (TRAIN_IMAGES,)),
     "Länge ein Byte fehlt": (idx(TRAIN_IMAGES, lambda raw: raw[:-1]), (TRAIN_IMAGES, "40 Einträge")),
-    "Länge ein Byte zu viel": (idx(TRAIN_IMAGES, lambda raw: raw + b"\0"), (TRAIN_IMAGES, "40 Einträge")),
     "Länge null": (idx(TRAIN_IMAGES, lambda raw: head(0x803, 0)(raw)[:16]), (TRAIN_IMAGES, "0 Einträge")),
     "Länge vier Milliarden": (idx(TRAIN_IMAGES, head(0x803, 2**32 - 1)), (TRAIN_IMAGES, "4.294.967.295")),
     "Bilder 32 x 32": (idx(TRAIN_IMAGES, head(0x803, 40, 32, 32)), (TRAIN_IMAGES, "32 × 32")),
-    "Bilder 14 x 56": (idx(TRAIN_IMAGES, head(0x803, 40, 14, 56)), (TRAIN_IMAGES, "14 × 56")),
-    "Bilder 0 x 0": (idx(TRAIN_IMAGES, head(0x803, 40, 0, 0)), (TRAIN_IMAGES, "0 × 0")),
     "Klasse 10": (idx(TEST_LABELS, lambda raw: raw[:12] + b"\x0a" + raw[13:]), (TEST_LABELS, "Eintrag 5", "10")),
-    "Klasse 255": (idx(TRAIN_LABELS, lambda raw: raw[:8] + b"\xff" + raw[9:]), (TRAIN_LABELS, "Eintrag 1", "255")),
     "gz abgeschnitten": (change(f"idx/{TEST_IMAGES}", lambda raw: raw[:-100]), (TEST_IMAGES, "abgeschnitten")),
-    "gz gekippt": (change(f"idx/{TEST_IMAGES}", lambda r: r[:900] + b"\0\xff" + r[902:]), (TEST_IMAGES, "beschädigt")),
     "Bombe": (put(f"idx/{TRAIN_IMAGES}", bomb()), (TRAIN_IMAGES, "entpackt", "20 MB")),
 }
 
@@ -299,27 +268,10 @@ TREE_CALL = ("wertung", "--modell", "sauber", "--ziel", "{d}/ausgabe/tafel.json"
 TREE = "ausgabe/daten"
 
 
-def picture(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+def picture(image: Image.Image, kind: str = "PNG") -> bytes:
     stream = io.BytesIO()
-    image.save(stream, kind, **options)
+    image.save(stream, kind)
     return stream.getvalue()
-
-
-def raw_png(width: int, height: int, *content: bytes) -> bytes:
-    """Ein PNG von Hand, mit richtigen Prüfsummen."""
-
-    def chunk(name, body):
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))]
-    parts += [chunk(b"IDAT", zlib.compress(each, 9)) for each in content]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
-
-
-def text_bomb() -> bytes:
-    notes = PngImagePlugin.PngInfo()
-    notes.add_text("a", "b" * 30_000_000, zip=True)
-    return picture(Image.new("L", (28, 28)), pnginfo=notes)
 
 
 def first_png(folder: Path) -> Path:
@@ -337,20 +289,15 @@ def png(content):
 
 
 def pngs() -> dict:
-    modes = {"farbig": "RGB", "durchsichtig": "LA", "mit Palette": "P", "schwarzweiß": "1", "16 Bit": "I;16"}
+    modes = {"farbig": "RGB", "mit Palette": "P", "16 Bit": "I;16"}
     return {
         **{f"Inhalt {name}": content for name, content in garbage().items()},
         **{f"Farben {name}": picture(Image.new(mode, (28, 28))) for name, mode in modes.items()},
         **{f"Größe {size}": picture(Image.new("L", size)) for size in ((27, 28), (28, 29), (1, 1))},
-        **{f"Format {kind}": picture(Image.new("L", (28, 28)), kind) for kind in ("JPEG", "BMP", "GIF", "TIFF", "PPM")},
-        "Format PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\nshowpage\n",
-        "Bombe Pixel": raw_png(60_000, 60_000, b"\0" * 100_000),
-        "Bombe Text": text_bomb(),
-        "Bombe sechs Megabyte": b"\x89PNG\r\n\x1a\n" + b"\0" * 6_000_000,
+        **{f"Format {kind}": picture(Image.new("L", (28, 28)), kind) for kind in ("JPEG", "GIF")},
         "beschädigt: abgeschnitten": lambda raw: raw[:-20],
-        "beschädigt: nur Kopf": lambda raw: raw[:40],
         "beschädigt: gekipptes Bit": lambda raw: raw[:60] + bytes([raw[60] ^ 1]) + raw[61:],
-        "beschädigt: ohne Bilddaten": raw_png(28, 28),
+        "beschädigt: nur Kopf": lambda raw: raw[:40],
     }
 
 
@@ -360,48 +307,33 @@ TREES = {
     "Bild ist Ordner": (lambda f: (p := first_png(f), p.unlink(), p.mkdir()), ("TRAIN/0/", ".png")),
     "Anzahl eins fehlt": (lambda f: first_png(f).unlink(), ("TRAIN", "39 statt 40")),
     "Anzahl eins zu viel": (lambda f: shutil.copy(first_png(f), f / TREE / "TRAIN/3/99999.png"), ("41 statt 40",)),
-    "Anzahl eins außerhalb": (lambda f: first_png(f).rename(f / TREE / "TRAIN/bild.png"), ("TRAIN", "39 statt 40")),
     "Anzahl TEST fehlt": (lambda f: shutil.rmtree(f / TREE / "TEST"), ("TEST", "0 statt 30")),
-    "Anzahl TEST ist Datei": (put(f"{TREE}/TEST", b"x"), ("TEST", "0 statt 30")),
     "Maske kaputt": (put(f"{TREE}/maske.png", b"x"), ("maske.png",)),
-    "Maske zu groß": (put(f"{TREE}/maske.png", picture(Image.new("L", (64, 64)))), ("maske.png", "28 × 28")),
 }
 
 # --- Gespeicherter Stand --------------------------------------------------------------------------------------------
 
 COUNTS = [{"n_train": "40"}, {"n_train": 0}, {"n_test": -30}, {"n_train": 40.5}, {"n_train": 41}, {"n_train": ...}]
 FIGURES = "ausgabe/kennzahlen.json"
+COURSE = ("kurs", "--nur", "01")
+WEIGHTS_CALL = ("cnn", "--eingabe", "{d}/csv")
 STATES = {
     **{f"Herkunft {n}": (put(NOTE, c), TREE_CALL, ("herkunft.json", "daten")) for n, c in broken_json().items()},
     **{f"Angaben {values}": (edit_json(NOTE, **values), TREE_CALL, ("daten",)) for values in COUNTS},
     "Angaben ohne Quelle": (edit_json(NOTE, quelle=...), TREE_CALL, ("daten",)),
     **{
-        f"Kennzahlen {name}": (put(FIGURES, content), ("kurs", "--nur", "01"), ("kennzahlen.json",))
+        f"Kennzahlen vor {call[0]} {name}": (put(FIGURES, content), call, ("kennzahlen.json", "löschen Sie sie"))
+        for call in (COURSE, WEIGHTS_CALL)
         for name, content in broken_json().items()
     },
-    **{
-        f"Kennzahlen vor cnn {name}": (
-            put(FIGURES, content),
-            ("cnn", "--eingabe", "{d}/csv"),
-            ("kennzahlen.json", "löschen Sie sie"),
-        )
-        for name, content in broken_json().items()
-    },
-    "Röhre als Kennzahlen": (pipe(FIGURES), ("kurs", "--nur", "01"), ("kennzahlen.json",)),
-    "Verweis im Kreis": (loop(FIGURES), ("kurs", "--nur", "01"), ("kennzahlen.json",)),
-    "Verweis ins Leere": (
-        lambda f: (remove(FIGURES)(f), (f / FIGURES).symlink_to(f / "weg")),
-        ("kurs", "--nur", "01"),
-        ("kennzahlen.json",),
-    ),
+    "Röhre als Kennzahlen": (pipe(FIGURES), COURSE, ("kennzahlen.json",)),
+    "Verweis im Kreis": (loop(FIGURES), COURSE, ("kennzahlen.json",)),
 }
 
 # --- Gewichte und gespeicherte Modelle ------------------------------------------------------------------------------
 
 
 def h5(datasets: dict) -> bytes:
-    import h5py
-
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
         for name, values in datasets.items():
@@ -409,24 +341,8 @@ def h5(datasets: dict) -> bytes:
     return stream.getvalue()
 
 
-def linked(kind: str) -> bytes:
-    """Eine HDF5-Datei, deren erste Gewichte woanders liegen."""
-    import h5py
-
-    stream, name = io.BytesIO(), "layers/conv2d/vars/0"
-    with h5py.File(stream, "w") as file:
-        file["layers/conv2d/vars/1"] = np.zeros(64, "f4")
-        if kind == "extern":
-            file[name] = h5py.ExternalLink("/etc/passwd", "/a")
-        elif kind == "weich":
-            file[name] = h5py.SoftLink("/layers/conv2d/vars/1")
-        else:
-            file.create_dataset(name, (3, 3, 3, 64), "f4", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
-    return stream.getvalue()
-
-
-def keras_file(weights: bytes, config: dict | None = None) -> bytes:
-    return zipped({"config.json": json.dumps(config or {}), "metadata.json": "{}", "model.weights.h5": weights})
+def keras_file(weights: bytes) -> bytes:
+    return zipped({"config.json": "{}", "metadata.json": "{}", "model.weights.h5": weights})
 
 
 def layers(**changes) -> bytes:
@@ -437,110 +353,31 @@ def layers(**changes) -> bytes:
 
 RUN = "ausgabe/modelle/sauber"
 MODEL_CALL = ("kursmodell", "--eingabe", "{d}/idx")
-LAMBDA = {"module": "keras.layers", "class_name": "Lambda", "config": {"function": "4wEAAAAA"}}
-WEIGHTS_CALL = ("cnn", "--eingabe", "{d}/csv")
-COURSE_CALL = ("auswerten", "--eingabe", "{d}/idx")
 
-
-def own_weights(folder: Path) -> list:
-    path = folder / "vgg16.h5"
-    return [(model.check_weights, (path,)), (model, "VGG16_WEIGHTS", path)]
-
-
-def own_course_model(folder: Path) -> list:
-    return [(course_model.load_course_model, (folder / "kursmodell.h5", folder / "kursmodell.json"))]
-
-
-def course_card(content=b"x", **changes):
-    """Legt ein Kursmodell mit passender Prüfsumme ab."""
-
-    def spoil(folder):
-        (folder / "kursmodell.h5").write_bytes(content)
-        card = json.loads(COURSE_MODEL_CARD.read_text(encoding="utf-8"))
-        card |= {"sha256": hashlib.sha256(content).hexdigest(), **changes}
-        if "einstellungen" not in changes:
-            card["einstellungen"]["image_size"] = 32
-        card = {key: value for key, value in card.items() if value is not ...}
-        (folder / "kursmodell.json").write_text(json.dumps(card), encoding="utf-8")
-
-    return spoil
-
-
-def flipped_weights(folder: Path) -> None:
-    (folder / "vgg16.h5").write_bytes(model.VGG16_WEIGHTS.read_bytes()[:-1] + b"\xa5")
-
-
-WEIGHTS = {
-    **{f"Inhalt {name}": (put("vgg16.h5", content), ("vgg16.h5", "Holen Sie")) for name, content in garbage().items()},
-    "fehlt": (nothing, ("vgg16.h5", "fehlen")),
-    "Ordner": (put("vgg16.h5", None), ("vgg16.h5",)),
-    "Prüfsumme eines anderen h5": (put("vgg16.h5", h5({"a": [1]})), ("vgg16.h5", "Prüfsumme")),
-    "Prüfsumme, ein Bit gekippt": (flipped_weights, ("vgg16.h5", "Prüfsumme")),
-}
-COURSE_MODELS = {
-    **{f"Steckbrief {name}": put("kursmodell.json", content) for name, content in broken_json().items()},
-    "fehlt": remove("kursmodell.h5"),
-    "fehlt der Steckbrief": remove("kursmodell.json"),
-    "Prüfsumme falsch": course_card(sha256="0" * 64),
-    "Prüfsumme fehlt": course_card(sha256=...),
-    "Prüfsumme ist Zahl": course_card(sha256=3),
-    "Einstellungen fehlen": course_card(einstellungen=...),
-    "Einstellungen als Liste": course_card(einstellungen=[]),
-    "Bildgröße fehlt": course_card(einstellungen={}),
-    **{f"Bildgröße {size!r}": course_card(einstellungen={"image_size": size}) for size in ("64", 1, 10**9, True)},
-    "Verlauf als Text": course_card(verlauf="gut"),
-    "h5 ist keines": course_card(b"kein h5"),
-    "h5 leer": course_card(h5({})),
-    "h5 mit zu wenig Gewichten": course_card(h5({"00": np.zeros((3, 3, 3, 64), "u2")})),
-    "h5 mit falscher Form": course_card(h5({f"{n:02d}": np.zeros(3, "u2") for n in range(28)})),
-    "h5 mit Text": course_card(h5({f"{n:02d}": "x" for n in range(28)})),
-    "h5 mit Gruppen": course_card(h5({f"{n:02d}/a": 1 for n in range(28)})),
-}
 
 KERAS_FILES = {
     **{f"Inhalt {name}": content for name, content in garbage().items()},
     "zip leer": zipped({}),
     "zip ohne Gewichte": zipped({"config.json": "{}"}),
-    "zip abgeschnitten": layers()[:-30],
     "zip mit Pfaden nach außen": zipped({"../../draussen": "x", "/tmp/kurs-draussen": "x"}),
     "Bombe": keras_file(b"\0" * 300_000_000),
-    "Gewichte sind Text": keras_file(b"viele"),
     "Gewichte sind pickle": keras_file(pickle.dumps([1])),
-    "Code in einer Lambda-Schicht": keras_file(h5({}), LAMBDA),
     "Form zu wenige Schichten": layers(),
     "Form erste Schicht anders": layers(**{"vars/0": np.zeros((5, 5, 1, 8), "f4")}),
-    "Form eine Variable zu viel": layers(**{"vars/2": np.zeros(1, "f4")}),
     "Zahlen nicht endlich": layers(**{"vars/1": np.full(64, np.nan, "f4")}),
     "Zahlen sind Text": layers(**{"vars/1": "x"}),
-    "Zahlen sind Gruppe": keras_file(h5({"layers/conv2d/vars/0/a": 1, "layers/x": 1})),
-    **{f"Verweis {kind}": keras_file(linked(kind)) for kind in ("extern", "weich", "fremde Daten")},
+    "Verweis nach außen": layers(**{"vars/0": h5py.ExternalLink("/etc/passwd", "/a")}),
 }
 SIZES = ("64", 0, -64, 31, 10**9, 64.0, None, True, [64], {}, ...)
 MODELS = {
     **{name: put(f"{RUN}/modell.keras", content) for name, content in KERAS_FILES.items()},
     "Verlauf fehlt": remove(f"{RUN}/verlauf.csv"),
     "Verlauf leer": put(f"{RUN}/verlauf.csv", b""),
-    "Verlauf ohne Zeilen": put(f"{RUN}/verlauf.csv", b"epoche,treffer,val_treffer\n"),
-    "Verlauf andere Spalten": put(f"{RUN}/verlauf.csv", b"a,b\n1,2\n"),
-    "Verlauf binär": put(f"{RUN}/verlauf.csv", np.random.default_rng(1).bytes(999)),
     "Verlauf Ordner": put(f"{RUN}/verlauf.csv", None),
     **{f"Einstellungen {name}": put(f"{RUN}/einstellungen.json", c) for name, c in broken_json().items()},
     **{f"Bildgröße {size}": edit_json(f"{RUN}/einstellungen.json", image_size=size) for size in SIZES},
 }
 
-
-def object_npz() -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, pruefsumme=np.array([{"a": 1}], dtype=object), bilder=np.arange(10))
-    return stream.getvalue()
-
-
-REFERENCES = {
-    **{f"Inhalt {name}": content for name, content in garbage().items()},
-    "zip leer": zipped({}),
-    "zip ohne Felder": zipped({"bilder.npy": "x"}),
-    "Objekte, die nur pickle läse": object_npz(),
-}
 
 # --- Kommandozeilen -------------------------------------------------------------------------------------------------
 
@@ -549,77 +386,51 @@ LINES = {
     (): ("BEFEHL",),
     ("",): ("nicht möglich",),
     ("dtaen",): ("dtaen", "daten"),
-    ("daten", "cnn"): ("cnn", "unbekannte Angabe"),
     ("daten", "--gibtsnicht"): ("--gibtsnicht",),
-    ("daten", "--profil", "voll"): ("--profil", "unbekannte Angabe"),
     ("daten", "--eingabe"): ("--eingabe", "fehlt ein Wert"),
     ("daten", "--eingabe", ""): ("--eingabe", "leer"),
     ("daten", "--eingabe", "{d}/gibtsnicht"): ("gibtsnicht", "--eingabe"),
     ("daten", "--eingabe", "{d}/csv/" + TRAIN): ("--eingabe",),
-    ("daten", "--eingabe", "{d}/ausgabe"): (TRAIN, "--eingabe"),
     ("daten", "--eingabe", "{d}/csv", "--voll"): ("--voll", "--eingabe", "widersprechen"),
-    ("daten", "--eingabe", "x" * 5000): ("zu lang",),
     ("daten", "--eingabe", "\udcff"): ("--eingabe",),
     (*DATA[:3], "--ziel", ""): ("--ziel", "leer"),
     (*DATA[:3], "--ziel", "{d}/csv"): ("csv", "--ziel"),
     (*DATA[:3], "--ziel", "{d}/csv/" + TRAIN): (TRAIN, "--ziel"),
-    (*DATA[:3], "--ziel", "{d}/csv/" + TRAIN + "/x"): (TRAIN,),
     (*DATA[:3], "--ziel", "/proc/kurs"): ("/proc",),
     (*DATA[:3], "--ziel", "{d}/" + "x" * 300): ("zu lang",),
     (*DATA, "--n-train", "5"): ("5", "zehn"),
-    (*DATA, "--n-train", "0"): ("0", "zehn"),
     (*DATA, "--n-train", "41"): ("41", "40"),
     (*DATA, "--n-test", "31"): ("31", "30"),
-    (*DATA, "--n-train", "1e2"): ("--n-train", "keine ganze Zahl", "1e2"),
-    (*DATA, "--n-train", "1_0"): ("--n-train", "1_0"),
     (*DATA, "--n-train", "٢٠"): ("--n-train", "keine ganze Zahl"),
-    (*DATA, "--n-train", "9" * 5000): ("--n-train", "keine ganze Zahl"),
     (*DATA, "--n-train"): ("--n-train", "fehlt ein Wert"),
     (*DATA, "--seed", "-1"): ("--seed", "-1"),
-    (*DATA, "--seed", "4294967296"): ("--seed", "4294967296"),
     ("cnn", "--profil", "mittel"): ("„mittel“", "schnell oder voll"),
     ("cnn", "--gewichte", "imagenet"): ("--gewichte", "imagenet", "beiliegend"),
     ("cnn", "--epochen", "0"): ("mindestens 1",),
     ("cnn", "--epochen", "99999"): ("99999", "1000"),
-    ("cnn", "--epochen", "zwei"): ("--epochen", "zwei"),
     ("cnn", "--bildgroesse", "31"): ("31", "32"),
-    ("cnn", "--bildgroesse", "100000"): ("100000", "512"),
-    ("cnn", "--geraete", "0"): ("mindestens 1",),
     ("cnn", "--geraete", "99"): ("99", "Geräte"),
     ("cnn", "--eingabe", "{d}/csv", "--n-train", "12", "--n-test", "20"): ("12", "20"),
     ("cnn", "--eingabe", "{d}/csv"): ("Stichprobe", "2.000", "40"),
-    ("cnn", "--ziel", "x"): ("--ziel", "unbekannte Angabe"),
-    ("auswerten", "--eingabe", "{d}/gibtsnicht"): ("gibtsnicht",),
     ("auswerten", "--n-test", "9"): ("--n-test",),
     ("kurs", "--nur"): ("--nur", "fehlt mindestens ein Wert"),
     ("kurs", "--nur", "06"): ("06", "gibt es nicht", "01_Daten"),
-    ("kurs", "--nur", "0"): ("passt auf", "05_LRP"),
     ("kurs", "--profil", "mittel"): ("„mittel“", "schnell oder voll"),
     ("kurs", "--profil", "voll", "-p", "profil", "schnell"): ("profil", "zweimal"),
-    ("kurs", "-p", "seed", "1", "-p", "seed", "2"): ("seed", "zweimal"),
     ("kurs", "-p", "seed"): ("-p", "Name und Wert"),
-    ("doctor", "--nur", "x"): ("--nur",),
     ("ableiten", "--nur", "01"): ("--nur", "--ausfuehren"),
     ("ableiten", "--pruefen", "--ausfuehren"): ("--pruefen", "--ausfuehren"),
-    ("ableiten", "--ausfuehren", "--nur", "07"): ("07", "gibt es nicht"),
     ("stichprobe", "--eingabe", "{d}/gibtsnicht"): ("fehlt", "--eingabe"),
     ("stichprobe", "--eingabe", "{d}/idx"): ("MD5", "idx"),
-    ("kursmodell", "--eingabe", "{d}/gibtsnicht"): ("gibtsnicht",),
     ("wertung", "--bilder", "1"): ("--bilder", "2 bis"),
-    ("wertung", "--bilder", "viele"): ("--bilder", "viele"),
     ("wertung", "--modell", "fremd"): ("--modell", "fremd", "kurs"),
     ("wertung", "--ziel", "{d}/ausgabe"): ("ausgabe", "--ziel"),
-    ("wertung", "--seed", "1.5"): ("--seed", "1.5"),
     ("benchmark", "--teile", "tanz"): ("--teile", "tanz", "gradcam"),
     ("benchmark", "--groessen", "16"): ("--groessen", "32 bis 512"),
-    ("benchmark", "--wiederholungen", "0"): ("--wiederholungen", "1 bis"),
     ("durchsicht",): ("ABGABEN",),
-    ("durchsicht", ""): ("leer",),
     ("durchsicht", "{d}/gibtsnicht"): ("gibtsnicht", "gibt es nicht"),
     ("durchsicht", "{d}/csv"): ("kein Notebook",),
     ("durchsicht", "{d}/csv", "--gleichzeitig", "0"): ("--gleichzeitig", "1 bis"),
-    ("durchsicht", "{d}/csv", "--sekunden", "ewig"): ("--sekunden", "ewig"),
-    ("durchsicht", "{d}/csv", "--speicher", "1"): ("--speicher", "500"),
 }
 
 # --- Parameter der Notebooks ----------------------------------------------------------------------------------------
@@ -649,13 +460,9 @@ PARAMETERS = {
 HANDINS = {
     **{name: text.encode() for name, text in handin_factory.BROKEN.items()},
     **broken_json(),
-    "BOM und leer": b"\xef\xbb\xbf{}",
-    "Zellen als Wörterbuch": b'{"cells": {}}',
     "zu viele Zellen": json.dumps({"cells": [{"cell_type": "code", "source": "", "id": "a"}] * 501}).encode(),
     "zu groß": b" " * 20_000_001,
     "halbes Zeichen": b'{"cells": [{"cell_type": "code", "source": "\\ud800", "id": "\\udfff"}]}',
-    "riesige Zahl": b'{"cells": [' + b"9" * 5000 + b"]}",
-    "Notebook in Fassung 3": b'{"worksheets": [{"cells": []}], "nbformat": 3}',
     "keine Kennungen": b'{"cells": [{"cell_type": "code", "source": "1"}]}',
 }
 
@@ -670,24 +477,15 @@ def cases() -> dict[str, Case]:
     found = {}
 
     def add(group, name, kind, *parts):
-        found[f"{group}: {name}"] = Case(*parts, kind=f"{group} {kind}")
+        found[f"{group}: {name}"] = Case(*parts, f"{group} {kind}")
 
     for group, table, call in (("CSV", CSV, CSV_CALL), ("idx", IDX_CASES, IDX_CALL), ("PNG", TREES, TREE_CALL)):
         for name, (spoil, says) in table.items():
             add(group, name, name.split()[0], spoil, call, says)
     for name, (spoil, call, says) in STATES.items():
         add("Stand", name, f"{name.split()[0]} {call[0]}", spoil, call, says)
-    for name, (spoil, says) in WEIGHTS.items():
-        add("VGG16", name, name.split()[0], spoil, WEIGHTS_CALL, says, own_weights)
-    for name, spoil in COURSE_MODELS.items():
-        both = lambda folder, spoil=spoil: (course_card()(folder), spoil(folder))  # noqa: E731
-        add("Kursmodell", name, name.split()[0], both, COURSE_CALL, ("kursmodell",), own_course_model)
     for name, spoil in MODELS.items():
         add("Modell", name, name.split()[0], spoil, MODEL_CALL, ("sauber",))
-    for name, content in REFERENCES.items():
-        call = lambda folder: lrp_library.load_reference(folder / "referenz.npz")  # noqa: E731
-        says = ("referenz.npz", "Holen Sie")
-        add("Vergleichskarten", name, name.split()[0], put("referenz.npz", content), call, says)
     for call, says in LINES.items():
         add("Zeile", " ".join(call)[:60], wrong_option(call), nothing, call, says)
     for name, values in PARAMETERS.items():

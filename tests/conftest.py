@@ -102,6 +102,14 @@ def small(dataset):
 
 
 @pytest.fixture(scope="session")
+def tiny(dataset):
+    """40 Trainings- und 30 Testbilder aus der mitgelieferten Stichprobe."""
+    from helpers.data import subset
+
+    return subset(dataset, 40, 30, seed=3)
+
+
+@pytest.fixture(scope="session")
 def vgg16():
     """VGG16 mit ImageNet-Gewichten und untrainiertem Kopf, Eingabe 64 × 64. Nur lesen, nicht trainieren."""
     from helpers.model import build_vgg16

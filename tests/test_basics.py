@@ -17,13 +17,10 @@ from helpers.basics import CourseError
     ("value", "digits", "text"),
     [
         (0.8735, 3, "0,874"),
-        (0.8735, 1, "0,9"),
         (-1.5, 2, "−1,50"),
         (12345.678, 1, "12.345,7"),
         (60000, 3, "60.000"),
-        (7, 3, "7"),
         (np.int64(1234567), 3, "1.234.567"),
-        (np.uint8(5), 3, "5"),
         (np.float32(0.5), 2, "0,50"),
     ],
 )
@@ -100,24 +97,13 @@ def test_atomic_folder_holt_das_alte_zurueck_wenn_das_umbenennen_scheitert(tmp_p
 def test_unbeschreibbares_ziel_ist_ein_deutscher_satz(tmp_path, writer):
     (tmp_path / "datei").write_text("da")
     before = snapshot(tmp_path)
-    with (
-        pytest.raises(
-            CourseError, match=r"ließ sich nicht schreiben \(ein Teil des Pfads ist eine Datei\): Prüfen Sie"
-        ),
-        writer(tmp_path / "datei" / "unter" / "ziel"),
-    ):
+    said = r"ließ sich nicht schreiben \(ein Teil des Pfads ist eine Datei\): Prüfen Sie"
+    with pytest.raises(CourseError, match=said), writer(tmp_path / "datei" / "unter" / "ziel"):
         pytest.fail("der Block darf nicht laufen")
     assert snapshot(tmp_path) == before
 
 
-def test_json_hin_und_zurueck_mit_umlauten(tmp_path):
-    data = {"größe": [1, 2.5, None], "text": "„Trefferquote“ – ε"}
-    basics.write_json(tmp_path / "a.json", data)
-    assert basics.read_json(tmp_path / "a.json") == data
-    assert "größe" in (tmp_path / "a.json").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"kein json", b"[1]", b"[" * 100_000, None])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe{}", b"[1]", b"[" * 100_000, None])
 def test_beschaedigtes_json_gilt_nicht_als_leer(tmp_path, ausgabe, content):
     """Wer eine beschädigte Datei für leer hielte, überschriebe beim nächsten Schreiben die Arbeit."""
     path = ausgabe / "kennzahlen.json"
@@ -133,11 +119,13 @@ def test_beschaedigtes_json_gilt_nicht_als_leer(tmp_path, ausgabe, content):
 
 
 def test_record_sammelt_kennzahlen(ausgabe):
-    basics.record(n_train=10, profil="schnell")
+    basics.record(n_train=10, größe="schnell")
     basics.record(n_test=5, n_train=20)
-    figures = json.loads((ausgabe / "kennzahlen.json").read_text())
+    text = (ausgabe / "kennzahlen.json").read_text(encoding="utf-8")
+    figures = json.loads(text)
+    assert "größe" in text and basics.read_figures() == figures
     assert set(figures.pop("herkunft")) == {"seed", "profil", "daten_sha256", "commit", "versionen"}
-    assert figures == {"n_train": 20, "profil": "schnell", "n_test": 5}
+    assert figures == {"n_train": 20, "größe": "schnell", "n_test": 5}
 
 
 def test_quiet_stderr_haelt_auch_c_code_an(capfd):
@@ -147,38 +135,27 @@ def test_quiet_stderr_haelt_auch_c_code_an(capfd):
     assert capfd.readouterr().err == "leise\n"
 
 
-def test_fortschritt_schweigt_ohne_terminal_und_gibt_alles_weiter(capsys):
+def test_fortschritt_ist_deutsch_und_schweigt_ohne_terminal(capsys):
     assert list(basics.progress(range(5), text="Test", unit="Stück")) == [0, 1, 2, 3, 4]
-    with basics.progress(total=3) as bar:
-        bar.update(3)
     assert capsys.readouterr().out == ""
-
-
-def test_fortschritt_ist_deutsch(capsys):
     list(basics.progress(range(5), text="Bilder", unit="Stück", disable=False))
     out = capsys.readouterr().out
     assert "Bilder" in out and "5 von 5 Stück" in out and "it/s" not in out
 
 
-def test_grundlagen_kommen_ohne_fremde_pakete_aus():
-    """Im falschen Kernel müssen helpers und helpers.basics sich trotzdem laden lassen."""
-    code = (
-        "import sys; sys.path.insert(0, '.'); import helpers.basics; "
-        "heavy = {'numpy', 'keras', 'tensorflow', 'matplotlib', 'pandas', 'tqdm'} & set(sys.modules); "
-        "sys.exit(f'geladen: {heavy}' if heavy else 0)"
-    )
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=basics.ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_anordnung_der_module():
-    """data kommt ohne Keras aus, plots und metrics ohne Keras und ohne pandas."""
-    for module, forbidden in (
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("helpers.basics", {"numpy", "keras", "tensorflow", "matplotlib", "pandas", "tqdm"}),
+        ("helpers.__main__", {"keras", "tensorflow", "pandas", "matplotlib", "numpy"}),
         ("helpers.data", {"keras", "tensorflow", "matplotlib"}),
         ("helpers.plots", {"keras", "tensorflow", "pandas", "sklearn"}),
         ("helpers.metrics", {"keras", "tensorflow", "pandas", "matplotlib", "sklearn"}),
-        ("helpers.__main__", {"keras", "tensorflow", "pandas", "matplotlib", "numpy"}),
-    ):
-        code = f"import sys, {module}; found = {forbidden!r} & set(sys.modules); sys.exit(str(found) if found else 0)"
-        done = subprocess.run([sys.executable, "-c", code], cwd=basics.ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, f"{module} lädt {done.stderr}"
+    ],
+)
+def test_was_ein_modul_nicht_laedt(module, forbidden):
+    """Im falschen Kernel muss sich helpers.basics trotzdem laden lassen (-S); die anderen sollen schnell da sein."""
+    code = f"import sys; sys.path.insert(0, '.'); import {module}; sys.exit(str({forbidden!r} & set(sys.modules)))"
+    command = [sys.executable, *(["-S"] if module == "helpers.basics" else []), "-c", code]
+    done = subprocess.run(command, cwd=basics.ROOT, capture_output=True, text=True)
+    assert done.stderr.strip() == "set()", f"{module} lädt {done.stderr}"

@@ -1,12 +1,10 @@
 """Downloads gegen einen Server, der hängt, abbricht, lügt oder nichts hat."""
 
-import errno
 import hashlib
 import threading
 import time
 
 import pytest
-from conftest import snapshot
 from download_server import Server
 
 from helpers import download
@@ -69,13 +67,6 @@ def test_second_source_and_a_sentence_without_one(serve, tmp_path, bad, said):
     assert second.requests[0] == "/datei.bin", "die erste Quelle kommt zuerst, dann die zweite"
 
 
-def test_a_file_fetched_by_hand_counts(serve, tmp_path):
-    (tmp_path / "datei.bin").write_bytes(CONTENT)
-    server = serve()
-    fetch(tmp_path, server)
-    assert server.requests == []
-
-
 def test_two_at_once_load_once(serve, tmp_path):
     server = serve()
     found = []
@@ -85,16 +76,3 @@ def test_two_at_once_load_once(serve, tmp_path):
     for thread in threads:
         thread.join(20)
     assert found == [CONTENT] * 4 and len(server.requests) == 1
-
-
-def test_a_full_disk_is_a_sentence_and_keeps_what_was_there(serve, tmp_path, monkeypatch):
-    (tmp_path / "datei.bin").write_bytes(b"alt")
-    before = snapshot(tmp_path)
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(download, "_download", full)
-    with pytest.raises(CourseError, match="der Datenträger ist voll.*Platz"):
-        fetch(tmp_path, serve())
-    assert snapshot(tmp_path) == before
