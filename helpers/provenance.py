@@ -55,7 +55,7 @@ def provenance(seed=None, profile: str | None = None, data_sha256: str | None = 
     }
 
 
-@functools.cache
+@functools.lru_cache
 def commit(root=COURSE) -> str:
     """Der Commit des Kursordners, mit „-verändert“, wenn etwas davon abweicht; „unbekannt“ ohne git."""
     if not (root / ".git").exists():  # kein Repository oder ein fremdes, in dem der Kurs nur liegt
