@@ -12,6 +12,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Vor jedem Import von matplotlib und TensorFlow: keine Fenster, und helpers auch ohne „python -m“ finden.
 os.environ.setdefault("MPLBACKEND", "Agg")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+# Zwei Testprozesse auf zwei Kernen: Mehr Fäden stünden einander im Weg.
+THREADS = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {}
+os.environ.update(THREADS)
 
 import hashlib  # noqa: E402
 
@@ -54,7 +57,7 @@ def pytest_collection_modifyitems(config, items):
         if hasattr(config, "workeroutput"):  # ein Prozess von xdist: Die Schlusszeile schreibt der, der sie leitet
             config.workeroutput["left_out"] = len(left_out)
     slow = {item.path for item in items if item.get_closest_marker("langsam")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path.name != "test_nbval.py", item.path not in slow))
 
 
 @pytest.hookimpl(optionalhook=True)
