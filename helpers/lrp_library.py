@@ -118,7 +118,7 @@ class LRP:
     def __exit__(self, *_):
         self.close()
 
-    def logits(self, inputs, batch_size: int = 64) -> np.ndarray:
+    def logits(self, inputs, batch_size: int = 16) -> np.ndarray:
         """Logits (n, 10) des tf_keras-Zwillings, zum Vergleich mit dem Keras-3-Modell."""
         inputs = self._checked(inputs)
         logits = np.empty((len(inputs), self._twin.output.shape[-1]), np.float32)
@@ -127,7 +127,7 @@ class LRP:
             logits[part] = self._session.run(self._twin.output, {self._twin.input: inputs[part]})
         return logits
 
-    def relevance(self, inputs, classes, batch_size: int = 16, sum_channels: bool = True) -> np.ndarray:
+    def relevance(self, inputs, classes, batch_size: int = 4, sum_channels: bool = True) -> np.ndarray:
         """Relevanz jedes Eingabepixels für die gefragte Klasse; Angaben und Ergebnis wie ``helpers.lrp.relevance``."""
         inputs = self._checked(inputs)
         classes = checked_classes(classes, len(inputs), self._twin.output.shape[-1])
