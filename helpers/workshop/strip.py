@@ -11,6 +11,7 @@ from helpers.basics import SOLUTIONS, CourseError, atomic_file
 from helpers.panels import bare
 from helpers.scene import Scene, View, grad_cam_method, lrp_method
 from helpers.training import evaluate
+from helpers.workshop.notebooks import few_colors
 from helpers.workshop.tables import course_models
 
 STRIP = SOLUTIONS / "explorer.png"
@@ -57,8 +58,8 @@ def make_strip(first: Scene, last: Scene, target=STRIP):
     figure = _stacked([Image.open(io.BytesIO(each.png)) for each in shown], [each.sentence for each in shown])
     figure.savefig(buffer, format="png", dpi=108)
     plt.close(figure)
-    with atomic_file(target) as temporary, Image.open(buffer) as picture:
-        picture.convert("RGB").save(temporary, "PNG", optimize=True)
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(few_colors(buffer.getvalue()))
     return target
 
 
