@@ -11,7 +11,6 @@ from helpers.basics import SOLUTIONS, CourseError, atomic_file
 from helpers.panels import bare
 from helpers.scene import Scene, View, grad_cam_method, lrp_method
 from helpers.training import evaluate
-from helpers.workshop.notebooks import few_colors
 from helpers.workshop.tables import course_models
 
 STRIP = SOLUTIONS / "explorer.png"
@@ -56,10 +55,10 @@ def make_strip(first: Scene, last: Scene, target=STRIP):
     ]
     buffer = io.BytesIO()
     figure = _stacked([Image.open(io.BytesIO(each.png)) for each in shown], [each.sentence for each in shown])
-    figure.savefig(buffer, format="png", dpi=108)
+    figure.savefig(buffer, format="png", dpi=105)
     plt.close(figure)
-    with atomic_file(target) as temporary:
-        temporary.write_bytes(few_colors(buffer.getvalue()))
+    with atomic_file(target) as temporary, Image.open(buffer) as picture:
+        picture.convert("RGB").save(temporary, "PNG", optimize=True)
     return target
 
 
