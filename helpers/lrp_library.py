@@ -102,9 +102,11 @@ class LRP:
     def close(self) -> None:
         """Gibt Graph und Gewichte frei."""
         if self._session is not None:
+            import tf_keras
+
             self._session.close()
             # Auch tf_keras merkt sich eine Session, und die hält den ganzen Graphen fest: 200 bis 400 MB je Regel.
-            _import_innvestigate()[1].backend.clear_session()
+            tf_keras.backend.clear_session()
         self._session = self._twin = self._analyzer = None
 
     def _checked(self, inputs) -> np.ndarray:

@@ -12,9 +12,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Vor jedem Import von matplotlib und TensorFlow: keine Fenster, und helpers auch ohne „python -m“ finden.
 os.environ.setdefault("MPLBACKEND", "Agg")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-# Zwei Testprozesse auf zwei Kernen: Mehr Fäden stünden einander im Weg.
-THREADS = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"} if "PYTEST_XDIST_WORKER" in os.environ else {}
-os.environ.update(THREADS)
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+if "PYTEST_XDIST_WORKER" in os.environ:  # zwei Testprozesse auf zwei Kernen: Mehr Fäden stünden einander im Weg
+    os.environ.update(ONE_THREAD)
 
 import hashlib  # noqa: E402
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import handin_factory as factory
 import pytest
+from conftest import ONE_THREAD
 from exercise_states import SMALL, with_parameters
 from lab_server import running_lab
 from nbformat.v4 import new_code_cell, new_notebook
@@ -152,7 +153,7 @@ def lab(chromium, tmp_path_factory):
     notebooks = folder / "kurs" / "notebooks"
     small_copies(notebooks)
     write_notebook(notebooks / "klein.ipynb", new_notebook(cells=[new_code_cell(SMALL_EXPLORER)], metadata=KERNEL))
-    quiet = {"JUPYTER_PATH": str(folder / "jupyter"), "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    quiet = {"JUPYTER_PATH": str(folder / "jupyter"), **ONE_THREAD}
     with running_lab(folder, f"--ServerApp.root_dir={notebooks}", **quiet) as started:
         yield started()
 

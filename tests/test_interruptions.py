@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import snapshot
+from conftest import ONE_THREAD, snapshot
 from download_server import Server
 from test_install import FAKE_PYTHON, Course
 
@@ -29,7 +29,7 @@ SEED = int(os.environ.get("KURS_SAMEN", "7"))
 def test_kill_at_random_moments_is_always_recovered_from(tmp_path, wishes):
     command = [sys.executable, str(ROOT / "tests" / "kill_moments.py"), str(tmp_path), str(SEED)]
     command += [f"{name}={count}" for name, count in wishes.items()]
-    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **ONE_THREAD}
     done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 

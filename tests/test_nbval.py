@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import THREADS
+from conftest import ONE_THREAD
 from nbformat.v4 import new_output
 from notebook_factory import write_small_notebook
 
@@ -18,7 +18,7 @@ def nbval(paths, output: Path) -> subprocess.CompletedProcess:
     """Startet nbval streng (``--nbval``) in einem eigenen Prozess, mit eigenem Ausgabeordner."""
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-cell-timeout=1800", "-q", "-p", "no:cacheprovider"]
     # Der Kernel soll Bilder zeigen wie in JupyterLab und wie dort alle Kerne nehmen.
-    environment = {name: value for name, value in os.environ.items() if name not in ("MPLBACKEND", *THREADS)}
+    environment = {name: value for name, value in os.environ.items() if name not in ("MPLBACKEND", *ONE_THREAD)}
     environment["KURS_AUSGABE"] = str(output)
     command += ["--timeout=0", *map(str, paths)]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
