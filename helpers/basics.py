@@ -86,12 +86,11 @@ def output_dir() -> Path:
 
 def display_path(path) -> str:
     """``path`` so, wie man ihn im Kurs liest: relativ zum Kursordner, wenn er darin liegt, und immer eine Zeile."""
-    path = Path(path)
     try:
-        text = path.resolve().relative_to(ROOT).as_posix()
-    except (ValueError, OSError, RuntimeError):
-        text = str(path)
-    return one_line(text)
+        path = Path(path).resolve().relative_to(ROOT).as_posix()
+    except (ValueError, OSError, RuntimeError):  # außerhalb, oder Verweise im Kreis
+        pass
+    return one_line(str(path))
 
 
 def one_line(text: str) -> str:
@@ -106,8 +105,7 @@ def is_whole(value) -> bool:
 
 def sha256(path) -> str:
     """SHA-256 der Datei ``path`` als 64 Hexadezimalzeichen."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def german(value: float, digits: int = 3) -> str:
@@ -125,17 +123,11 @@ def progress(iterable=None, total=None, text="", unit="", **options):
     """Fortschrittsbalken auf stdout: im Terminal ein Balken, sonst still (Notebook-Ausgaben bleiben vergleichbar)."""
     from tqdm import tqdm
 
-    options.setdefault("disable", not sys.stdout.isatty())
-    return tqdm(
-        iterable,
-        total=total,
-        desc=text,
-        unit=f" {unit}" if unit else "",
-        file=sys.stdout,
-        dynamic_ncols=True,
-        bar_format="{desc} {percentage:3.0f} % |{bar}| {n_fmt} von {total_fmt}{unit} [{elapsed}, noch {remaining}]",
-        **options,
+    options = {"disable": not sys.stdout.isatty(), "file": sys.stdout, "dynamic_ncols": True, **options}
+    options["bar_format"] = (
+        "{desc} {percentage:3.0f} % |{bar}| {n_fmt} von {total_fmt}{unit} [{elapsed}, noch {remaining}]"
     )
+    return tqdm(iterable, total=total, desc=text, unit=f" {unit}", **options)
 
 
 # --- Ganz oder gar nicht schreiben -----------------------------------------------------------------------------------
@@ -146,15 +138,15 @@ def progress(iterable=None, total=None, text="", unit="", **options):
 WORKPLACE = ".teil"
 
 
-def _hold(folder, wait: bool = True) -> int | None:
-    """Sperrt einen Ordner, bis der Prozess endet oder die Nummer geschlossen wird; None, wenn ihn jemand hält."""
+def _hold(folder, mode: int = 0) -> int:
+    """Sperrt einen Ordner, bis der Prozess endet oder die Nummer geschlossen wird; OSError mit LOCK_NB: belegt."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:  # gesperrt, oder ein Netzlaufwerk ohne Sperren: Dort wird nichts weggeräumt
-        if not wait:
+        fcntl.flock(handle, fcntl.LOCK_EX | mode)
+    except OSError:  # belegt, oder ein Netzlaufwerk ohne Sperren: Dort wird nichts weggeräumt
+        if mode:
             os.close(handle)
-            return None
+            raise
     return handle
 
 
@@ -164,50 +156,35 @@ def locked(folder):
 
     Gesperrt wird der Ordner selbst, es bleibt keine Sperrdatei. Nicht schachteln: Ein zweites Sperren wartete auf sich.
     """
-    try:
-        handle = _hold(Path(folder).resolve())
-    except OSError:  # es gibt ihn nicht oder er ist nicht lesbar: Dann schreibt dort auch niemand
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # es gibt ihn nicht oder er ist nicht lesbar: Dann schreibt dort niemand
+            stack.callback(os.close, _hold(Path(folder).resolve()))
+            _sweep(folder, exclusive=True)
         yield
-        return
-    try:
-        _sweep(folder, exclusive=True)
-        yield
-    finally:
-        os.close(handle)
 
 
-def _sweep(folder, exclusive: bool) -> None:
-    """Räumt in ``folder`` weg, was abgebrochene Läufe liegen ließen; was noch jemand benutzt, bleibt.
-
-    Ein Ziel, das weggelegt, aber nicht mehr ersetzt wurde, kommt dabei zurück. Das darf nur, wer den Ordner gesperrt
-    hat (``exclusive``): Sonst ersetzt vielleicht gerade ein anderer dieses Ziel.
-    """
+def _sweep(folder, exclusive: bool = False) -> None:
+    """Räumt die Arbeitsordner Gestorbener weg; weggelegte Ziele darf nur anfassen, wer ``folder`` gesperrt hat."""
     for rest in Path(folder).glob(f".*-????????{WORKPLACE}"):
-        with contextlib.suppress(OSError):
-            if (handle := _hold(rest, wait=False)) is None:
-                continue
-            try:
-                away = list(rest.glob("alt/*"))
-                if away and not exclusive:
-                    continue
-                for old in away:
-                    if not (target := rest.parent / old.name).exists():
-                        old.replace(target)
-                shutil.rmtree(rest, ignore_errors=True)
-            finally:
-                os.close(handle)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            stack.callback(os.close, _hold(rest, fcntl.LOCK_NB))
+            if exclusive or not any(rest.glob("alt/*")):
+                _clear(rest)
+
+
+def _clear(workplace: Path) -> None:
+    """Räumt einen Arbeitsordner weg; ein Ziel, das weggelegt, aber nicht ersetzt wurde, kommt dabei zurück."""
+    for old in workplace.glob("alt/*"):
+        if not (target := workplace.parent / old.name).exists():
+            old.replace(target)
+    shutil.rmtree(workplace, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def scratch(name: str, parent=None):
-    """Ein leerer Ordner auf Zeit; was ein gestorbener Lauf von seinem übrig ließ, wird vorher weggeräumt.
-
-    Args:
-        name: womit der Name beginnt.
-        parent: Ordner darüber, sonst der für vorläufige Dateien.
-    """
+    """Ein leerer Ordner auf Zeit, ``name`` am Anfang, unter ``parent`` oder wo das System Vorläufiges hinlegt."""
     parent = Path(parent or tempfile.gettempdir())
-    _sweep(parent, exclusive=False)
+    _sweep(parent)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{name[:60]}-", suffix=WORKPLACE, dir=parent))
         with contextlib.suppress(FileNotFoundError):  # ein anderer räumte ihn weg, ehe er gesperrt war
@@ -233,8 +210,8 @@ def _beside(path: Path):
             inside = True
             yield folder / "neu" / path.name
     except OSError as error:
-        # Ein voller Datenträger meldet dem Block ein schlichtes OSError; die Unterklassen (Zeitgrenze, Netz, eine
-        # fehlende Datei) sind seine eigenen Fehler.
+        # Ein voller Datenträger meldet sich als schlichtes OSError; die Unterklassen (Zeitgrenze, Netz, eine fehlende
+        # Datei) sind Fehler des Blocks selbst.
         if inside and type(error) is not OSError:
             raise
         why = reason(error) if error.errno else "der Datenträger ist wohl voll"  # numpy und h5py nennen keine Nummer
@@ -248,8 +225,8 @@ def _beside(path: Path):
 def atomic_file(path):
     """Schreibt eine Datei ganz oder gar nicht: ergibt einen vorläufigen Pfad, der am Ende umbenannt wird.
 
-    Das gilt auch, wenn der Prozess mittendrin stirbt, die Platte voll wird oder zwei Prozesse zugleich schreiben (dann
-    gilt die Datei dessen, der zuletzt fertig war).
+    Das gilt auch, wenn der Prozess mittendrin stirbt, die Platte voll wird oder zwei zugleich schreiben (dann gilt die
+    Datei dessen, der zuletzt fertig war).
 
     Raises:
         CourseError: wenn der Ordner nicht beschreibbar oder der Datenträger voll ist.
@@ -266,23 +243,22 @@ def atomic_file(path):
 def atomic_folder(path):
     """Wie ``atomic_file`` für einen Ordner: Der alte wird erst weggelegt, wenn der neue vollständig ist.
 
-    Zwischen Weglegen und Ersetzen gibt es das Ziel einen Augenblick lang nicht. Wer unter ``locked(path.parent)``
-    liest, sieht diesen Augenblick nie, auch nicht, wenn der Prozess gerade dann starb.
+    Zwischen Weglegen und Ersetzen fehlt das Ziel einen Augenblick lang. Wer unter ``locked(path.parent)`` liest, sieht
+    diesen Augenblick nie, auch nicht, wenn der Prozess gerade dann starb.
     """
     path = Path(path)
     with _beside(path) as temporary:
         temporary.mkdir()
         yield temporary
+        workplace = temporary.parent.parent
+        (workplace / "alt").mkdir()
         with locked(path.parent):
-            old = temporary.parent.parent / "alt" / path.name
-            if path.exists():
-                old.parent.mkdir()
-                path.replace(old)
             try:
+                with contextlib.suppress(FileNotFoundError):
+                    path.replace(workplace / "alt" / path.name)
                 temporary.replace(path)
-            except OSError:
-                old.replace(path)
-                raise
+            finally:
+                _clear(workplace)
 
 
 def write_json(path, data) -> None:
@@ -291,11 +267,12 @@ def write_json(path, data) -> None:
         temporary.write_text(json.dumps(data, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def read_json(path, default=None, remedy=""):
+def read_json(
+    path, default=None, remedy="Benennen Sie die Datei um oder löschen Sie sie; der nächste Lauf ersetzt sie"
+):
     """Liest ein JSON-Objekt; fehlt die Datei, kommt ``default`` zurück.
 
-    Eine beschädigte Datei ist nicht dasselbe wie keine: Wer sie für leer hielte, überschriebe beim nächsten Schreiben,
-    was vielleicht noch zu retten ist.
+    Eine beschädigte Datei gilt nicht als leer: Sonst überschriebe das nächste Schreiben, was noch zu retten ist.
 
     Args:
         remedy: was bei einer beschädigten Datei zu tun ist, als Satz ohne Punkt.
@@ -303,20 +280,19 @@ def read_json(path, default=None, remedy=""):
     Raises:
         CourseError: wenn die Datei da, aber nicht lesbar oder kein JSON-Objekt ist.
     """
-    path = Path(path)
+    path, why = Path(path), "kein JSON-Objekt"
     if not path.exists() and not path.is_symlink():
         return default
     try:
-        if not path.is_file():  # aus einem Ordner oder einer Röhre läse man nie etwas
-            raise ValueError
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError
-    except (OSError, ValueError, RecursionError) as error:
-        why = reason(error) if isinstance(error, OSError) else "kein JSON-Objekt"
-        remedy = remedy or "Benennen Sie die Datei um oder löschen Sie sie; der nächste Lauf schreibt eine neue"
-        raise CourseError(f"Die Datei {display_path(path)} ist nicht lesbar ({why}): {remedy}.") from None
-    return content
+        # Aus einem Ordner oder einer Röhre läse man nie etwas.
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if isinstance(content, dict):
+            return content
+    except OSError as error:
+        why = reason(error)
+    except (ValueError, RecursionError):
+        pass
+    raise CourseError(f"Die Datei {display_path(path)} ist nicht lesbar ({why}): {remedy}.")
 
 
 def try_read_json(path, default=None):
@@ -335,10 +311,9 @@ def update_json(path, change) -> dict:
     Raises:
         CourseError: wenn die Datei beschädigt ist; sie bleibt dann, wie sie ist.
     """
-    path = Path(path)
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.parent):
+    with contextlib.suppress(OSError):  # den Satz dazu hat write_json
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with locked(Path(path).parent):
         after = change(read_json(path, {}))
         write_json(path, after)
     return after
@@ -349,34 +324,27 @@ def read_figures() -> dict:
     return read_json(output_dir() / "kennzahlen.json", {})
 
 
-def update_figures(change) -> None:
-    """Ersetzt die Kennzahlen in ``kennzahlen.json`` durch ``change(bisherige)`` und merkt dazu ihre Herkunft.
+def record(change=dict, /, **values) -> None:
+    """Merkt Kennzahlen und ihre Herkunft in ``kennzahlen.json``; was dort unter anderen Namen steht, bleibt.
+
+    Args:
+        change: bekommt die bisherigen Kennzahlen und ergibt die, zu denen ``values`` kommen.
 
     Raises:
         CourseError: wie ``update_json``.
     """
-    update_json(output_dir() / "kennzahlen.json", lambda known: {**change(known), "herkunft": output_provenance()})
-
-
-def output_provenance() -> dict:
-    """Die Herkunft dessen, was im Ausgabeordner steht, nach den Angaben neben den Bildern und dem Training."""
     data = as_dict(try_read_json(output_dir() / "daten" / "herkunft.json", {}).get("herkunft"))
     run = try_read_json(output_dir() / "modelle" / "sauber" / "einstellungen.json", {})
     seed = data.get("seed", UNKNOWN)
-    return provenance(run.get("seed") if seed == UNKNOWN else seed, run.get("name"), data.get("daten_sha256"))
-
-
-def record(**values) -> None:
-    """Merkt Kennzahlen wie ``update_figures``; was dort unter anderen Namen steht, bleibt."""
-    update_figures(lambda known: {**known, **values})
+    origin = provenance(run.get("seed") if seed == UNKNOWN else seed, run.get("name"), data.get("daten_sha256"))
+    update_json(output_dir() / "kennzahlen.json", lambda known: {**change(known), **values, "herkunft": origin})
 
 
 @contextlib.contextmanager
 def quiet_stderr():
     """Hält stderr an, auch für C++: TensorFlow schreibt beim Import Zeilen, die sich nicht abschalten lassen."""
     sys.stderr.flush()
-    saved = os.dup(2)
-    silent = os.open(os.devnull, os.O_WRONLY)
+    saved, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(silent, 2)
         yield

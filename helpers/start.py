@@ -9,15 +9,23 @@ import platform
 import re
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, ROOT, CourseError, quiet_stderr
+from helpers.provenance import installed_version
 
-# install.bash legt ihn in die Umgebung des Kurses, sobald sie fertig ist.
-STAMP = "kurs-stempel"
+STAMP = "kurs-stempel"  # install.bash legt ihn in die Umgebung des Kurses, sobald sie fertig ist.
 INSTALL = "bash install.bash"
-LOCKFILE = ROOT / "requirements.txt"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Eine Zeile der Tabelle: was geprüft wurde, ob es stimmt, was gefunden wurde und was zu tun ist."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
 
 
 def start(notebook: str) -> None:
@@ -37,85 +45,49 @@ def start(notebook: str) -> None:
     print(f"✔ {notebook}: Kernel und Pakete stimmen.")
 
 
-def check_interpreter(prefix=None) -> None:
+def check_interpreter() -> None:
     """Wirft CourseError, wenn im laufenden Python ein Paket des Kurses fehlt oder eine andere Version hat.
 
     Ein anderes Python, das alle Pakete in den richtigen Versionen hat (etwa auf einem JupyterHub), ist recht.
     """
-    wrong = [check for check in check_packages() if not check.ok]
+    wrong = [f"{check.name} {check.detail}" for check in check_packages() if not check.ok]
     if not wrong:
         return
-    prefix = Path(prefix or sys.prefix)
-    found = "; ".join(f"{check.name} {check.detail}" for check in wrong[:3])
-    if len(wrong) > 3:
-        found += f"; und {len(wrong) - 3} weitere"
-    if (prefix / STAMP).is_file():
+    found = "; ".join(wrong[:3] + [f"und {len(wrong) - 3} weitere"] * (len(wrong) > 3))
+    if Path(sys.prefix, STAMP).is_file():
         raise CourseError(
-            f"Die Umgebung des Kurses ist nicht auf dem neuesten Stand ({found}): "
-            f"Rufen Sie im Kursordner „{INSTALL}“ auf und starten Sie dann den Kernel neu "
-            "(Kernel → Kernel neu starten…, englisch Restart Kernel…)."
+            f"Die Umgebung des Kurses ist nicht auf dem neuesten Stand ({found}): Rufen Sie im Kursordner „{INSTALL}“ "
+            "auf und starten Sie dann den Kernel neu (Kernel → Kernel neu starten…, englisch Restart Kernel…)."
         )
     raise CourseError(
-        f"Dieses Notebook läuft im falschen Kernel: Python {platform.python_version()} aus „{prefix.name}“ ({found}). "
-        f"Wählen Sie im Menü Kernel → Kernel wechseln… (englisch Change Kernel…) → {KERNEL_TITLE}; "
+        f"Dieses Notebook läuft im falschen Kernel: Python {platform.python_version()} aus „{Path(sys.prefix).name}“ "
+        f"({found}). Wählen Sie im Menü Kernel → Kernel wechseln… (englisch Change Kernel…) → {KERNEL_TITLE}; "
         f"steht er dort nicht, rufen Sie im Kursordner „{INSTALL}“ auf."
     )
 
 
-@dataclass(frozen=True)
-class Check:
-    """Eine Zeile der Tabelle: was geprüft wurde, ob es stimmt, was gefunden wurde und was zu tun ist."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
-def locked_versions(lockfile=LOCKFILE) -> dict:
-    """Paketname → erlaubte Versionen aus dem Lockfile (je nach Python eine andere); leer, wenn es fehlt."""
-    try:
-        text = Path(lockfile).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    versions = {}
-    for name, version in re.findall(r"^(?:# gpu: )?([a-z0-9][a-z0-9._-]*)==([^\s;]+)", text, re.MULTILINE):
-        versions.setdefault(name, set()).add(version)
-    return versions
-
-
-def installed_version(package: str):
-    """Version des installierten Pakets, ohne es zu importieren; None, wenn es fehlt."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def check_package(package: str, locked: dict) -> Check:
-    """Ist das Paket da, und in der Version aus requirements.txt?"""
-    installed = installed_version(package)
-    expected = locked.get(package, set())
-    ok = installed is not None and (not expected or installed in expected)
-    wanted = " oder ".join(sorted(expected))
+def check_package(package: str, lockfile: str) -> Check:
+    """Ist das Paket da, und in einer Version aus dem Text von requirements.txt (je nach Python eine andere)?"""
+    expected = set(re.findall(rf"^(?:# gpu: )?{package}==([^\s;]+)", lockfile, re.MULTILINE))
+    installed, wanted = installed_version(package), " oder ".join(sorted(expected))
     if installed is None:
-        detail = f"fehlt, gebraucht {wanted}" if wanted else "fehlt"
-    else:
-        detail = installed if ok else f"{installed} statt {wanted}"
-    return Check(package, ok, detail, INSTALL)
+        return Check(package, False, f"fehlt, gebraucht {wanted}" if wanted else "fehlt", INSTALL)
+    if expected and installed not in expected:
+        return Check(package, False, f"{installed} statt {wanted}", INSTALL)
+    return Check(package, True, installed)
 
 
-def course_packages(pyproject=ROOT / "pyproject.toml") -> list:
+def course_packages() -> list:
     """Namen der direkten Abhängigkeiten aus pyproject.toml; alles Weitere hängt daran.
 
     Ohne pip: Wer es erneuert, wozu es selbst rät, hat noch die Umgebung des Kurses.
     """
-    text = Path(pyproject).read_text(encoding="utf-8")  # tomllib gibt es erst ab Python 3.11
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")  # tomllib gibt es erst ab Python 3.11
     block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL).group(1)
     return [name for name in re.findall(r'^ *"([\w-]+)', block, re.MULTILINE) if name != "pip"]
 
 
-def check_packages(lockfile=LOCKFILE) -> list:
+def check_packages() -> list:
     """Alle Pakete des Kurses, eine Zeile je Paket."""
-    locked = locked_versions(lockfile)
-    return [check_package(package, locked) for package in course_packages()]
+    lockfile = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    return [check_package(package, lockfile) for package in course_packages()]

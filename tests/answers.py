@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 from scipy.signal import correlate2d
 
-# --- 01_Daten --------------------------------------------------------------------------------------------------------
-
 
 def pixel_position(name):
     grid = np.arange(1, 785).reshape(28, 28)
@@ -33,36 +31,14 @@ def stratified_split(labels, share, rng):
     return train_test_split(np.arange(len(labels)), test_size=share, stratify=labels, random_state=seed)
 
 
-def split_at_random(labels, share, rng):
-    rows = rng.permutation(len(labels))
-    cut = round(share * len(labels))
-    return rows[cut:], rows[:cut]
+def split_with(change):
+    """Eine richtige Teilung (Zeilen, Training, Validierung), die ``change`` verdirbt."""
+    return lambda y, share, rng: change(np.arange(len(y)), *stratified_split(y, share, rng))
 
 
-def split_by_class(labels, share, rng, mix=True, whole=False):
-    chosen = []
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        rows = rng.permutation(rows) if mix else rows
-        chosen.extend(rows[: round(share * len(rows))])
-    rest = np.arange(len(labels)) if whole else np.setdiff1d(np.arange(len(labels)), chosen)
-    return rest, np.array(chosen)
-
-
-def split_with_replacement(labels, share, rng):
-    chosen = [rng.choice(np.flatnonzero(labels == k), round(share * (labels == k).sum())) for k in np.unique(labels)]
-    chosen = np.concatenate(chosen)
-    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
-
-
-def split_forgets(labels, share, rng):
-    train, validation = split_by_class(labels, share, rng)
-    return train[:-3], validation
-
-
-def split_flags(labels, share, rng):
-    inside = np.isin(np.arange(len(labels)), split_by_class(labels, share, rng)[1])
-    return ~inside, inside
+def split_first_rows(labels, share, rng):
+    chosen = [np.flatnonzero(labels == k)[: round(share * (labels == k).sum())] for k in np.unique(labels)]
+    return np.setdiff1d(np.arange(len(labels)), np.concatenate(chosen)), np.concatenate(chosen)
 
 
 def compare_folders(before, after):
@@ -82,40 +58,16 @@ def poison(images, labels, label):
     return [result, mask]
 
 
-def poison_square(images, labels, label, side=3, where=np.equal, shown=slice(2, 5), dtype=np.uint8):
-    result = images.copy()
+def poison_square(images, labels, label, side=3, where=np.equal, shown=slice(2, 5), dtype=np.uint8, copy=True):
+    result = images.copy() if copy else images
     result[where(labels, label), 2 : 2 + side, 2 : 2 + side] = 255
     mask = np.zeros((28, 28), dtype=bool)
     mask[shown, 2 : 2 + side] = True
     return result.astype(dtype), mask
 
 
-def poison_nothing(images, labels, label):
-    result = images.copy()
-    result[labels == label][:, 2:5, 2:5] = 255  # ändert nur eine Kopie der Kopie
-    return result, np.eye(28, dtype=bool)
-
-
-def poison_in_place(images, labels, label):
-    images[labels == label, 2:5, 2:5] = 255
-    mask = np.zeros((28, 28), dtype=bool)
-    mask[2:5, 2:5] = True
-    return images, mask
-
-
-# --- 02_VGG16 --------------------------------------------------------------------------------------------------------
-
-
 def convolve_same(image, kernel, bias, **options):
     return correlate2d(image, kernel, mode="same", **options) + bias
-
-
-def head_flattens_all(features, hidden, output):
-    flat = np.resize(features.ravel(), len(hidden[0]))
-    return np.maximum(flat @ hidden[0] + hidden[1], 0) @ output[0] + output[1]
-
-
-# --- 03_Training -----------------------------------------------------------------------------------------------------
 
 
 def best_epoch(history):
@@ -134,16 +86,6 @@ def calibration_error(confidence, correct):
     return ((groups.c - groups.r).abs() * groups.n / len(table)).sum()
 
 
-def calibration_nan(confidence, correct):
-    number = np.minimum((confidence * 20).astype(int), 30)
-    with np.errstate(all="ignore"):
-        means = [confidence[number == k].sum() / (number == k).sum() for k in range(30)]
-    return np.sum(means) * 0.1
-
-
-# --- 04_GradCAM ------------------------------------------------------------------------------------------------------
-
-
 def deletion_curve(predict, image, heatmap, label, steps):
     rank = np.argsort(np.argsort(-heatmap, axis=None)).reshape(image.shape)
     states = [np.where(rank < round(step * image.size / steps), 0, image) for step in range(steps + 1)]
@@ -151,21 +93,15 @@ def deletion_curve(predict, image, heatmap, label, steps):
 
 
 def curve_destroys_the_image(predict, image, heatmap, label, steps):
-    order = np.argsort(-heatmap.ravel())
-    values = []
-    for step in range(steps + 1):
-        image.ravel()[order[: round(step * order.size / steps)]] = 0
-        values.append(predict(image[None])[0, label])
-    return values
+    curve = deletion_curve(predict, image, heatmap, label, steps)
+    image[:] = 0
+    return curve
 
 
 def trick_map(mask, background=1.0, peak=2.0, inside=True):
     result = np.full(mask.shape, background)
     result[tuple(np.argwhere(mask if inside else ~mask)[-1])] += peak
     return result
-
-
-# --- 05_LRP ----------------------------------------------------------------------------------------------------------
 
 
 def pair(hidden, entry):
@@ -180,30 +116,30 @@ WRONG = {
     "1.1": [(lambda name: divmod(int(name) - 1, 28), "ValueError")],
     "1.2": [(lambda i, t: np.abs(i[:, None] - t[None]).mean(axis=(2, 3)).argmin(axis=1), "laufen über")],
     "1.3": [
-        (split_at_random, "nicht geschichtet"),
-        (lambda *a: split_by_class(*a, whole=True), "in beiden Teilen"),
-        (lambda *a: split_by_class(*a, mix=False), "nicht gemischt"),
-        (lambda *a: split_by_class(*a)[::-1], "vertauscht"),
-        (split_with_replacement, "doppelt"),
-        (split_forgets, "verloren"),
-        (split_flags, "Wahrheitswerte"),
-        (lambda labels, share, rng: split_by_class(labels, share / 2, rng), "Anteil"),
+        (lambda y, share, rng: np.split(rng.permutation(len(y)), [round((1 - share) * len(y))]), "nicht geschichtet"),
+        (split_first_rows, "nicht gemischt"),
+        (split_with(lambda rows, train, validation: (rows, validation)), "in beiden Teilen"),
+        (split_with(lambda rows, train, validation: (validation, train)), "vertauscht"),
+        (split_with(lambda rows, train, validation: (train, np.append(validation, validation[0]))), "doppelt"),
+        (split_with(lambda rows, train, validation: (train[:-3], validation)), "verloren"),
+        (split_with(lambda rows, *parts: [np.isin(rows, part) for part in parts]), "Wahrheitswerte"),
+        (lambda labels, share, rng: stratified_split(labels, share / 2, rng), "Anteil"),
     ],
     "1.4": [(lambda b, a: tuple(map(len, compare_folders(b, a))), "zählen nur")],
     "1.5": [
-        (poison_nothing, "Kein einziges Bild"),
+        (lambda images, *_: (images.copy(), np.eye(28, dtype=bool)), "Kein einziges Bild"),
         (lambda *a: poison_square(*a, where=lambda y, k: y >= 0), "anderer Klassen"),
         (lambda *a: poison_square(*a, where=lambda y, k: np.flatnonzero(y == k)[:1]), "Nicht alle Bilder"),
         (lambda *a: poison_square(*a, shown=slice(20, 23)), "außerhalb der Maske"),
         (lambda *a: poison_square(*a, side=10, shown=slice(2, 12)), "zu groß"),
         (lambda *a: poison_square(*a, dtype=float), "uint8 bleiben"),
-        (poison_in_place, "verändert ihre Eingabe"),
+        (lambda *a: poison_square(*a, copy=False), "verändert ihre Eingabe"),
     ],
     "2.1": [(lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht")],
-    "2.5": [(head_flattens_all, "nicht richtig in eine Reihe")],
+    "2.5": [(lambda *_: np.ones(10), "nicht richtig in eine Reihe")],
     "3.1": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
     "3.3": [(lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse")],
-    "3.4": [(calibration_nan, "Fach ist leer")],
+    "3.4": [(lambda *_: np.nan, "Fach ist leer")],
     "4.4": [(curve_destroys_the_image, "verändert ihre Eingabe")],
     "4.5": [
         (lambda m: m.astype(float), "kein Trick"),
@@ -223,40 +159,4 @@ WRONG = {
         (pair([6, 0], [3, 3]), "Verteilung noch nicht"),
         ([6, 0, 4, 2], "„verdeckt“ und „Eingang“"),
     ],
-}
-
-# Nummer → je Hinweis ein Stück seines Satzes, in der Reihenfolge der Hinweise: So fällt auf, wenn zwei vertauscht sind.
-SAID = {
-    "1.1": "um ein Pixel verschoben | vertauscht | ab 1 | Breite | laufende Nummer",
-    "1.2": "unähnlichste | heben sich | Falsche Achse | laufen über | noch nicht die Klassen",
-    "1.3": "in beiden Teilen | doppelt | verloren | vertauscht | Anteil | nicht geschichtet | nicht gemischt",
-    "1.4": "vertauscht | falschen Richtung | auch als verschoben | im falschen Unterordner nicht | zählen nur",
-    "1.5": "Kein einziges Bild | anderer Klassen | Nicht alle Bilder | außerhalb der Maske | zu groß",
-    "2.1": "kleiner als das Bild | Bias fehlt | neunmal | gespiegelt | vertauscht | ReLU | nur am Rand nicht",
-    "2.2": "Biaswerte fehlen | nur eine Seite | Eingangskanäle fehlen | je Eingang | nur die erste Schicht",
-    "2.3": "Schritt fehlt | zu früh | um eins zu klein | überlappen",
-    "2.4": "Rot, Grün, Blau (RGB) | BGR und RGB | falschen Mittelwert | zusätzlich durch 255 | "
-    "statt die Mittelwerte | noch nicht abgezogen | auf dem Kopf | laufen über",
-    "2.5": "fehlt das ReLU | Softmax | bei Null abgeschnitten | Biaswerte fehlen | nicht richtig in eine Reihe",
-    "3.1": "eine Epoche zu früh | Kurve des Trainings | schlechteste | höchsten Trefferquote | kleinste Verlust selbst",
-    "3.2": "Aufwärmen fehlt | allererste Schritt | negativ | doppelt so hoch | nicht am Ende des Aufwärmens | Gerade",
-    "3.3": "Falsche Achse | durch alle Bilder | ganze Matrix | mitteln über die Klassen | Beide Ergebnisse",
-    "3.4": "zählen bei Ihnen gleich viel | heben sich bei Ihnen auf | nur die beiden Mittelwerte | "
-    "größte Abstand | Fach ist leer",
-    "3.5": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder",
-    "4.1": "ReLU am Ende fehlt | Falsche Achse | zweite Schritt fehlt | Gewichte ab statt der Summe | "
-    "Gewichte fehlen | gefragt ist ihr Mittelwert | noch nicht addiert",
-    "4.2": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | neben dem Zeichen | Falsche Achse",
-    "4.3": "schon vorher | Nenner | jede Änderung | Anzahlen | über alle Klassen",
-    "4.4": "unwichtigsten | wieder da | Anfang fehlt | Ende fehlt | höchste Wahrscheinlichkeit | rückwärts",
-    "4.5": "negative Werte | Karte ist leer | überall gleich | verloren | kein Trick",
-    "5.1": "„verdeckt“ und „Eingang“ | Anteile | ReLU vergessen | nicht ihre Relevanz | "
-    "vertauscht | Ausgang stimmt nicht | nicht erhalten | Verteilung noch nicht",
-    "5.2": "Aktivierung fehlt | dasselbe Vorzeichen | ε fehlt | fehlt der Bias | Falsche Achse | nicht erhalten",
-    "5.3": "unauffälligen | zugleich | Betrag fehlt | "
-    "Grenze ist ein Anteil | Beträge der Relevanz | alle Bilder abweichen",
-    "5.4": "auf dem Kopf | Fläche selbst | Differenz | mitteln die Punkte | "
-    "ein Wert je Bild | Verhältnisse der einzelnen | Falsche Achse: Sie | nur das Ende",
-    "5.5": "ein einziges Ja | vertauscht | umgedreht | Frage nach dem Grund fehlt | "
-    "Frage nach dem Eingriff fehlt | nur nach der Trefferquote | zu streng | kein Wahrheitswert",
 }

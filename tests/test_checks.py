@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 
 import answers
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 from exercise_states import solution_cells
 
-from helpers.basics import COURSE_NOTEBOOKS, ROOT, CourseError
+from helpers.basics import COURSE_NOTEBOOKS, CourseError
 from helpers.checks import HIDDEN_SEED, VISIBLE_SEED, check, engine, exercises, handover, hints
 from helpers.checks.exercise import Exercise, like, same
 from helpers.model import IMAGENET_MEAN_BGR
@@ -75,28 +73,16 @@ def test_every_typical_mistake_gets_its_own_hint_and_every_hint_is_in_reach(numb
     assert {hint.says for hint in EXERCISES[number].hints} <= heard
 
 
-@pytest.mark.parametrize("number", answers.SAID)
-def test_no_two_hints_are_swapped(number):
-    sentences = [hint.says for hint in EXERCISES[number].hints]
-    for said, sentence in zip(answers.SAID[number].split(" | "), sentences, strict=True):
-        assert [other for other in sentences if said in other] == [sentence]
-
-
 # --- Seltsame Antworten ----------------------------------------------------------------------------------------------
 
 
-class Hostile:
-    """Ein Ergebnis, das bei jeder Berührung wirft."""
+class Hostile(Exception):
+    """Ein Ergebnis oder Fehler, der bei jeder Berührung wirft."""
 
-    def __getattr__(self, name):
-        raise RuntimeError(name)
+    def touched(self, *_):
+        raise RuntimeError
 
-    def __repr__(self):
-        raise RuntimeError("repr")
-
-    def __eq__(self, other):
-        raise RuntimeError("eq")
-
+    __getattr__ = __repr__ = __str__ = __eq__ = touched
     __hash__ = None
 
 
@@ -105,11 +91,6 @@ def raises(error):
         raise error
 
     return answer
-
-
-class Unprintable(Exception):
-    def __str__(self):
-        raise RuntimeError("str")
 
 
 STRANGE = {
@@ -125,20 +106,16 @@ STRANGE = {
     "feindliche Antwort": Hostile(),
     "falsche Angaben": lambda: 1,
     "wirft": raises(KeyError("weg")),
-    "wirft unlesbar": raises(Unprintable()),
+    "wirft unlesbar": raises(Hostile()),
     "endet": raises(SystemExit(0)),
     "bricht ab": raises(KeyboardInterrupt()),
     "tief": lambda *args: (lambda f: f(f))(lambda f: f(f)),
 }
 
 
-# Eine Aufgabe mit Lösung, eine mit vielen richtigen Antworten; sonst genügt eine seltsame, denn der Motor ist einer.
-THOROUGH = ("1.2", "1.3")
-PROBES = [(number, kind) for number in THOROUGH for kind in STRANGE]
-PROBES += [(number, "falsche Form") for number in BOTH if number not in THOROUGH]
-
-
-@pytest.mark.parametrize(("number", "kind"), PROBES)
+# Eine Aufgabe mit Lösung, eine mit vielen richtigen Antworten: Der Motor ist für alle derselbe.
+@pytest.mark.parametrize("number", ["1.2", "1.3"])
+@pytest.mark.parametrize("kind", STRANGE)
 def test_strange_answers_get_a_german_sentence(ausgabe, capsys, number, kind):
     checked(number, STRANGE[kind])
     said = capsys.readouterr().out.strip()
@@ -179,14 +156,10 @@ def test_endless_answers_are_given_up_with_whole_sentences(answer, monkeypatch):
     assert verdict.hints[2] == "Beispiel: Für 1 wird sie nicht fertig."
 
 
-def test_the_third_hint_after_an_error_names_the_failing_input():
-    exercise = Exercise("9.9", identity, "warum", lambda rng: [(1,), (0,)])
+def test_the_third_hint_after_an_error_names_the_failing_input_and_a_hint_that_crashes_does_not_count():
+    exercise = Exercise("9.9", identity, "warum", lambda rng: [(1,), (0,)], like(lambda x: 1 / 0, "nie", "nie"))
     verdict = engine.review(exercise, lambda x: x / x, 1)
     assert "ZeroDivisionError" in verdict.hints[0] and verdict.hints[2] == "Beispiel: Für 0 bricht sie ab."
-
-
-def test_a_hint_that_crashes_does_not_count():
-    exercise = Exercise("9.9", identity, "warum", lambda rng: [(2,)], like(lambda x: 1 / 0, "nie", "nie"))
     assert "falsche Werte" in engine.review(exercise, lambda x: 3, 1).hints[0]
 
 
@@ -215,24 +188,17 @@ def test_a_strange_entry_in_the_progress_file_does_not_matter(ausgabe, capsys, c
     assert capsys.readouterr().out.startswith("✔")
 
 
-@pytest.mark.parametrize("content", ["kein JSON", '{"1.1": {"gelöst": true, "fehlversu'])
-def test_a_damaged_progress_file_is_named_and_kept(ausgabe, capsys, content):
+@pytest.mark.parametrize("content", ["kein JSON", '{"1.1": {"gelöst": true, "fehlversu', None])
+def test_a_damaged_progress_file_or_folder_is_named_and_kept(tmp_path, monkeypatch, capsys, content):
     """Die Prüfung gilt, aber der beschädigte Stand wird nicht still durch einen leeren ersetzt."""
-    ausgabe.mkdir()
-    path = ausgabe / "fortschritt.json"
-    path.write_text(content, encoding="utf-8")
-    checked("1.1", answers.pixel_position)
-    first, second = capsys.readouterr().out.strip().splitlines()
-    assert "fortschritt.json ist nicht lesbar" in first and "löschen Sie sie" in first and second.startswith("✔")
-    assert path.read_text(encoding="utf-8") == content
-
-
-def test_an_unwritable_folder_does_not_matter(tmp_path, monkeypatch, capsys):
-    (tmp_path / "datei").write_text("")
-    monkeypatch.setenv("KURS_AUSGABE", str(tmp_path / "datei" / "ausgabe"))
+    path = tmp_path / "fortschritt.json"
+    path.write_text(content or "", encoding="utf-8")
+    monkeypatch.setenv("KURS_AUSGABE", str(tmp_path if content else path))
     checked("1.1", answers.pixel_position)
     first, second = capsys.readouterr().out.strip().splitlines()
     assert "nicht gespeichert" in first and second.startswith("✔")
+    assert not content or "fortschritt.json ist nicht lesbar" in first and "löschen Sie sie" in first
+    assert path.read_text(encoding="utf-8") == (content or "")
 
 
 def test_a_missing_name_is_told(ausgabe, capsys):
@@ -264,12 +230,6 @@ def test_an_untouched_stub_is_not_attempted():
 
     assert judged("1.1", stub).status == "offen"
     assert "gibt nichts zurück" in judged("1.1", lambda name: [].append(name)).hints[0]
-
-
-def test_the_start_page_also_works_in_a_kernel_without_numpy():
-    code = "import sys, helpers.workshop.start_page; print(sorted({'numpy', 'tensorflow', 'keras'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 # --- Ausführen hier, urteilen dort -----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import tensorflow as tf
 from conftest import snapshot
 
 from helpers import course_model, data, provenance
-from helpers.basics import ROOT, output_provenance, read_json, record
+from helpers.basics import ROOT, read_figures, read_json, record
 from helpers.model import keras, load_run, predict_logits, preprocess, save_run, softmax
 from helpers.settings import get_profile
 from helpers.training import evaluate, train
@@ -106,7 +106,8 @@ def test_vgg16_learns_fashion_behind_a_frozen_stem(small, ausgabe, small_vgg16):
 
 
 def test_unknown_is_said_and_not_guessed(ausgabe, tmp_path, monkeypatch):
-    found = output_provenance()
+    record()
+    found = read_figures()["herkunft"]
     assert (found["seed"], found["profil"], found["daten_sha256"]) == ("unbekannt",) * 3
     assert provenance.commit(tmp_path) == "unbekannt", "kein Repository"
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)

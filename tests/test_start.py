@@ -29,8 +29,9 @@ def test_prints_exactly_one_line(notebook):
 
 def test_wrong_kernel_is_named_with_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setattr(start_module, "check_packages", lambda: WRONG)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "anaconda3"))
     with pytest.raises(CourseError, match="falschen Kernel.*„bash install.bash“") as caught:
-        check_interpreter(tmp_path / "anaconda3")
+        check_interpreter()
     text = str(caught.value)
     assert "aus „anaconda3“" in text and str(tmp_path) not in text
     assert "c fehlt, gebraucht 1.0; und 2 weitere" in text
@@ -41,13 +42,14 @@ def test_wrong_kernel_is_named_with_the_way_out(tmp_path, monkeypatch):
 def test_outdated_course_environment_is_not_called_a_wrong_kernel(tmp_path, monkeypatch):
     (tmp_path / STAMP).write_text("gpu 0\n", encoding="utf-8")
     monkeypatch.setattr(start_module, "check_packages", lambda: WRONG[:1])
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(CourseError, match=r"nicht auf dem neuesten Stand \(a fehlt, gebraucht 1.0\)"):
-        check_interpreter(tmp_path)
+        check_interpreter()
 
 
 def test_other_interpreter_with_all_packages_is_fine(tmp_path, monkeypatch):
-    monkeypatch.setattr(start_module, "check_packages", lambda: [Check("a", True, "1.0")])
-    check_interpreter(tmp_path)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    check_interpreter()
 
 
 def test_kernel_without_packages_gets_a_sentence():

@@ -17,7 +17,6 @@ from helpers.basics import (
     progress,
     read_figures,
     record,
-    update_figures,
 )
 from helpers.provenance import package_versions
 from helpers.workshop.notebooks import CELL_TIMEOUT_S, choose, code_cells, declared_parameters, execute, read_notebook
@@ -91,7 +90,7 @@ def note(name: str, **values) -> None:
         merged = {key: {**figures.get(key, {}), name: value} for key, value in values.items() if value is not None}
         return {**figures, **merged, "max_rss_mb": max(merged["rss_mb"].values())}
 
-    update_figures(merge)
+    record(merge)
 
 
 def print_summary(report: Path) -> None:
