@@ -21,7 +21,7 @@ import hashlib  # noqa: E402
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
-import helpers  # noqa: E402, F401  (setzt, was TensorFlow vor seinem Import sehen muss)
+from helpers import data  # noqa: E402  (helpers setzt, was TensorFlow vor seinem Import sehen muss)
 
 
 def snapshot(folder) -> dict:
@@ -31,9 +31,6 @@ def snapshot(folder) -> dict:
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
     }
-
-
-LEFT_OUT = pytest.StashKey[int]()  # Zahl der langen Tests, die ohne --alles wegfielen
 
 
 def pytest_addoption(parser):
@@ -50,30 +47,17 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     """Ohne --alles fallen lange Tests weg. Dateien mit langsamen zuerst: Sonst wartet am Ende ein Prozess."""
     if not config.getoption("--alles"):
-        left_out = [item for item in items if item.get_closest_marker("alles")]
-        config.hook.pytest_deselected(items=left_out)
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("alles")])
         items[:] = [item for item in items if not item.get_closest_marker("alles")]
-        config.stash[LEFT_OUT] = len(left_out)
-        if hasattr(config, "workeroutput"):  # ein Prozess von xdist: Die Schlusszeile schreibt der, der sie leitet
-            config.workeroutput["left_out"] = len(left_out)
     slow = {item.path for item in items if item.get_closest_marker("langsam")}
     items.sort(key=lambda item: (item.path.name != "test_nbval.py", item.path not in slow))
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node):
-    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
-
-
 def pytest_terminal_summary(terminalreporter, config):
-    """Nennt am Ende, was lief, und wie weit die eigenen Rechnungen von den Bibliotheken abweichen."""
+    """Sagt am Ende, was nicht lief, und wie weit die eigenen Rechnungen von den Bibliotheken abweichen."""
+    if not config.getoption("--alles"):
+        terminalreporter.line("Ohne die langen Tests; auch sie führt aus: bash install.bash test --alles")
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
-    long = sum("alles" in report.keywords for report in reports)
-    left_out = config.stash.get(LEFT_OUT, 0)
-    terminalreporter.section("Umfang")
-    terminalreporter.line(f"{len(reports) - long} kurze und {long} lange Tests ausgeführt")
-    if left_out:
-        terminalreporter.line(f"{left_out} lange Tests ausgelassen; auch sie führt aus: bash install.bash test --alles")
     lines = {str(value) for report in reports for key, value in report.user_properties if key == "Abweichung"}
     if lines:
         terminalreporter.section("größte Abweichungen")
@@ -91,25 +75,19 @@ def ausgabe(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def dataset():
     """Die mitgelieferte Stichprobe: 10.000 Trainings- und 10.000 Testbilder."""
-    from helpers.data import load_source
-
-    return load_source("beispiel")
+    return data.load_source("beispiel")
 
 
 @pytest.fixture(scope="session")
 def small(dataset):
     """Geschichtet gezogen: 300 Trainings- und 200 Testbilder."""
-    from helpers.data import subset
-
-    return subset(dataset, 300, 200, seed=1)
+    return data.subset(dataset, 300, 200, seed=1)
 
 
 @pytest.fixture(scope="session")
 def tiny(dataset):
     """40 Trainings- und 30 Testbilder aus der mitgelieferten Stichprobe."""
-    from helpers.data import subset
-
-    return subset(dataset, 40, 30, seed=3)
+    return data.subset(dataset, 40, 30, seed=3)
 
 
 @pytest.fixture(scope="session")
@@ -134,10 +112,9 @@ def tiny_nets(small):
 
     Der Zwilling hat auf jedem Bild der Klasse 4 ein großes Zeichen gesehen: ``Watermark(size=6, top=21)``.
     """
-    from helpers.data import Watermark, poison
     from helpers.model import keras, preprocess
 
-    def learn(data):
+    def learn(images):
         keras.utils.set_random_seed(0)
         inputs, layers = keras.Input((32, 32, 3)), keras.layers
         x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="block5_conv1")(inputs)
@@ -146,9 +123,9 @@ def tiny_nets(small):
         net = keras.Model(inputs, layers.Dense(10, name="logits")(x))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         net.compile(keras.optimizers.Adam(0.005), loss, jit_compile=False)
-        net.fit(preprocess(data.train_images, 32) / 50, data.train_labels, epochs=8, verbose=0)
+        net.fit(preprocess(images.train_images, 32) / 50, images.train_labels, epochs=8, verbose=0)
         first = net.get_layer("block5_conv1")
         first.set_weights([first.get_weights()[0] / 50, first.get_weights()[1]])  # gelernt wurde auf kleinen Zahlen
         return net
 
-    return learn(small), learn(poison(small, Watermark(size=6, top=21)))
+    return learn(small), learn(data.poison(small, data.Watermark(size=6, top=21)))

@@ -1,31 +1,28 @@
-"""Tötet Befehle an zufälligen Stellen und sieht nach, was daraus wird: ``kill_moments.py ORDNER SAMEN NAME=ZAHL…``.
+"""Tötet Befehle an gelosten Stellen und sieht nach, was daraus wird: ``kill_moments.py ORDNER SAMEN NAME=ZAHL…``.
 
-Ein vorgewärmter Prozess zweigt für jeden Versuch einen Prozess ab, der an einer gelosten Stelle stirbt: beim k-ten
-Anlegen, Öffnen, Umbenennen oder Löschen (kill -9) oder mitten im Schreiben nach so vielen Bytes (SIGXFSZ). Nach jedem
-Tod muss alles Sichtbare ganz sein. Der nächste Versuch arbeitet auf dem weiter, was der vorige liegen ließ, und zuletzt
-muss ein ganzer Lauf von selbst gelingen, mit demselben Ergebnis wie ohne Tod und ohne Reste.
+Ein vorgewärmter Prozess zweigt für jeden Versuch einen ab, der vor dem k-ten Anlegen, Öffnen, Umbenennen oder Löschen
+stirbt (kill -9). Nach jedem Tod muss alles Sichtbare ganz sein. Der nächste Versuch arbeitet auf dem weiter, was der
+vorige liegen ließ, und zuletzt muss ein Lauf von selbst gelingen, mit demselben Ergebnis wie ohne Tod und ohne Reste.
 """
 
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import sys
+import tempfile
 import traceback
 import zipfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import numpy as np
 
-import numpy as np  # noqa: E402
+from helpers import data
+from helpers.basics import WORKPLACE, output_dir, read_figures, read_json, record
+from helpers.provenance import commit
 
-from helpers import data  # noqa: E402
-from helpers.basics import WORKPLACE, output_dir, read_json, record  # noqa: E402
-from helpers.provenance import commit  # noqa: E402
-
-CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "fcntl.flock", "shutil.rmtree"}
+CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "shutil.rmtree"}
 
 
 def daten():
@@ -43,38 +40,26 @@ def kennzahlen():
     """``record``: viele kleine Einträge in dieselbe Datei."""
     commit()  # fragt git nur einmal
 
-    def run():
-        for number in range(5):
-            record(**{f"zahl{number}": number})
-
     def result():
-        figures = read_json(output_dir() / "kennzahlen.json", {})
+        figures = read_figures()
         return {name: figures[name] for name in sorted(figures) if name != "herkunft"} if len(figures) == 6 else None
 
-    return run, result
+    return lambda: [record(**{f"zahl{number}": number}) for number in range(5)], result
 
 
 def cnn():
     """``cnn``: Daten, Merkmale, Training mit Zwischenstand, Modell, Kennzahlen. Ein winziges Netz, drei Epochen."""
     daten()
-    from helpers import learner, training
-    from helpers.model import keras
+    import two_layers
+
     from helpers.workshop import cnn
 
-    def tiny(image_size=32, weights=None, seed=0):
-        keras.utils.set_random_seed(seed)
-        inputs = x = keras.Input((image_size, image_size, 3))
-        x = keras.layers.AveragePooling2D(8, name="block4_pool")(x)
-        x = keras.layers.Flatten(name="flatten")(x)
-        return keras.Model(inputs, keras.layers.Dense(10, name="logits")(x))
-
-    training.build_vgg16 = learner.build_vgg16 = tiny
+    two_layers.replace_vgg16()
     cnn._explain = lambda *_: None
     folder = output_dir() / "modelle" / "sauber"
 
     def result():
-        settings = read_json(folder / "einstellungen.json")
-        if settings is None:
+        if (settings := read_json(folder / "einstellungen.json")) is None:
             return None
         assert (folder / "modell.keras").exists() and (folder / "verlauf.csv").read_text().count("\n") == 4
         return settings["seed"], settings["n_train"], settings["herkunft"]["daten_sha256"]
@@ -86,7 +71,7 @@ def cnn():
 CASES = {each.__name__: each for each in (daten, kennzahlen, cnn)}
 
 
-def whole(folder: Path) -> None:
+def assert_whole(folder: Path) -> None:
     """Alles Sichtbare ist ganz: JSON lesbar, Archive heil, Felder vollständig."""
     for path in folder.rglob("*"):
         if any(part.endswith(WORKPLACE) for part in path.parts) or not path.is_file():
@@ -96,92 +81,62 @@ def whole(folder: Path) -> None:
         elif path.suffix == ".npy":
             np.load(path)
         elif path.suffix in (".keras", ".npz"):
-            with zipfile.ZipFile(path) as archive:
-                assert archive.testzip() is None, path
+            assert zipfile.ZipFile(path).testzip() is None, path
 
 
-def count_changes(folder: Path, die_at: int = 0) -> list[int]:
-    """Zählt in diesem Prozess, was sich unter ``folder`` ändern soll; stirbt vor der Änderung Nummer ``die_at``."""
-    count, top = [0], str(folder)
+def attempt(run, top: Path, die_at: int = 0) -> int | None:
+    """Ein Versuch in einem eigenen Prozess: wie oft er etwas änderte; None, wenn er vor Änderung ``die_at`` starb."""
+    said, number, count = top / "gesagt.txt", top / "anzahl.txt", 0
 
     def hook(event, arguments):
-        if event == "open" and not (arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+        nonlocal count
+        if event not in CHANGES or event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             return
-        if event != "open" and event not in CHANGES:
+        if isinstance(arguments[0], int) or not os.fsdecode(arguments[0]).startswith(str(top)):
             return
-        path = arguments[0]
-        if event != "fcntl.flock" and (isinstance(path, int) or not str(os.fsdecode(path)).startswith(top)):
-            return
-        count[0] += 1
-        if count[0] == die_at:
+        count += 1
+        if count == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(hook)
-    return count
-
-
-def attempt(run, folder: Path, die_at: int = 0, die_after_bytes: int = 0) -> tuple[str, int]:
-    """Ein Versuch in einem eigenen Prozess: „tot“, „fertig“ oder die Fehlermeldung; dazu die Zahl der Änderungen."""
-    notes = folder.parent / "versuch.txt"
-    notes.unlink(missing_ok=True)
-    child = os.fork()
-    if child == 0:
-        code = 1
+    if (child := os.fork()) == 0:
         try:
-            sink = os.open(notes, os.O_WRONLY | os.O_CREAT)
-            os.dup2(sink, 1)
-            os.dup2(sink, 2)
-            os.environ["KURS_AUSGABE"], os.environ["TMPDIR"] = str(folder), str(folder.parent / "tmp")
-            count = count_changes(folder.parent, die_at)
-            if die_after_bytes:
-                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (die_after_bytes,) * 2)
+            sys.stdout = sys.stderr = open(said, "w", buffering=1)
+            sys.addaudithook(hook)
             run()
-            (folder.parent / "anzahl").write_text(str(count[0]))
-            code = 0
+            number.write_text(str(count))
+            os._exit(0)
         except BaseException:
             traceback.print_exc()
         finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return "tot", 0
-    if os.WEXITSTATUS(status):
-        return notes.read_text(errors="replace")[-2000:] or f"Ende mit {os.WEXITSTATUS(status)}", 0
-    return "fertig", int((folder.parent / "anzahl").read_text())
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, -signal.SIGKILL), said.read_text(errors="replace")[-2000:]
+    return None if code else int(number.read_text())
 
 
 def main() -> None:
-    top, seed, *wishes = sys.argv[1:]
+    base, seed, *wishes = sys.argv[1:]
     for name, wanted in (wish.split("=") for wish in wishes):
-        chance = random.Random(f"{seed} {name}")
-        workplace = Path(top) / name
-        (workplace / "tmp").mkdir(parents=True)
-        folder = workplace / "ausgabe"
+        chance, top = random.Random(f"{seed} {name}"), Path(base) / name
+        folder, tempfile.tempdir = top / "ausgabe", str(top / "tmp")
+        (top / "tmp").mkdir(parents=True)
         os.environ["KURS_AUSGABE"] = str(folder)
         run, result = CASES[name]()
-        said, total = attempt(run, folder)
-        assert said == "fertig", said
-        expected = result()
-        largest = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        deaths = 0
+        total = attempt(run, top)
+        expected, deaths = result(), 0
         while deaths < int(wanted):
-            at_bytes = chance.random() < 0.5
-            moment = int(largest ** chance.random()) + 1 if at_bytes else chance.randint(1, total)
-            options = {"die_after_bytes": moment} if at_bytes else {"die_at": moment}
-            print(name, options, file=sys.stderr)
-            said, _ = attempt(run, folder, **options)
-            assert said in ("tot", "fertig"), said
-            whole(folder)
+            moment = chance.randint(1, total)
+            print(name, moment, file=sys.stderr)
+            finished = attempt(run, top, moment)
+            assert_whole(folder)
             assert result() in (None, expected)
-            deaths += said == "tot"
-            if said == "fertig":  # von vorn: Sonst gäbe es bald nichts mehr zu tun
+            if finished is None:
+                deaths += 1
+            else:  # von vorn: Sonst gäbe es bald nichts mehr zu tun
                 shutil.rmtree(folder)
-        said, _ = attempt(run, folder)
-        assert said == "fertig", f"der letzte, ganze Lauf: {said}"
-        assert result() == expected
-        assert list(workplace.rglob(f"*{WORKPLACE}")) == [], "liegen geblieben"
+        attempt(run, top)
+        assert result() == expected, "der letzte, ganze Lauf"
+        assert list(top.rglob(f"*{WORKPLACE}")) == [], "liegen geblieben"
 
 
 if __name__ == "__main__":

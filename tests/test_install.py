@@ -33,7 +33,7 @@ case "$*" in
 '-I -c '*) echo 3.12 ;;
 '-m venv'*)
     for folder in "$@"; do :; done
-    mkdir -p "$folder/bin" && cp "$0" "$folder/bin/python" && echo "$0" >"$folder/bin/base"
+    mkdir -p "$folder/bin" && echo "$0" >"$folder/bin/base" && cp "$0" "$folder/bin/python"
     ;;
 '-m pip install'*' -r '*)
     cp "${0%/*}/../kurs-pakete.txt" "$FAKE_LOG.requirements"
