@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from helpers.basics import COURSE_NOTEBOOKS, CourseError, as_dict, output_dir, reason, update_json
+from helpers.basics import COURSE_NOTEBOOKS, CourseError, as_dict, output_dir, update_json
 from helpers.checks.engine import MISSING, review
 from helpers.checks.exercise import Exercise, Verdict
 from helpers.checks.handover import REVIEW_FOLDER, hand_over
@@ -76,8 +76,6 @@ def remember(exercise: Exercise, verdict: Verdict) -> int:
         return 0
     try:
         return update_json(output_dir() / "fortschritt.json", count)[exercise.number]["fehlversuche"]
-    except CourseError as error:  # beschädigter Stand oder schreibgeschützter Ordner: Die Prüfung gilt trotzdem.
+    except (CourseError, OSError) as error:  # beschädigter Stand, schreibgeschützter Ordner: Die Prüfung gilt trotzdem
         print(f"Der Fortschritt ist nicht gespeichert. {error}")
-    except OSError as error:
-        print(f"Der Fortschritt ist nicht gespeichert ({reason(error)}): Prüfen Sie den freien Platz.")
-    return 1
+        return 1

@@ -75,24 +75,17 @@ def run_cases(answer, cases: list, is_value: bool) -> list[Outcome]:
             value, error = (answer, None) if is_value else limited(partial(answer, *given), end - time.monotonic())
         if error is not None:
             return [*outcomes, Outcome(error="zeit" if isinstance(error, TimeUp) else hints.describe(error))]
-        outcomes.append(Outcome(value, changed_input=not same_input(given, args)))
+        pairs = zip(given, args, strict=True)
+        changed = any(isinstance(old, np.ndarray | list | dict) and not same(new, old) for new, old in pairs)
+        outcomes.append(Outcome(value, changed_input=changed))
     return outcomes
-
-
-def same_input(after, before) -> bool:
-    """Sind Felder, Listen und Wörterbücher unter den Eingaben noch, wie sie waren?"""
-    pairs = zip(after, before, strict=True)
-    return all(same(new, old) for new, old in pairs if isinstance(old, np.ndarray | list | dict))
 
 
 # --- Urteilen --------------------------------------------------------------------------------------------------------
 
 
 def untouched(answer) -> bool:
-    """Noch nicht bearbeitet: Die Variable ist noch None oder ``...``, oder in der Funktion stehen noch die drei Punkte.
-
-    Wer daneben schon ein ``return`` mit einem Wert geschrieben hat, hat angefangen.
-    """
+    """Noch nicht bearbeitet: None, ``...``, oder in der Funktion stehen noch die drei Punkte und kein ``return``."""
     if answer is None or answer is Ellipsis:
         return True
     try:

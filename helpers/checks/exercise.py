@@ -109,24 +109,20 @@ def plain(value):
 def same(first, second) -> bool:
     """Gleich bis auf Rundung; Listen, Tupel und Felder gelten als gleich, wenn ihre Werte es sind."""
     first, second = plain(first), plain(second)
-    if isinstance(first, str) or isinstance(second, str) or first is None or second is None:
+    if isinstance(first, dict) and isinstance(second, dict):
+        return set(first) == set(second) and all(same(first[key], second[key]) for key in first)
+    if any(isinstance(value, str | dict | None) for value in (first, second)):
         return type(first) is type(second) and first == second
-    if isinstance(first, dict) or isinstance(second, dict):
-        both = isinstance(first, dict) and isinstance(second, dict)
-        return both and set(first) == set(second) and all(same(first[key], second[key]) for key in first)
     if isinstance(first, set) or isinstance(second, set):
         return set(first) == set(second)
     try:
         left, right = np.asarray(first), np.asarray(second)
     except ValueError:  # verschieden lange Teile
-        pairs = list(zip(first, second, strict=False))
-        return len(first) == len(second) and all(same(a, b) for a, b in pairs)
+        return len(first) == len(second) and all(map(same, first, second))
     if left.shape != right.shape:
         return False
     if left.dtype.kind not in "biuf" or right.dtype.kind not in "biuf":
         return left.dtype.kind == right.dtype.kind and bool((left == right).all())
-    if not left.size:
-        return True
     left, right = left.astype(float), right.astype(float)
     scale = np.abs(right[np.isfinite(right)]).max(initial=0)
     return bool(np.allclose(left, right, rtol=1e-4, atol=1e-5 * scale + 1e-9, equal_nan=True))

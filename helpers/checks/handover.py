@@ -22,9 +22,11 @@ def hand_over(exercise: Exercise, answer, folder: Path) -> None:
     if answer is MISSING or untouched(answer):
         data = "offen"
     elif not exercise.is_value and not callable(answer):
-        data = [encode_outcome(Outcome(error=f"TypeError: {exercise.name} ist keine Funktion"))]
+        data = [Outcome(error=f"TypeError: {exercise.name} ist keine Funktion")]
     else:
-        data = [encode_outcome(o) for o in run_cases(answer, cases, exercise.is_value)]
+        data = run_cases(answer, cases, exercise.is_value)
+    if data != "offen":
+        data = [{"wert": encode(o.output), "fehler": o.error, "geändert": o.changed_input} for o in data]
     write_json(folder / f"{exercise.number}.json", data)
 
 
@@ -37,10 +39,6 @@ def judge_handed_over(exercise: Exercise, cases: list, data) -> Verdict:
         return judge(exercise, cases, outcomes)
     except Exception as error:
         return wrong(f"Die Ausgaben sind nicht lesbar ({describe(error)}).")
-
-
-def encode_outcome(outcome: Outcome) -> dict:
-    return {"wert": encode(outcome.output), "fehler": outcome.error, "geändert": outcome.changed_input}
 
 
 def encode(value):

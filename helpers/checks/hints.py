@@ -54,8 +54,6 @@ def for_difference(trials: list[Trial]) -> tuple[str, ...]:
     """Kein typischer Fehler passt: falsche Art, falsche Form, fehlende Zahlen, falsche Werte."""
     trial = next(t for t in trials if not same(t.output, t.expected))
     got, want = trial.output, plain(trial.expected)
-    if isinstance(want, str | dict | set) and type(got) is not type(want):
-        return f"Verlangt ist {kind(want)}, Ihre Antwort ist {kind(got)}.", example(trial)
     if isinstance(want, tuple) and (not isinstance(got, tuple | list) or len(got) != len(want)):
         return (
             f"Verlangt sind {len(want)} Ergebnisse, mit Komma getrennt; Ihre Antwort ist {kind(got)}.",
@@ -66,7 +64,8 @@ def for_difference(trials: list[Trial]) -> tuple[str, ...]:
         left, right = np.asarray(got), np.asarray(want)
     except ValueError:
         left = right = np.empty(0)
-    if right.dtype.kind in "biuf" and left.dtype.kind not in "biuf":
+    other_kind = isinstance(want, str | dict | set) and type(got) is not type(want)
+    if other_kind or right.dtype.kind in "biuf" and left.dtype.kind not in "biuf":
         return f"Verlangt ist {kind(want)}, Ihre Antwort ist {kind(got)}.", example(trial)
     if left.shape != right.shape:
         return (

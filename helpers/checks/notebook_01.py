@@ -111,15 +111,14 @@ def _label_lists(rng):
 def _split_form(output, labels, share, rng):
     if not isinstance(output, list | tuple) or len(output) != 2:
         return "Verlangt sind zwei Ergebnisse: Zeilen für das Training, Zeilen für die Validierung."
-    train, validation = map(np.asarray, output)
-    if bool in (train.dtype, validation.dtype):
+    parts = [np.asarray(part) for part in output]
+    if any(part.dtype == bool for part in parts):
         return "Verlangt sind Zeilennummern, keine Wahrheitswerte: np.flatnonzero macht das eine aus dem anderen."
-    if train.ndim != 1 or validation.ndim != 1 or train.dtype.kind not in "iu" or validation.dtype.kind not in "iu":
+    if any(part.ndim != 1 or part.dtype.kind not in "iu" for part in parts):
         return "Verlangt sind zwei eindimensionale Felder mit ganzen Zahlen."
-    rows = np.concatenate([train, validation])
+    rows = np.concatenate(parts)
     if rows.size and (rows.min() < 0 or rows.max() >= len(labels)):
         return "Es kommen Zeilennummern vor, die es nicht gibt."
-    return None
 
 
 def _unequal(output, labels, share, rng):
@@ -129,10 +128,8 @@ def _unequal(output, labels, share, rng):
 
 def _first_rows(output, labels, share, rng):
     """Immer dieselben Zeilen, nämlich die ersten oder letzten jeder Klasse: nicht gemischt."""
-    validation = set(np.asarray(output[1]).tolist())
-    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    taken = [[row in validation for row in rows] for rows in groups]
-    return all(sorted(flags) == flags or sorted(flags, reverse=True) == flags for flags in taken)
+    taken = np.isin(np.arange(len(labels)), np.asarray(output[1]))
+    return all(np.count_nonzero(np.diff(taken[labels == label])) <= 1 for label in np.unique(labels))
 
 
 SPLIT = Exercise(
@@ -244,7 +241,6 @@ def _poison_form(output, images, labels, label):
         return f"Die Bilder haben jetzt die Art {result.dtype}; sie sollen uint8 bleiben (0 bis 255)."
     if mask.shape != (28, 28) or mask.dtype != bool:
         return "Die Maske soll die Form (28, 28) haben und aus Wahrheitswerten (bool) bestehen."
-    return None
 
 
 def _changed(output, images):

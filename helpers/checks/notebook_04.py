@@ -106,8 +106,12 @@ MASS = Exercise(
 
 # --- 4.3 Wer fällt um? -----------------------------------------------------------------------------------------------
 def flips_per_class(before, after, labels, target):
-    flipped = (before != target) & (after == target)
-    return np.array([flipped[(labels == c) & (before != target)].mean() for c in range(10)])
+    able = before != target
+    return _share((after == target)[able], labels[able])
+
+
+def _share(rows, labels):
+    return np.array([rows[labels == c].mean() for c in range(10)])
 
 
 def _two_answers(rng):
@@ -120,10 +124,6 @@ def _two_answers(rng):
         after = np.where(rng.random(count) < chance, target, rng.integers(0, 10, count))
         cases.append((before, after, labels, target))
     return cases
-
-
-def _share(rows, labels):
-    return np.array([rows[labels == c].mean() for c in range(10)])
 
 
 FLIPS = Exercise(
@@ -241,9 +241,8 @@ def _trick_form(output, mask):
     output = np.asarray(output)
     if output.shape != mask.shape:
         return f"Die Karte hat die Form {output.shape}, verlangt ist {mask.shape}."
-    if output.dtype.kind not in "biuf" or not np.isfinite(output.astype(float)).all():
+    if output.dtype.kind not in "biuf" or not np.isfinite(output).all():
         return "Die Karte soll aus gewöhnlichen Zahlen bestehen."
-    return None
 
 
 TRICK = Exercise(
@@ -252,27 +251,27 @@ TRICK = Exercise(
     "Ihre Karte gewinnt das Zeigespiel und sagt doch fast nichts: Ein Maß allein beweist nichts.",
     _places,
     when(
-        lambda o, m: np.asarray(o, dtype=float).min() < 0,
+        lambda o, m: np.asarray(o).min() < 0,
         "Die Karte enthält negative Werte. Eine Grad-CAM-Karte hat keine.",
         "Beginnen Sie mit einer Karte aus Einsen: np.ones(mask.shape).",
     ),
     when(
-        lambda o, m: np.asarray(o, dtype=float).max() <= 0,
+        lambda o, m: np.asarray(o).max() <= 0,
         "Die Karte ist leer: Wo nichts leuchtet, gibt es keinen wichtigsten Pixel.",
         "Beginnen Sie mit einer Karte aus Einsen: np.ones(mask.shape).",
     ),
     when(
-        lambda o, m: np.ptp(np.asarray(o, dtype=float)) == 0,
+        lambda o, m: np.asarray(o).min() == np.asarray(o).max(),
         "Die Karte ist überall gleich, sie zeigt auf keinen bestimmten Pixel.",
         "Machen Sie genau einen Pixel innerhalb der Maske etwas heller.",
     ),
     when(
-        lambda o, m: not m.ravel()[np.asarray(o, dtype=float).argmax()],
+        lambda o, m: not m.ravel()[np.asarray(o).argmax()],
         "Das Zeigespiel ist verloren: Der hellste Pixel liegt neben der Maske.",
         "np.argwhere(mask)[0] ist eine Stelle in der Maske: Machen Sie genau sie am hellsten.",
     ),
     when(
-        lambda o, m: mass_on(np.asarray(o, dtype=float)[None], m)[0] > 0.05,
+        lambda o, m: mass_on(np.asarray(o)[None], m)[0] > 0.05,
         "Das Zeigespiel ist gewonnen, aber Ihre Karte liegt wirklich auf dem Zeichen: Das ist kein Trick.",
         "Höchstens 5 % der Karte dürfen in der Maske liegen. Verteilen Sie den Rest auf das ganze Bild.",
     ),

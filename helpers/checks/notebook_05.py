@@ -89,10 +89,8 @@ def _layers(rng):
 
 def _shares_per_input(a, w, b, r, e):
     """Die Beiträge über die falsche Achse geteilt: Jeder Eingang verteilt sich auf alle Ausgänge."""
-    parts = a[:, :, None] * w[None]
-    total = parts.sum(axis=2, keepdims=True)
-    total = total + e * np.where(total >= 0, 1, -1)
-    return (parts / total * r[:, None, :]).sum(axis=2)
+    total = a * w.sum(axis=1)
+    return a * (r @ w.T) / (total + e * np.where(total >= 0, 1, -1))
 
 
 LAYER = Exercise(
@@ -151,11 +149,8 @@ def _rules(rng):
         signed = rng.normal(size=(count, 4, 4)) * 8
         signed -= signed.mean(axis=(1, 2), keepdims=True)
         exact = share * logits[:, None, None] + signed
-        # „tausch“ stimmt nur in der Summe über alle Bilder; „klein“ weicht absolut wenig, im Verhältnis stark ab.
-        swap = exact.copy()
-        swap[0] += 0.2
-        swap[1] -= 0.2
-        leak = exact * 1.0
+        swap, leak = exact.copy(), exact.copy()
+        swap[:2] += np.reshape([0.2, -0.2], (2, 1, 1))  # stimmt nur in der Summe über alle Bilder
         leak[2, 0, 0] -= 0.5 * logits[2]
         maps = {"genau": exact, "tausch": swap, "knapp": exact * 1.02, "leck": leak, "doppelt": 2 * exact}
         cases.append((logits, {name: maps[name] for name in rng.permutation(list(maps)).tolist()}, 0.05))
@@ -272,8 +267,7 @@ TRUST, DISTRUST = "kein Einwand gefunden", "nicht vertrauen"
 
 
 def verdict(accuracy, mass, mass_edges, kept):
-    good = accuracy > 0.5 and mass < 1.7 * mass_edges and kept > 0.7
-    return TRUST if good else DISTRUST
+    return _judgement(accuracy > 0.5, mass < 1.7 * mass_edges, kept > 0.7)
 
 
 def _networks(rng):
@@ -282,8 +276,8 @@ def _networks(rng):
     return cases + [tuple(map(float, row)) for row in rng.uniform(0, (1, 0.1, 0.06, 1), (20, 4))]
 
 
-def _judgement(first, second, third, join=all):
-    return TRUST if join((first, second, third)) else DISTRUST
+def _judgement(*answers, join=all):
+    return TRUST if join(answers) else DISTRUST
 
 
 VERDICT = Exercise(
@@ -292,7 +286,7 @@ VERDICT = Exercise(
     "Ihr Urteil steht jetzt auf drei Zahlen, und jeder kann es nachrechnen.",
     _networks,
     like(
-        lambda a, m, e, k: _judgement(a > 0.5, m < 1.7 * e, k > 0.7, any),
+        lambda a, m, e, k: _judgement(a > 0.5, m < 1.7 * e, k > 0.7, join=any),
         "Bei Ihnen genügt ein einziges Ja.",
         "Wer eine Frage mit Nein beantwortet, vertraut nicht: Verbinden Sie die drei Fragen mit „and“.",
     ),
@@ -307,17 +301,17 @@ VERDICT = Exercise(
         "Verlangt ist mass < 1.7 * mass_edges.",
     ),
     like(
-        lambda a, m, e, k: _judgement(a > 0.5, True, k > 0.7),
+        lambda a, m, e, k: _judgement(a > 0.5, k > 0.7),
         "Die Frage nach dem Grund fehlt.",
         "Vergleichen Sie mass mit dem, was der Kantenfilter dort sieht: mass < 1.7 * mass_edges.",
     ),
     like(
-        lambda a, m, e, k: _judgement(a > 0.5, m < 1.7 * e, True),
+        lambda a, m, e, k: _judgement(a > 0.5, m < 1.7 * e),
         "Die Frage nach dem Eingriff fehlt.",
         "Die Antwort muss dieselbe bleiben, wenn man den Verdächtigen entfernt: kept > 0.7.",
     ),
     like(
-        lambda a, m, e, k: _judgement(a > 0.5, True, True),
+        lambda a, m, e, k: _judgement(a > 0.5),
         "Sie urteilen nur nach der Trefferquote. Genau darauf fällt man beim Zwilling herein.",
         "Prüfen Sie auch Grund und Eingriff.",
     ),
