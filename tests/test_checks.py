@@ -11,7 +11,7 @@ from exercise_states import solution_cells
 
 from helpers.basics import COURSE_NOTEBOOKS, CourseError
 from helpers.checks import HIDDEN_SEED, VISIBLE_SEED, check, engine, exercises, handover, hints
-from helpers.checks.exercise import Exercise, like, same
+from helpers.checks.exercise import Exercise, like
 from helpers.model import IMAGENET_MEAN_BGR
 
 EXERCISES = exercises()
@@ -21,7 +21,6 @@ CELLS = {
     for name in COURSE_NOTEBOOKS
     for key, source in solution_cells(name).items()
 }
-BOTH = [number for number in CELLS if number in EXERCISES]
 SHIFTED = EXERCISES["1.1"].hints[0].wrong
 
 
@@ -52,7 +51,7 @@ def test_every_exercise_has_its_cells_and_its_entry():
     assert list(CELLS) == list(EXERCISES)
 
 
-@pytest.mark.parametrize("number", BOTH)
+@pytest.mark.parametrize("number", EXERCISES)
 def test_right_answers_are_accepted_however_they_are_written(number):
     other = getattr(answers, EXERCISES[number].name, solution(number))
     for answer in (solution(number), other):
@@ -60,7 +59,7 @@ def test_right_answers_are_accepted_however_they_are_written(number):
             assert judged(number, answer, seed).status == "gelöst", judged(number, answer, seed).hints
 
 
-@pytest.mark.parametrize("number", BOTH)
+@pytest.mark.parametrize("number", EXERCISES)
 def test_every_typical_mistake_gets_its_own_hint_and_every_hint_is_in_reach(number):
     heard = set()
     for answer, said in wrong_answers(number):
@@ -235,7 +234,7 @@ def test_an_untouched_stub_is_not_attempted():
 # --- Ausführen hier, urteilen dort -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", BOTH)
+@pytest.mark.parametrize("number", EXERCISES)
 def test_a_handed_over_answer_is_judged_the_same(tmp_path, monkeypatch, number):
     cases = EXERCISES[number].draw(5)
     (tmp_path / handover.CASES_FILE).write_text(json.dumps({number: 5}))
@@ -246,12 +245,14 @@ def test_a_handed_over_answer_is_judged_the_same(tmp_path, monkeypatch, number):
         assert handover.judge_handed_over(EXERCISES[number], cases, data).status == status
 
 
+FOREIGN = {"wert": handover.encode(object()), "fehler": "", "geändert": False}
+
+
 @pytest.mark.parametrize(
-    "data", [None, 3, [], [{}], [{"wert": {"zahl": [1]}, "fehler": "", "geändert": False}], {"wert": 1}, [[]] * 8]
+    "data", [None, 3, [], [{}], [{**FOREIGN, "wert": {"zahl": [1]}}], {"wert": 1}, [[]] * 8, [FOREIGN]]
 )
 def test_forged_hand_overs_are_rejected(data):
-    exercise = EXERCISES["1.1"]
-    verdict = handover.judge_handed_over(exercise, exercise.cases(np.random.default_rng(5)), data)
+    verdict = handover.judge_handed_over(EXERCISES["1.1"], [("pixel1",)], data)
     assert verdict.status == "falsch" and verdict.hints[0]
 
 
@@ -261,16 +262,3 @@ def test_forged_arrays_are_rejected(kind):
     for data in ({"feld": ["x"], "art": kind, "form": [1]}, {"feld": [0], "art": "<f8", "form": [10**12]}):
         with pytest.raises((ValueError, TypeError)):
             handover.decode(data)
-
-
-@pytest.mark.parametrize(
-    "value", [[None, True, 2, 2.5, (2, "y")], {"a": {1, 2}, 3: None}, np.ones((2, 3)), np.zeros((0, 3))]
-)
-def test_encoding_survives_json(value):
-    assert same(handover.decode(json.loads(json.dumps(handover.encode(value)))), value)
-
-
-def test_unknown_kinds_become_foreign():
-    foreign = handover.decode(handover.encode(object()))
-    assert foreign.type_name == "object"
-    assert not engine.judge(EXERCISES["1.1"], [("pixel1",)], [engine.Outcome(foreign)]).accepted
