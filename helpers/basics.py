@@ -168,13 +168,13 @@ def _sweep(folder, exclusive: bool = False) -> None:
     for rest in Path(folder).glob(f".*-????????{WORKPLACE}"):
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             stack.callback(os.close, _hold(rest, fcntl.LOCK_NB))
-            if exclusive or not any(rest.glob("alt/*")):
+            if exclusive or not any(rest.glob(".alt/*")):
                 _clear(rest)
 
 
 def _clear(workplace: Path) -> None:
     """Räumt einen Arbeitsordner weg; ein Ziel, das weggelegt, aber nicht ersetzt wurde, kommt dabei zurück."""
-    for old in workplace.glob("alt/*"):
+    for old in workplace.glob(".alt/*"):
         if not (target := workplace.parent / old.name).exists():
             old.replace(target)
     shutil.rmtree(workplace, ignore_errors=True)
@@ -182,33 +182,25 @@ def _clear(workplace: Path) -> None:
 
 @contextlib.contextmanager
 def scratch(name: str, parent=None):
-    """Ein leerer Ordner auf Zeit, ``name`` am Anfang, unter ``parent`` oder wo das System Vorläufiges hinlegt."""
-    parent = Path(parent or tempfile.gettempdir())
-    _sweep(parent)
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=f".{name[:60]}-", suffix=WORKPLACE, dir=parent))
-        with contextlib.suppress(FileNotFoundError):  # ein anderer räumte ihn weg, ehe er gesperrt war
-            handle = _hold(folder)
-            if folder.exists():
-                break
+    """Ein leerer Ordner auf Zeit, ``name`` am Anfang, unter ``parent`` oder wo das System Vorläufiges hinlegt.
+
+    Raises:
+        CourseError: wenn ``parent`` nicht beschreibbar oder der Datenträger voll ist.
+    """
+    parent, inside = Path(parent or tempfile.gettempdir()), False
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        _sweep(parent)
+        while not inside:
+            folder = Path(tempfile.mkdtemp(prefix=f".{name[:60]}-", suffix=WORKPLACE, dir=parent))
+            with contextlib.suppress(FileNotFoundError):  # ein anderer räumte ihn weg, ehe er gesperrt war
+                handle = _hold(folder)
+                inside = folder.exists()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
             os.close(handle)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _beside(path: Path):
-    """Ergibt einen vorläufigen Pfad desselben Namens, in einem Arbeitsordner neben ``path``."""
-    inside = False
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch(path.name, path.parent) as folder:
-            (folder / "neu").mkdir()
-            inside = True
-            yield folder / "neu" / path.name
     except OSError as error:
         # Ein voller Datenträger meldet sich als schlichtes OSError; die Unterklassen (Zeitgrenze, Netz, eine fehlende
         # Datei) sind Fehler des Blocks selbst.
@@ -216,8 +208,8 @@ def _beside(path: Path):
             raise
         why = reason(error) if error.errno else "der Datenträger ist wohl voll"  # numpy und h5py nennen keine Nummer
         raise CourseError(
-            f"{display_path(path)} ließ sich nicht schreiben ({why}): Prüfen Sie Platz und Rechte oder wählen Sie "
-            "einen anderen Ordner; es wurde nichts verändert."
+            f"{display_path(parent / name)} ließ sich nicht schreiben ({why}): Prüfen Sie Platz und Rechte oder wählen "
+            "Sie einen anderen Ordner; es wurde nichts verändert."
         ) from None
 
 
@@ -232,11 +224,11 @@ def atomic_file(path):
         CourseError: wenn der Ordner nicht beschreibbar oder der Datenträger voll ist.
     """
     path = Path(path)
-    with _beside(path) as temporary:
-        yield temporary
-        with open(temporary, "rb") as file:
+    with scratch(path.name, path.parent) as folder:
+        yield folder / path.name
+        with open(folder / path.name, "rb") as file:
             os.fsync(file.fileno())  # sonst könnte nach einem Stromausfall der neue Name auf leere Blöcke zeigen
-        temporary.replace(path)
+        (folder / path.name).replace(path)
 
 
 @contextlib.contextmanager
@@ -247,18 +239,17 @@ def atomic_folder(path):
     diesen Augenblick nie, auch nicht, wenn der Prozess gerade dann starb.
     """
     path = Path(path)
-    with _beside(path) as temporary:
-        temporary.mkdir()
-        yield temporary
-        workplace = temporary.parent.parent
-        (workplace / "alt").mkdir()
+    with scratch(path.name, path.parent) as folder:
+        for name in (path.name, ".alt"):
+            (folder / name).mkdir()
+        yield folder / path.name
         with locked(path.parent):
             try:
                 with contextlib.suppress(FileNotFoundError):
-                    path.replace(workplace / "alt" / path.name)
-                temporary.replace(path)
+                    path.replace(folder / ".alt" / path.name)
+                (folder / path.name).replace(path)
             finally:
-                _clear(workplace)
+                _clear(folder)
 
 
 def write_json(path, data) -> None:

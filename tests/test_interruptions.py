@@ -118,8 +118,8 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
 def test_a_half_exchanged_folder_comes_back(tmp_path, arrived):
     """Zwischen den beiden Umbenennungen gibt es einen Augenblick ohne Ziel; starb der Prozess dann, gilt das alte."""
     rest = tmp_path / f".baum-12345678{basics.WORKPLACE}"
-    (rest / "alt" / "baum").mkdir(parents=True)
-    (rest / "alt" / "baum" / "a.txt").write_text("alt")
+    (rest / ".alt" / "baum").mkdir(parents=True)
+    (rest / ".alt" / "baum" / "a.txt").write_text("alt")
     if arrived:
         (tmp_path / "baum").mkdir()
         (tmp_path / "baum" / "a.txt").write_text("neu")
