@@ -6,6 +6,7 @@ bestimmt, es sei denn, der Kurs hat ihn selbst. Mit --alles laufen die Stände w
 
 import ast
 import builtins
+import os
 
 import pytest
 from exercise_states import SMALL, in_state, solution_cells, with_parameters
@@ -14,7 +15,6 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
 from helpers.basics import COURSE_NOTEBOOKS, KERNEL_NAME
-from helpers.workshop.notebooks import kernel_environment
 
 
 def names(source: str, context) -> set[str]:
@@ -51,8 +51,7 @@ def test_every_notebook_runs_in_every_state(name, tmp_path, ausgabe):
     """Alle Stände in einem Kernel, jeder ohne die Namen des vorigen: So lädt TensorFlow nur einmal."""
     numbers = {cell: f"{int(cell[:2])}.{cell.split('-')[2]}" for cell in solution_cells(name)}
     kernel = KernelManager(kernel_name=KERNEL_NAME)
-    with kernel_environment():
-        kernel.start_kernel(cwd=str(tmp_path))
+    kernel.start_kernel(cwd=str(tmp_path), env={**os.environ, "KURS_OBERFLAECHE": "nein"})
     try:
         for solved in ([], *([cell] for cell in numbers), list(numbers)):
             notebook = with_parameters(in_state(name, solved), SMALL[name])
