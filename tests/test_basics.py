@@ -1,6 +1,7 @@
 """Grundlagen: Zahlen, Pfade, Schreiben ganz oder gar nicht, Fehler, die man lesen kann."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -109,6 +110,13 @@ def test_record_sammelt_kennzahlen(ausgabe):
     assert "größe" in text and basics.read_figures() == figures
     assert set(figures.pop("herkunft")) == {"seed", "profil", "daten_sha256", "commit", "versionen"}
     assert figures == {"n_train": 20, "größe": "schnell", "n_test": 5}
+
+
+def test_quiet_stderr_haelt_auch_c_code_an(capfd):
+    with basics.quiet_stderr():
+        os.write(2, b"laut\n")
+    os.write(2, b"leise\n")
+    assert capfd.readouterr().err == "leise\n"
 
 
 def test_fortschritt_ist_deutsch_und_schweigt_ohne_terminal(capsys):
