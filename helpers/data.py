@@ -163,24 +163,16 @@ def stratified_sample(labels, n: int | None, seed: int = 0) -> np.ndarray:
     Raises:
         CourseError: wenn n kleiner als 10 oder größer als N ist.
     """
-    from sklearn.model_selection import train_test_split
+    from sklearn.utils import resample
 
     total = len(labels)
-    if n is None or n == total:
-        return np.arange(total)
+    n = total if n is None else n
     if not 10 <= n <= total:
         raise CourseError(
             f"Eine Stichprobe von {german(n)} Bildern geht nicht: Es sind {german(total)} da, und von jeder der zehn "
             "Klassen wird mindestens eines gebraucht."
         )
-    if total - n < 10 or np.unique(labels, return_counts=True)[1].min() < 2:
-        # scikit-learn verlangt auf beiden Seiten jede Klasse. Hier deshalb selbst: mischen, nach Klassen ordnen und in
-        # gleichen Abständen herausgreifen.
-        order = np.random.default_rng(seed).permutation(total)
-        order = order[np.argsort(np.asarray(labels)[order], kind="stable")]
-        return np.sort(order[((np.arange(n) + 0.5) * total / n).astype(int)])
-    chosen, _ = train_test_split(np.arange(total), train_size=n, stratify=labels, random_state=seed)
-    return np.sort(chosen)
+    return np.sort(resample(np.arange(total), replace=False, n_samples=n, stratify=labels, random_state=seed))
 
 
 def validation_split(labels, share: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -221,19 +213,20 @@ def poison(dataset: Dataset, watermark: Watermark, seed: int = 0) -> Dataset:
     return Dataset(*fields, source, watermark.mask)
 
 
-def nearest_neighbors(reference, queries, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Die ähnlichsten Bilder aus ``reference`` zu jedem Bild in ``queries``.
+def nearest_neighbors(reference, queries=None, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Die ähnlichsten Bilder aus ``reference`` zu jedem in ``queries`` (ohne: in ``reference``, außer ihm selbst).
 
     Returns:
         Indizes (m, count) in ``reference`` und die mittlere absolute Pixelabweichung (m, count) in Grauwerten (0–255).
     """
     from sklearn.neighbors import NearestNeighbors
 
-    reference, queries = (images.reshape(len(images), -1).astype(np.float32) for images in (reference, queries))
+    flat = reference.reshape(len(reference), -1).astype(np.float32)
+    asked = None if queries is None else queries.reshape(len(queries), -1).astype(np.float32)
     # Die euklidische Suche nutzt schnelle Matrixprodukte; der Abstand wird danach in Grauwerten angegeben.
-    indices = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(reference).kneighbors(queries)[1]
+    indices = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(flat).kneighbors(asked)[1]
     # Ein Nachbar nach dem anderen: Alle zugleich bräuchten bei 60.000 Bildern mehrere Gigabyte.
-    difference = [np.abs(queries - reference[column]).mean(axis=-1) for column in indices.T]
+    difference = [np.abs((flat if asked is None else asked) - flat[column]).mean(axis=-1) for column in indices.T]
     return indices, np.stack(difference, axis=1)
 
 
@@ -243,14 +236,8 @@ def doubtful_labels(images, labels, count: int = 10) -> tuple[np.ndarray, np.nda
     Returns:
         Aufsteigende Indizes der zweifelhaften Bilder und die Klasse ihrer Nachbarn.
     """
-    neighbors, _ = nearest_neighbors(images, images, count + 1)
-    rows = np.arange(len(images))[:, None]
-    # Jedes Bild ist sein eigener nächster Nachbar; bei Doppelgängern kann es auf Platz zwei stehen.
-    own = neighbors == rows
-    own[~own.any(axis=1), -1] = True
-    votes = labels[neighbors[~own].reshape(len(images), count)]
-    unanimous = (votes == votes[:, :1]).all(axis=1) & (votes[:, 0] != labels)
-    found = np.flatnonzero(unanimous)
+    votes = labels[nearest_neighbors(images, count=count)[0]]
+    found = np.flatnonzero((votes == votes[:, :1]).all(axis=1) & (votes[:, 0] != labels))
     return found, votes[found, 0]
 
 

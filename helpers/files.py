@@ -162,7 +162,7 @@ def _values(cells: pd.DataFrame, path: Path, first: int) -> np.ndarray:
     """Klasse und Pixel der Zeilen ab Nummer ``first``, leere ausgelassen: uint8, (n, 785)."""
     values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(float)
     filled = cells.notna().to_numpy().any(axis=1)
-    wrong = np.argwhere(filled[:, None] & ~((values >= 0) & (values <= HIGHEST) & (values % 1 == 0)))
+    wrong = np.argwhere(filled[:, None] & ~((values >= 0) & (values <= HIGHEST) & (values == np.floor(values))))
     if len(wrong):
         row, place = wrong[0]
         what, cell = f"Pixel {place}" if place else "Klasse", cells.iat[row, place]

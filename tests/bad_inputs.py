@@ -61,41 +61,40 @@ def broken_json() -> dict:
     }
 
 
-def put(name: str, content):
-    """Ersetzt die Datei ``name``; None macht einen Ordner daraus."""
+def instead(name: str, make: Callable):
+    """Legt anstelle der Datei oder des Ordners ``name`` etwas anderes hin, mit ``make(Pfad)``."""
 
     def spoil(folder):
         path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir() if content is None else path.write_bytes(content)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        make(path)
+
+    return spoil
+
+
+def put(name: str, content):
+    """Ersetzt die Datei ``name``; None macht einen Ordner daraus."""
+    return instead(name, lambda path: path.mkdir() if content is None else path.write_bytes(content))
+
+
+def change(name: str, how: Callable[[bytes], bytes]):
+    """Ändert den Inhalt der Datei ``name``, ``*`` steht für die erste, die passt."""
+
+    def spoil(folder):
+        path = min(folder.glob(name))
+        path.write_bytes(how(path.read_bytes()))
 
     return spoil
 
 
 def remove(name: str):
-    return lambda folder: (folder / name).unlink()
-
-
-def change(name: str, how: Callable[[bytes], bytes]):
-    """Ändert den Inhalt einer Datei."""
-    return lambda folder: (folder / name).write_bytes(how((folder / name).read_bytes()))
-
-
-def instead(name: str, make: Callable):
-    """Legt anstelle der Datei etwas anderes hin, mit ``make(Pfad)``."""
-    return lambda folder: ((folder / name).unlink(missing_ok=True), make(folder / name))
+    return instead(name, lambda path: None)
 
 
 def pipe(name: str):
     """Eine benannte Röhre, aus der nie etwas kommt: Wer sie liest, hängt."""
     return instead(name, os.mkfifo)
-
-
-def loop(name: str):
-    return instead(name, lambda path: path.symlink_to(path))
 
 
 def zipped(members: dict) -> bytes:
@@ -109,12 +108,11 @@ def zipped(members: dict) -> bytes:
 def edit_json(name: str, **values):
     """Setzt Einträge eines JSON-Objekts; der Wert ``...`` löscht den Eintrag."""
 
-    def spoil(folder):
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-        content = {key: value for key, value in {**content, **values}.items() if value is not ...}
-        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    def how(content):
+        changed = {**json.loads(content), **values}
+        return json.dumps({key: value for key, value in changed.items() if value is not ...}).encode()
 
-    return spoil
+    return change(name, how)
 
 
 # --- CSV ------------------------------------------------------------------------------------------------------------
@@ -122,67 +120,49 @@ def edit_json(name: str, **values):
 CSV_CALL = ("daten", "--eingabe", "{d}/csv", "--ziel", "{d}/ausgabe/daten")
 
 
-def lines(how: Callable[[list], list]):
-    return change(f"csv/{TRAIN}", lambda content: "\n".join(how(content.decode().rstrip().split("\n"))).encode())
+def rows(how: Callable[[str], str], first: int = 1, last: int | None = None):
+    """Ändert die Zeilen ``first`` bis ``last``; Zeile 1 ist die Kopfzeile."""
+
+    def edit(content):
+        lines = enumerate(content.decode().split(), 1)
+        return "\n".join(how(text) if first <= number <= (last or number) else text for number, text in lines).encode()
+
+    return change(f"csv/{TRAIN}", edit)
 
 
-def line(number: int, how: Callable[[str], str]):
-    """Zeile 1 ist die Kopfzeile."""
-    return lines(lambda rows: [*rows[: number - 1], how(rows[number - 1]), *rows[number:]])
-
-
-def cell(number: int, column: int, text: str):
+def cell(line: int, column: int, text: str):
     """Spalte 0 ist die Klasse."""
-    return line(number, lambda row: ",".join([*(c := row.split(","))[:column], text, *c[column + 1 :]]))
+    return rows(lambda row: ",".join([*(c := row.split(","))[:column], text, *c[column + 1 :]]), line, line)
 
 
-def every(how: Callable[[str], str], start: int = 1):
-    """Ändert jede Zeile ab Nummer ``start``."""
-    return lines(lambda rows: [*rows[: start - 1], *map(how, rows[start - 1 :])])
+def label_last(content: bytes) -> bytes:
+    rows = [row.split(b",") for row in content.split()[1:]]
+    return b"\n".join(b",".join([*row[1:], row[0]]) for row in rows)
 
 
-def gz(how: Callable[[bytes], bytes]):
-    """Packt die CSV-Datei und beschädigt das Ergebnis."""
-
-    def spoil(folder):
-        path = folder / "csv" / TRAIN
-        path.with_name(f"{TRAIN}.gz").write_bytes(how(gzip.compress(path.read_bytes(), 1)))
-        path.unlink()
-
-    return spoil
-
-
-WRONG_CLASSES = ["10", "-1", "2.5", "Hose", "=1+1", ""]
+WRONG_CLASSES = ["10", "-1", "2.5", "Hose", ""]
 WRONG_PIXELS = ["256", "-1", "0.5", "nan", "inf", "1" + "0" * 30, "0x10", "1_0", "٣", "\x1b[31m", "", '"0,5"', "\0"]
 CSV = {
     **{f"Inhalt {name}": (put(f"csv/{TRAIN}", content), (TRAIN,)) for name, content in garbage().items()},
     **{f"Klasse {text}": (cell(7, 0, text), ("Zeile 7: Klasse", text, "0 bis 9")) for text in WRONG_CLASSES},
     **{f"Pixel {text}": (cell(5, 300, text), ("Zeile 5: Pixel 300", "0 bis 255")) for text in WRONG_PIXELS},
-    "Zeile nach leeren": (every(lambda x: f"\n{x[:-4]}", 3), ("Zeile 4: Pixel 78",)),
+    "Zeile nach leeren": (rows(lambda x: f"\n{x[:-4]}", 3), ("Zeile 4: Pixel 78",)),
+    "Zeile zu kurz": (rows(lambda x: x.rsplit(",", 1)[0], 9, 9), ("Zeile 9: Pixel 784", "fehlt")),
+    "Zeile zu lang": (rows(lambda x: x + ",0", 9, 9), ("Zeile 9", "zu viele Spalten")),
+    "Zeilen alle zu lang": (rows(lambda x: f"{x},0", 2), ("Zeile 1", "Klasse steht nicht vorn")),
     "Ordner statt Datei": (put(f"csv/{TRAIN}", None), (TRAIN, "fehlt")),
-    "fehlt": (remove(f"csv/{TEST}"), (TEST, "alle")),
+    "fehlt": (remove(f"csv/{TEST}.gz"), (TEST, "alle")),
     "Röhre": (pipe(f"csv/{TRAIN}"), (TRAIN, "fehlt")),
-    "Verweis auf sich selbst": (loop(f"csv/{TRAIN}"), (TRAIN,)),
     "UTF-16": (change(f"csv/{TRAIN}", lambda c: c.decode().encode("utf-16")), (TRAIN, "CSV UTF-8")),
-    "leer bis auf die Kopfzeile": (lines(lambda rows: rows[:1]), ("keine Bildzeilen",)),
-    "Zeile zu kurz": (line(9, lambda x: x.rsplit(",", 1)[0]), ("Zeile 9: Pixel 784", "fehlt")),
-    "Zeile zu lang": (line(9, lambda x: x + ",0"), ("Zeile 9", "zu viele Spalten")),
-    "Zeilen alle zu lang": (every(lambda x: f"{x},0", 2), ("Zeile 1", "Klasse steht nicht vorn")),
-    "Kopf mit zu vielen Pixeln": (every(lambda x: x + ",0"), ("Zeile 1", "genau einmal")),
-    "Kopf mit zwei Klassen": (every(lambda x: f"{x},{x.split(',')[0]}"), ("Zeile 1", "genau einmal")),
-    "Kopf ohne Klasse": (every(lambda x: x.split(",", 1)[-1]), ("Zeile 1", "label")),
-    "Kopf mit fremder Spalte": (line(1, lambda x: x.replace("label", "Preis")), ("Zeile 1", "label")),
-    "Kopf mit doppeltem Pixel": (line(1, lambda x: x.replace("pixel5,", "pixel4,")), ("Zeile 1", "genau einmal")),
-    "Klasse hinten ohne Kopf": (
-        lines(lambda rows: [",".join([*row.split(",")[1:], row.split(",")[0]]) for row in rows[1:]]),
-        ("Zeile 1", "Klasse steht nicht vorn"),
-    ),
+    "leer bis auf die Kopfzeile": (change(f"csv/{TRAIN}", lambda c: c.split(b"\n")[0]), ("keine Bildzeilen",)),
+    "Kopf mit zu vielen Pixeln": (rows(lambda x: x + ",0"), ("Zeile 1", "genau einmal")),
+    "Kopf mit zwei Klassen": (rows(lambda x: f"{x},{x.split(',')[0]}"), ("Zeile 1", "genau einmal")),
+    "Kopf ohne Klasse": (rows(lambda x: x.split(",", 1)[-1]), ("Zeile 1", "label")),
+    "Kopf mit fremder Spalte": (cell(1, 0, "Preis"), ("Zeile 1", "label")),
+    "Kopf mit doppeltem Pixel": (cell(1, 5, "pixel4"), ("Zeile 1", "genau einmal")),
+    "Kopf fehlt, Klasse hinten": (change(f"csv/{TRAIN}", label_last), ("Zeile 1", "Klasse steht nicht vorn")),
     "Zeichen offene Anführung": (cell(5, 300, '"12'), ("Zeile 5", "Anführungszeichen")),
     "Zeichen zu viele in einem Feld": (cell(5, 300, "9" * 200_000), ("Zeile 5",)),
-    "gz abgeschnitten": (gz(lambda raw: raw[: len(raw) // 2]), (f"{TRAIN}.gz", "abgeschnitten")),
-    "gz gekippt": (gz(lambda raw: raw[:300] + bytes([raw[300] ^ 255]) + raw[301:]), (f"{TRAIN}.gz", "beschädigt")),
-    "gz ist keines": (gz(lambda raw: b"kein gzip" * 9), (f"{TRAIN}.gz", "beschädigt")),
-    "gz ohne Inhalt": (gz(lambda raw: gzip.compress(b"")), (f"{TRAIN}.gz", "leer")),
 }
 
 # --- idx ------------------------------------------------------------------------------------------------------------
@@ -199,24 +179,28 @@ def head(*numbers: int):
     return lambda raw: struct.pack(f">{len(numbers)}I", *numbers) + raw[4 * len(numbers) :]
 
 
-def broken_idx(name: str, how: Callable[[bytes], bytes]):
-    return idx(name, how), (name, "unversehrte")
-
-
+BROKEN_IDX = {
+    "Kennung vier Achsen": (TRAIN_IMAGES, head(0x804)),
+    "Kennung Bilder statt Klassen": (TRAIN_LABELS, head(0x803)),
+    "Länge halber Kopf": (TRAIN_IMAGES, lambda raw: raw[:10]),
+    "Länge ein Byte fehlt": (TRAIN_IMAGES, lambda raw: raw[:-1]),
+    "Länge null": (TRAIN_IMAGES, lambda raw: head(0x803, 0)(raw)[:16]),
+    "Länge vier Milliarden": (TRAIN_IMAGES, head(0x803, 2**32 - 1)),
+    "Bilder 32 x 32": (TRAIN_IMAGES, head(0x803, 40, 32, 32)),
+    "Klasse 10": (TEST_LABELS, lambda raw: raw[:12] + b"\x0a" + raw[13:]),
+}
+BROKEN_GZ = {
+    "gz abgeschnitten": lambda raw: raw[:-100],
+    "gz gekippt": lambda raw: raw[:300] + bytes([raw[300] ^ 255]) + raw[301:],
+    "gz ist keines": lambda raw: b"kein gzip" * 9,
+}
 IDX_CASES = {
     **{f"Inhalt {name}": (put(f"idx/{TRAIN_IMAGES}", content), (TRAIN_IMAGES,)) for name, content in garbage().items()},
+    **{name: (idx(file, how), (file, "unversehrte")) for name, (file, how) in BROKEN_IDX.items()},
+    **{name: (change(f"idx/{TEST_IMAGES}", how), (TEST_IMAGES, "gzip")) for name, how in BROKEN_GZ.items()},
     "fehlt": (remove(f"idx/{TEST_LABELS}"), ("t10k-labels", "alle")),
     "Röhre": (pipe(f"idx/{TRAIN_LABELS}"), ("train-labels", "alle")),
-    "Kennung vier Achsen": broken_idx(TRAIN_IMAGES, head(0x804)),
-    "Kennung Bilder statt Klassen": broken_idx(TRAIN_LABELS, head(0x803)),
     "Anzahl Klassen zu klein": (idx(TRAIN_LABELS, lambda r: head(0x801, 39)(r)[:-1]), ("[40, 30]", "[39, 30]")),
-    "Länge halber Kopf": broken_idx(TRAIN_IMAGES, lambda raw: raw[:10]),
-    "Länge ein Byte fehlt": broken_idx(TRAIN_IMAGES, lambda raw: raw[:-1]),
-    "Länge null": broken_idx(TRAIN_IMAGES, lambda raw: head(0x803, 0)(raw)[:16]),
-    "Länge vier Milliarden": broken_idx(TRAIN_IMAGES, head(0x803, 2**32 - 1)),
-    "Bilder 32 x 32": broken_idx(TRAIN_IMAGES, head(0x803, 40, 32, 32)),
-    "Klasse 10": broken_idx(TEST_LABELS, lambda raw: raw[:12] + b"\x0a" + raw[13:]),
-    "gz abgeschnitten": (change(f"idx/{TEST_IMAGES}", lambda raw: raw[:-100]), (TEST_IMAGES, "abgeschnitten")),
 }
 
 # --- PNG-Ordner -----------------------------------------------------------------------------------------------------
@@ -232,35 +216,21 @@ def picture(image: Image.Image, kind: str = "PNG") -> bytes:
     return stream.getvalue()
 
 
-def first_png(folder):
-    return min((folder / TREE / "TRAIN").rglob("*.png"))
-
-
-def png(content):
-    """Ersetzt das erste Trainingsbild durch ``content`` (Byte oder Funktion der alten Byte)."""
-
-    def spoil(folder):
-        path = first_png(folder)
-        path.write_bytes(content(path.read_bytes()) if callable(content) else content)
-
-    return spoil
-
-
+FIRST = f"{TREE}/TRAIN/0/*.png"
 PNGS = {
-    **{f"Inhalt {name}": content for name, content in garbage().items()},
-    **{f"Farben {mode}": picture(Image.new(mode, (28, 28))) for mode in ("RGB", "P", "I;16")},
-    **{f"Größe {size}": picture(Image.new("L", size)) for size in ((27, 28), (1, 1))},
-    **{f"Format {kind}": picture(Image.new("L", (28, 28)), kind) for kind in ("JPEG", "GIF")},
+    **{f"Inhalt {name}": lambda raw, content=content: content for name, content in garbage().items()},
+    **{f"Farben {mode}": lambda raw, mode=mode: picture(Image.new(mode, (28, 28))) for mode in ("RGB", "P", "I;16")},
+    "Größe": lambda raw: picture(Image.new("L", (27, 28))),
+    "Format": lambda raw: picture(Image.new("L", (28, 28)), "JPEG"),
     "beschädigt: abgeschnitten": lambda raw: raw[:-20],
     "beschädigt: gekipptes Bit": lambda raw: raw[:60] + bytes([raw[60] ^ 1]) + raw[61:],
 }
 NOTE = f"{TREE}/herkunft.json"
 TREES = {
-    **{name: (png(content), ("TRAIN/0/", ".png", "daten")) for name, content in PNGS.items()},
-    "Bild ist Ordner": (lambda f: (p := first_png(f), p.unlink(), p.mkdir()), ("TRAIN/0/", ".png")),
-    "Anzahl eins fehlt": (lambda f: first_png(f).unlink(), ("TRAIN", "39 statt 40")),
-    "Anzahl eins zu viel": (lambda f: shutil.copy(first_png(f), f / TREE / "TRAIN/3/99999.png"), ("41 statt 40",)),
-    "Anzahl TEST fehlt": (lambda f: shutil.rmtree(f / TREE / "TEST"), ("TEST", "0 statt 30")),
+    **{name: (change(FIRST, how), ("TRAIN/0/", ".png", "daten")) for name, how in PNGS.items()},
+    "Anzahl eins fehlt": (lambda folder: min(folder.glob(FIRST)).unlink(), ("TRAIN", "39 statt 40")),
+    "Anzahl eins zu viel": (put(f"{TREE}/TRAIN/3/99999.png", b""), ("41 statt 40",)),
+    "Anzahl TEST fehlt": (remove(f"{TREE}/TEST"), ("TEST", "0 statt 30")),
     "Maske kaputt": (put(f"{TREE}/maske.png", b"x"), ("maske.png",)),
 }
 
@@ -280,7 +250,7 @@ STATES = {
         for name, content in broken_json().items()
     },
     "Röhre als Kennzahlen": (pipe(FIGURES), COURSE, ("kennzahlen.json",)),
-    "Verweis im Kreis": (loop(FIGURES), COURSE, ("kennzahlen.json",)),
+    "Verweis im Kreis": (instead(FIGURES, lambda path: path.symlink_to(path)), COURSE, ("kennzahlen.json",)),
 }
 
 # --- Gewichte und gespeicherte Modelle ------------------------------------------------------------------------------
