@@ -48,9 +48,6 @@ ENGLISH = re.compile(
 )
 
 
-# --- CSV-Spielarten, die gelesen werden ------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def frame(tiny):
     """Die 40 Trainingsbilder als Tabelle im Kaggle-Format."""
@@ -93,9 +90,6 @@ def test_csv_wie_man_sie_hat_wird_gelesen(case, tmp_path, frame, tiny):
 def known():
     """Die Aufgaben der Notebooks, wie die Durchsicht sie kennt."""
     return references()
-
-
-# --- Die Tabelle -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -191,9 +185,6 @@ def test_richtige_parameter_gehen_durch():
         check_parameters(values, {name: 0 for name in values})
 
 
-# --- Mitgelieferte Dateien in input/ ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", bad_inputs.garbage())
 def test_beschaedigte_mitgelieferte_datei(name, tmp_path):
     path = tmp_path / "datei"
@@ -221,9 +212,6 @@ def test_kursmodell_und_steckbrief_passen_nicht(changes, said, tmp_path):
         load_course_model(path, card)
 
 
-# --- Was am Rechner liegt --------------------------------------------------------------------------------------------
-
-
 def test_wenig_arbeitsspeicher_ist_ein_satz(monkeypatch, capsys):
     def hungry(*_, **__):
         raise MemoryError
@@ -245,9 +233,6 @@ def test_falsche_umgebung_ist_ein_satz(command, changes, said):
     command = [sys.executable, "-m", "helpers", *command.split()]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **changes}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and re.fullmatch(f"✘ .*{said}.*\n", done.stderr), done.stderr
-
-
-# --- Erzeugte Tabellen -----------------------------------------------------------------------------------------------
 
 
 def read_content(content: bytes, folder):
