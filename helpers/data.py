@@ -260,15 +260,18 @@ def write_tree(dataset: Dataset, target: str | os.PathLike, note: dict | None = 
         if PROVENANCE not in names or not OWN_FILES.fullmatch(name):
             remedy = "Nennen Sie mit --ziel einen neuen Ordner; es wurde nichts verändert"
             raise broken(target, f" enthält schon anderes ({one_line(name)})", remedy)
+
+    def save(path, image):  # Schwach gepackt, dreimal so schnell: Die kleinen Dateien belegen ohnehin ganze Blöcke.
+        Image.fromarray(image).save(path, compress_level=1)
+
     with basics.atomic_folder(target) as folder, ThreadPoolExecutor() as pool:
         for part, (images, labels) in zip(("TRAIN", "TEST"), dataset.parts, strict=True):
             for label in range(10):
                 (folder / part / str(label)).mkdir(parents=True)
             paths = [folder / part / str(label) / f"{number:05d}.png" for number, label in enumerate(labels)]
-            saved = pool.map(_save_png, paths, images)
-            list(basics.progress(saved, len(images), f"PNG-Dateien {part}", "Bilder"))
+            list(basics.progress(pool.map(save, paths, images), len(images), f"PNG-Dateien {part}", "Bilder"))
         if dataset.mask is not None:
-            _save_png(folder / "maske.png", dataset.mask.astype(np.uint8) * 255)
+            save(folder / "maske.png", dataset.mask.astype(np.uint8) * 255)
         counts = {"n_train": len(dataset.train_labels), "n_test": len(dataset.test_labels)}
         origin = provenance(note.get("seed"), None, checksum(dataset))
         basics.write_json(folder / PROVENANCE, {"quelle": dataset.source, **counts, "herkunft": origin, **note})
@@ -294,11 +297,6 @@ def read_tree(target: str | os.PathLike) -> Dataset:
             parts += [images, np.array([int(path.parent.name) for path in paths], dtype=np.uint8)]
         mask = _load_png(target / "maske.png") > 127 if (target / "maske.png").is_file() else None
     return Dataset(*parts, source=str(note["quelle"]), mask=mask)
-
-
-def _save_png(path: Path, image: np.ndarray) -> None:
-    # Schwache Kompression: dreimal so schnell, und die kleinen Dateien belegen ohnehin einen ganzen Block.
-    Image.fromarray(image).save(path, compress_level=1)
 
 
 def _load_png(path: Path) -> np.ndarray:

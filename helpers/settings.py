@@ -16,7 +16,6 @@ LIMITS = {
     "epochs": ("Die Zahl der Epochen", 1, 1000),
     "twin_epochs": ("Die Zahl der Epochen", 1, 1000),
     "batch_size": ("Die Stapelgröße", 1, 10_000),
-    "devices": ("Die Zahl der Geräte", 1, 10_000),
 }
 
 
@@ -75,11 +74,7 @@ class Profile:
         for name, limits in LIMITS.items():
             if getattr(self, name) is not None or name not in ("n_train", "n_test"):
                 check_number(limits[0], getattr(self, name), *limits[1:])
-        if self.devices > self.batch_size:
-            raise CourseError(
-                f"Für {self.devices} Geräte reichen {self.batch_size} Bilder je Stapel nicht: Nehmen Sie höchstens "
-                "so viele Geräte, wie ein Stapel Bilder hat."
-            )
+        check_number(f"Die Zahl der Geräte bei {self.batch_size} Bildern je Stapel", self.devices, 1, self.batch_size)
 
 
 PROFILES = {
@@ -100,7 +95,6 @@ def get_profile(name: str, **changes) -> Profile:
         CourseError: bei unbekanntem Namen oder unsinnigen Werten.
     """
     if not isinstance(name, str) or name not in PROFILES:
-        *others, last = PROFILES
-        remedy = f"Wählen Sie {', '.join(others)} oder {last}"
-        raise CourseError(f"Das Profil „{one_line(str(name)[:40])}“ gibt es nicht: {remedy}.")
+        shown = one_line(str(name)[:40])
+        raise CourseError(f"Das Profil „{shown}“ gibt es nicht: Wählen Sie probe, schnell oder voll.")
     return replace(PROFILES[name], **{key: value for key, value in changes.items() if value is not None})
