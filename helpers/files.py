@@ -121,6 +121,7 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
         keep_default_na=False,
         encoding="utf-8-sig",
         encoding_errors="replace",
+        low_memory=False,
         chunksize=4096,  # nicht alle Bilder zugleich als Kommazahlen im Speicher
     )
     tables, line, named = [], skip + 1, bool(columns)
