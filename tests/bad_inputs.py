@@ -316,6 +316,12 @@ LINES = {
     ("wertung", "--ziel", "{d}/ausgabe"): ("ausgabe", "--ziel"),
     ("benchmark", "--teile", "tanz"): ("--teile", "tanz", "gradcam"),
     ("durchsicht",): ("ABGABEN",),
+    (*DATA[:3], "--ziel", ""): ("--ziel", "leer"),
+    (*DATA, "--n-train"): ("--n-train", "fehlt ein Wert"),
+    ("auswerten", "--n-test", "9"): ("--n-test",),
+    ("wertung", "--modell", "fremd"): ("--modell", "fremd", "kurs"),
+    ("benchmark", "--groessen", "16"): ("--groessen", "32 bis 512"),
+    ("durchsicht", "{d}/csv", "--gleichzeitig", "0"): ("--gleichzeitig", "1 bis"),
     ("durchsicht", "{d}/gibtsnicht"): ("gibtsnicht", "gibt es nicht"),
 }
 
