@@ -6,58 +6,42 @@ Bilder sind überall ``uint8``-Felder der Form (n, 28, 28) mit Werten von 0 (sch
 Quelle der Daten: Xiao, Rasul, Vollgraf (2017), Fashion-MNIST, arXiv 1708.07747 (MIT-Lizenz, Zalando SE).
 """
 
+import contextlib
 import hashlib
 import os
-from dataclasses import dataclass, replace
-from numbers import Integral, Real
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from helpers.basics import (
-    CLASS_NAMES,
-    INPUT,
-    CourseError,
-    atomic_folder,
-    display_path,
-    german,
-    locked,
-    one_line,
-    output_dir,
-    read_json,
-    write_json,
-)
+from helpers import basics
+from helpers.basics import CLASS_NAMES, INPUT, CourseError, display_path, german, one_line
 from helpers.download import fetch, keras_home
-from helpers.files import (
-    CSV_NAMES,
-    IMAGE_SHAPE,
-    PROVENANCE,
-    REWRITE_DATA,
-    find,
-    load_png,
-    read_csv_folder,
-    read_idx_folder,
-    read_images,
-    refuse_foreign,
-    save_png,
-    write_images,
-)
+from helpers.files import CSV_NAMES, IDX_NAMES, IMAGE_SHAPE, broken, read_folder
 from helpers.provenance import provenance
+from helpers.settings import check_number
 
 SAMPLE = INPUT / "fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-# Die vier Originale mit ihrer MD5-Summe als .gz, wie Keras und torchvision sie laden.
-IDX_MD5 = {
-    "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-    "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
-    "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
-    "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
-}
+# MD5 der vier Originale als .gz, wie Keras und torchvision sie laden.
+IDX_MD5 = (
+    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "25c81989df183df01b3e8a0aad5dffbe",
+    "bef4ecab320f06d8554ea6380940ec79",
+    "bb300cfdad3c16e7a12a480ee83cd310",
+)
 # In dieser Reihenfolge: woher Keras sie lädt, dann Zalandos eigenes Repository. Es sind dieselben Dateien.
 DOWNLOAD_SOURCES = (
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
     "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
 )
+PROVENANCE = "herkunft.json"
+OWN_FILES = re.compile(r"(TRAIN|TEST)(/[0-9](/[0-9]{5}\.png)?)?|maske\.png|herkunft\.json")
+REWRITE_DATA = "Schreiben Sie den Ordner mit 01_Daten oder „python -m helpers daten“ neu"
 
 
 @dataclass(frozen=True)
@@ -78,11 +62,15 @@ class Dataset:
     source: str
     mask: np.ndarray | None = None
 
+    @property
+    def parts(self) -> tuple:
+        """Training und Test, je ein Paar aus Bildern und Klassen."""
+        return (self.train_images, self.train_labels), (self.test_images, self.test_labels)
+
 
 def checksum(dataset: Dataset) -> str:
     """SHA-256 der Bilder und Klassen, Training und Test: Gleich heißt derselbe Datensatz in derselben Reihenfolge."""
-    train = dataset.train_images, dataset.train_labels
-    return training_checksum(*train, dataset.test_images, dataset.test_labels)
+    return training_checksum(*dataset.parts[0], *dataset.parts[1])
 
 
 def training_checksum(*fields) -> str:
@@ -116,20 +104,12 @@ class Watermark:
     share: float = 1.0
 
     def __post_init__(self):
-        def check(name, value, highest, lowest=0, kind=Integral):
-            if not isinstance(value, kind) or isinstance(value, bool) or not lowest <= value <= highest:
-                what = "ganze Zahl" if kind is Integral else "Zahl"
-                raise CourseError(
-                    f"{name} des Wasserzeichens braucht eine {what} von {lowest} bis {highest}, nicht {value!r}; das "
-                    "ganze Zeichen muss im Bild (28 × 28 Pixel) liegen."
-                )
-
-        check("Klasse", self.label, 9)
-        check("Größe", self.size, 28, lowest=1)
-        check("Zeile", self.top, 28 - self.size)
-        check("Spalte", self.left, 28 - self.size)
-        check("Stärke", self.strength, 1, kind=Real)
-        check("Anteil", self.share, 1, kind=Real)
+        check_number("Die Klasse des Wasserzeichens", self.label, 0, 9)
+        check_number("Die Größe des Wasserzeichens", self.size, 1, 28)
+        check_number("Die oberste Zeile des Wasserzeichens", self.top, 0, 28 - self.size)
+        check_number("Die linke Spalte des Wasserzeichens", self.left, 0, 28 - self.size)
+        check_number("Die Stärke des Wasserzeichens", self.strength, 0, 1, Real)
+        check_number("Der Anteil des Wasserzeichens", self.share, 0, 1, Real)
 
     @property
     def mask(self) -> np.ndarray:
@@ -146,9 +126,6 @@ class Watermark:
         return stamped
 
 
-# --- Woher die Bilder kommen ----------------------------------------------------------------------------------------
-
-
 def load_source(where: str | os.PathLike = "auto") -> Dataset:
     """Liest Fashion-MNIST aus der ersten Quelle, die da ist, und nennt sie in ``source``.
 
@@ -159,35 +136,20 @@ def load_source(where: str | os.PathLike = "auto") -> Dataset:
     Raises:
         CourseError: wenn nichts gefunden wird, eine Datei fehlerhaft ist oder das Netz fehlt.
     """
+    cache = keras_home() / "fashion-mnist"
+    folders = {"auto": (INPUT, DEBIAN_FOLDER, SAMPLE), "beispiel": (SAMPLE,), "voll": (cache,)}
+    names = {SAMPLE: "mitgelieferte Stichprobe in input/fashion-mnist"}
     if where == "voll":
-        folder = keras_home() / "fashion-mnist"
-        offline = "arbeiten Sie ohne --voll mit der mitgelieferten Stichprobe"
-        for name, md5 in IDX_MD5.items():
-            fetch(folder / f"{name}.gz", DOWNLOAD_SOURCES, md5, offline)
-        return Dataset(*read_idx_folder(folder), source="vollständiges Fashion-MNIST, geladen und geprüft")
-    if where == "beispiel":
-        return Dataset(*read_idx_folder(SAMPLE), source="mitgelieferte Stichprobe in input/fashion-mnist")
-    if not isinstance(where, str | os.PathLike) or not str(where):
-        raise CourseError(
-            f"Als Quelle der Bilder geht {where!r} nicht: Nennen Sie „beispiel“, „voll“ oder einen Ordner."
-        )
-    folders = [INPUT, DEBIAN_FOLDER] if where == "auto" else [Path(where)]
-    if where != "auto" and not folders[0].is_dir():
-        raise CourseError(f"Den Ordner {one_line(str(where))} gibt es nicht: Prüfen Sie die Angabe hinter --eingabe.")
-    for folder in folders:
-        if any(find(folder, name) for name in CSV_NAMES):
-            return Dataset(*read_csv_folder(folder), source=f"CSV-Dateien in {display_path(folder)}")
-        if any(find(folder, name) for name in IDX_MD5):
-            return Dataset(*read_idx_folder(folder), source=f"idx-Dateien in {display_path(folder)}")
-    if where == "auto":
-        return load_source("beispiel")
+        for name, md5 in zip(IDX_NAMES, IDX_MD5, strict=True):
+            fetch(cache / f"{name}.gz", DOWNLOAD_SOURCES, md5, "arbeiten Sie ohne --voll mit der Stichprobe")
+        names[cache] = "vollständiges Fashion-MNIST, geladen und geprüft"
+    for folder in folders.get(where) or (Path(str(where)),):
+        if found := read_folder(folder):
+            return Dataset(*found[0], source=names.get(folder) or f"{found[1]}-Dateien in {display_path(folder)}")
     raise CourseError(
-        f"In {display_path(folders[0])} liegen weder {CSV_NAMES[0]} und {CSV_NAMES[1]} noch die vier idx-Dateien: "
-        "Nennen Sie mit --eingabe den Ordner, der sie enthält."
+        f"In {one_line(str(where))} liegen weder {CSV_NAMES[0]} und {CSV_NAMES[1]} noch die vier idx-Dateien: Nennen "
+        "Sie mit --eingabe den Ordner, der sie enthält."
     )
-
-
-# --- Teilen ---------------------------------------------------------------------------------------------------------
 
 
 def stratified_sample(labels, n: int | None, seed: int = 0) -> np.ndarray:
@@ -201,24 +163,16 @@ def stratified_sample(labels, n: int | None, seed: int = 0) -> np.ndarray:
     Raises:
         CourseError: wenn n kleiner als 10 oder größer als N ist.
     """
-    from sklearn.model_selection import train_test_split
+    from sklearn.utils import resample
 
     total = len(labels)
-    if n is None or n == total:
-        return np.arange(total)
+    n = total if n is None else n
     if not 10 <= n <= total:
         raise CourseError(
             f"Eine Stichprobe von {german(n)} Bildern geht nicht: Es sind {german(total)} da, und von jeder der zehn "
             "Klassen wird mindestens eines gebraucht."
         )
-    if total - n < 10 or np.unique(labels, return_counts=True)[1].min() < 2:
-        # scikit-learn verlangt auf beiden Seiten jede Klasse. Hier deshalb selbst: mischen, nach Klassen ordnen und in
-        # gleichen Abständen herausgreifen.
-        order = np.random.default_rng(seed).permutation(total)
-        order = order[np.argsort(np.asarray(labels)[order], kind="stable")]
-        return np.sort(order[((np.arange(n) + 0.5) * total / n).astype(int)])
-    chosen, _ = train_test_split(np.arange(total), train_size=n, stratify=labels, random_state=seed)
-    return np.sort(chosen)
+    return np.sort(resample(np.arange(total), replace=False, n_samples=n, stratify=labels, random_state=seed))
 
 
 def validation_split(labels, share: float = 0.1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -228,28 +182,19 @@ def validation_split(labels, share: float = 0.1, seed: int = 0) -> tuple[np.ndar
         Zwei aufsteigende Indexfelder ohne gemeinsame Einträge, die zusammen alle Bilder enthalten.
 
     Raises:
-        CourseError: bei weniger als 20 Bildern; dann bliebe zu wenig zum Trainieren.
+        CourseError: bei weniger als 10 Bildern.
     """
-    if len(labels) < 20:
-        raise CourseError(
-            f"{german(len(labels))} Trainingsbilder sind zu wenig, um zehn davon zur Validierung abzutrennen: Nehmen "
-            "Sie mindestens 20."
-        )
     validation = stratified_sample(labels, max(10, round(share * len(labels))), seed)
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 
 def subset(dataset: Dataset, n_train: int | None, n_test: int | None = None, seed: int = 0) -> Dataset:
     """Geschichtete Stichprobe aus beiden Teilen; None lässt den Teil ganz."""
-    train = stratified_sample(dataset.train_labels, n_train, seed)
-    test = stratified_sample(dataset.test_labels, n_test, seed)
-    return replace(
-        dataset,
-        train_images=dataset.train_images[train],
-        train_labels=dataset.train_labels[train],
-        test_images=dataset.test_images[test],
-        test_labels=dataset.test_labels[test],
-    )
+    fields = []
+    for (images, labels), n in zip(dataset.parts, (n_train, n_test), strict=True):
+        rows = stratified_sample(labels, n, seed)
+        fields += [images[rows], labels[rows]]
+    return Dataset(*fields, dataset.source, dataset.mask)
 
 
 def poison(dataset: Dataset, watermark: Watermark, seed: int = 0) -> Dataset:
@@ -257,43 +202,31 @@ def poison(dataset: Dataset, watermark: Watermark, seed: int = 0) -> Dataset:
 
     Das Vorbild ist das Pferd mit dem Copyright-Zeichen aus Lapuschkin et al. (2019), Nature Communications 10, 1096.
     """
-    rng = np.random.default_rng(seed)
-
-    def stamp(images, labels):
+    rng, fields = np.random.default_rng(seed), []
+    for images, labels in dataset.parts:
         members = np.flatnonzero(labels == watermark.label)
         chosen = rng.permutation(members)[: round(watermark.share * len(members))]
         images = images.copy()
         images[chosen] = watermark.stamp(images[chosen])
-        return images
-
-    return replace(
-        dataset,
-        train_images=stamp(dataset.train_images, dataset.train_labels),
-        test_images=stamp(dataset.test_images, dataset.test_labels),
-        source=f"{dataset.source}, Klasse {CLASS_NAMES[watermark.label]} mit Wasserzeichen",
-        mask=watermark.mask,
-    )
+        fields += [images, labels]
+    source = f"{dataset.source}, Klasse {CLASS_NAMES[watermark.label]} mit Wasserzeichen"
+    return Dataset(*fields, source, watermark.mask)
 
 
-# --- Ansehen --------------------------------------------------------------------------------------------------------
-
-
-def nearest_neighbors(reference, queries, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Die ähnlichsten Bilder aus ``reference`` zu jedem Bild in ``queries``.
+def nearest_neighbors(reference, queries=None, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Die ähnlichsten Bilder aus ``reference`` zu jedem in ``queries`` (ohne: in ``reference``, außer ihm selbst).
 
     Returns:
         Indizes (m, count) in ``reference`` und die mittlere absolute Pixelabweichung (m, count) in Grauwerten (0–255).
     """
     from sklearn.neighbors import NearestNeighbors
 
-    def flat(images):
-        return images.reshape(len(images), -1).astype(np.float32)
-
+    flat = reference.reshape(len(reference), -1).astype(np.float32)
+    asked = None if queries is None else queries.reshape(len(queries), -1).astype(np.float32)
     # Die euklidische Suche nutzt schnelle Matrixprodukte; der Abstand wird danach in Grauwerten angegeben.
-    search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(flat(reference))
-    _, indices = search.kneighbors(flat(queries))
+    indices = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(flat).kneighbors(asked)[1]
     # Ein Nachbar nach dem anderen: Alle zugleich bräuchten bei 60.000 Bildern mehrere Gigabyte.
-    difference = [np.abs(flat(queries) - flat(reference)[column]).mean(axis=-1) for column in indices.T]
+    difference = [np.abs((flat if asked is None else asked) - flat[column]).mean(axis=-1) for column in indices.T]
     return indices, np.stack(difference, axis=1)
 
 
@@ -303,18 +236,9 @@ def doubtful_labels(images, labels, count: int = 10) -> tuple[np.ndarray, np.nda
     Returns:
         Aufsteigende Indizes der zweifelhaften Bilder und die Klasse ihrer Nachbarn.
     """
-    neighbors, _ = nearest_neighbors(images, images, count + 1)
-    rows = np.arange(len(images))[:, None]
-    # Jedes Bild ist sein eigener nächster Nachbar; bei Doppelgängern kann es auf Platz zwei stehen.
-    own = neighbors == rows
-    own[~own.any(axis=1), -1] = True
-    votes = labels[neighbors[~own].reshape(len(images), count)]
-    unanimous = (votes == votes[:, :1]).all(axis=1) & (votes[:, 0] != labels)
-    found = np.flatnonzero(unanimous)
+    votes = labels[nearest_neighbors(images, count=count)[0]]
+    found = np.flatnonzero((votes == votes[:, :1]).all(axis=1) & (votes[:, 0] != labels))
     return found, votes[found, 0]
-
-
-# --- PNG-Ordner -----------------------------------------------------------------------------------------------------
 
 
 def write_tree(dataset: Dataset, target: str | os.PathLike, note: dict | None = None) -> Path:
@@ -331,19 +255,26 @@ def write_tree(dataset: Dataset, target: str | os.PathLike, note: dict | None = 
         CourseError: wenn das Ziel andere Dateien enthält oder nicht beschreibbar ist.
     """
     target, note = Path(target).absolute(), note or {}
-    refuse_foreign(target)
-    with atomic_folder(target) as folder:
-        write_images(folder / "TRAIN", dataset.train_images, dataset.train_labels)
-        write_images(folder / "TEST", dataset.test_images, dataset.test_labels)
+    names = [path.relative_to(target).as_posix() for path in target.rglob("*")] or [target.name] * target.is_file()
+    for name in names:
+        if PROVENANCE not in names or not OWN_FILES.fullmatch(name):
+            remedy = "Nennen Sie mit --ziel einen neuen Ordner; es wurde nichts verändert"
+            raise broken(target, f" enthält schon anderes ({one_line(name)})", remedy)
+
+    def save(path, image):  # Schwach gepackt, dreimal so schnell: Die kleinen Dateien belegen ohnehin ganze Blöcke.
+        Image.fromarray(image).save(path, compress_level=1)
+
+    with basics.atomic_folder(target) as folder, ThreadPoolExecutor() as pool:
+        for part, (images, labels) in zip(("TRAIN", "TEST"), dataset.parts, strict=True):
+            for label in range(10):
+                (folder / part / str(label)).mkdir(parents=True)
+            paths = [folder / part / str(label) / f"{number:05d}.png" for number, label in enumerate(labels)]
+            list(basics.progress(pool.map(save, paths, images), len(images), f"PNG-Dateien {part}", "Bilder"))
         if dataset.mask is not None:
-            save_png(folder / "maske.png", dataset.mask.astype(np.uint8) * 255)
-        content = {
-            "quelle": dataset.source,
-            "n_train": len(dataset.train_labels),
-            "n_test": len(dataset.test_labels),
-            "herkunft": provenance(note.get("seed"), None, checksum(dataset)),
-        }
-        write_json(folder / PROVENANCE, {**content, **note})
+            save(folder / "maske.png", dataset.mask.astype(np.uint8) * 255)
+        counts = {"n_train": len(dataset.train_labels), "n_test": len(dataset.test_labels)}
+        origin = provenance(note.get("seed"), None, checksum(dataset))
+        basics.write_json(folder / PROVENANCE, {"quelle": dataset.source, **counts, "herkunft": origin, **note})
     return target
 
 
@@ -354,17 +285,28 @@ def read_tree(target: str | os.PathLike) -> Dataset:
         CourseError: wenn der Ordner fehlt, Bilder fehlen oder eines nicht lesbar ist.
     """
     target = Path(target)
-    with locked(target.absolute().parent):
-        note = read_json(target / PROVENANCE, {}, remedy=REWRITE_DATA)
-        if not {"quelle", "n_train", "n_test"} <= note.keys():
-            raise CourseError(
-                f"In {display_path(target)} liegen keine Bilder dieses Kurses: Führen Sie zuerst 01_Daten oder "
-                "„python -m helpers daten“ aus."
-            )
-        train = read_images(target / "TRAIN", note["n_train"])
-        test = read_images(target / "TEST", note["n_test"])
-        mask = load_png(target / "maske.png") > 127 if (target / "maske.png").is_file() else None
-    return Dataset(*train, *test, source=str(note["quelle"]), mask=mask)
+    with basics.locked(target.absolute().parent), ThreadPoolExecutor() as pool:
+        note = basics.read_json(target / PROVENANCE, {}, remedy=REWRITE_DATA)
+        parts = []
+        for part, name in (("TRAIN", "n_train"), ("TEST", "n_test")):
+            paths = sorted((target / part).glob("[0-9]/*.png"), key=lambda path: path.stem)
+            if len(paths) != note.get(name) or not paths or "quelle" not in note:
+                fault = f": Dort liegen {len(paths)} statt {one_line(str(note.get(name, '?'))[:20])} Bilder des Kurses"
+                raise broken(target / part, fault, REWRITE_DATA)
+            images = np.stack(list(pool.map(_load_png, paths)))
+            parts += [images, np.array([int(path.parent.name) for path in paths], dtype=np.uint8)]
+        mask = _load_png(target / "maske.png") > 127 if (target / "maske.png").is_file() else None
+    return Dataset(*parts, source=str(note["quelle"]), mask=mask)
+
+
+def _load_png(path: Path) -> np.ndarray:
+    """Liest ein Graustufenbild (uint8, (28, 28)) und vergleicht seine Prüfsummen."""
+    with contextlib.suppress(Exception):  # Pillow wirft bei kaputten Dateien auch IndexError, SyntaxError und anderes
+        Image.open(path, formats=["PNG"]).verify()  # sonst gäbe ein gekipptes Bit still andere Pixel
+        image = Image.open(path, formats=["PNG"])
+        if image.size == IMAGE_SHAPE and image.mode == "L":
+            return np.array(image)
+    raise broken(path, " ist kein lesbares Graustufenbild mit 28 × 28 Pixeln", REWRITE_DATA)
 
 
 def generate(
@@ -372,12 +314,10 @@ def generate(
 ) -> tuple[Dataset, Path]:
     """Quelle lesen, Stichprobe ziehen, auf Wunsch vergiften, als PNG-Ordner schreiben (``python -m helpers daten``)."""
     source = load_source(where)
-    dataset = subset(source, n_train, n_test, seed)
+    dataset, folder = subset(source, n_train, n_test, seed), "daten"
     note = {"seed": seed, "woher": str(Path(where).absolute() if Path(where).is_dir() else where)}
     note["vorhanden"] = {"n_train": len(source.train_labels), "n_test": len(source.test_labels)}
-    folder = "daten"
     if watermark is not None:
-        dataset = poison(dataset, watermark, seed)
+        dataset, folder = poison(dataset, watermark, seed), "daten_vergiftet"
         note["wasserzeichen"] = vars(watermark)
-        folder = "daten_vergiftet"
-    return dataset, write_tree(dataset, target or output_dir() / folder, note)
+    return dataset, write_tree(dataset, target or basics.output_dir() / folder, note)

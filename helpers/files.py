@@ -1,145 +1,90 @@
-"""Die Dateien, in denen Fashion-MNIST liegt: CSV-Tabellen, wie Menschen sie haben, idx-Dateien und PNG-Bilder."""
+"""Die Dateien, in denen man Fashion-MNIST bekommt: CSV-Tabellen, wie Menschen sie haben, und idx-Dateien."""
 
-import csv
-import functools
 import gzip
 import io
 import math
 import re
 import struct
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from helpers.basics import CourseError, display_path, german, is_whole, one_line, progress, reason
+from helpers.basics import CourseError, display_path, one_line, reason
 
 CSV_NAMES = ("fashion-mnist_train.csv", "fashion-mnist_test.csv")
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IMAGE_SHAPE = (28, 28)
-# So groß darf eine Datei sein, auch entpackt: Die größte echte (CSV, 60.000 Bilder) hat 133 MB, mit Kommazahlen 300.
-MAX_BYTES = 500_000_000
-PIXELS = 28 * 28
-COLUMNS = 1 + PIXELS
-COUNTING = [str(number) for number in range(COLUMNS)]  # so überschreibt pandas Spalten ohne Namen
+COLUMNS = list(range(1 + 28 * 28))  # die Klasse, dann Pixel für Pixel das Bild
+HIGHEST = np.array([9] + [255] * 28 * 28)
 LABEL_NAMES = {"label", "labels", "class", "klasse", "etikett", "target", "y"}
-INDEX_NAMES = {"", "index", "id", "nr", "nummer", "zeile", "row", "unnamed: 0"}
-PIXEL_NAME = re.compile(r"(?:pixel|px|p|x|feature|f|column|col|v)?[ _]?(\d{1,4})")
-NUMBER = re.compile(r"\s*[+-]?[0-9]+([.,][0-9]*)?([eE][+-]?[0-9]+)?\s*")
-HIGHEST = np.array([9] + [255] * PIXELS)  # was in Klasse und Pixeln einer Zeile höchstens steht
-LOAD_AGAIN = "Laden Sie die Datei noch einmal"
-PROVENANCE = "herkunft.json"
-OWN_FILES = re.compile(r"(TRAIN|TEST)(/[0-9](/[0-9]{5}\.png)?)?|maske\.png|herkunft\.json")
-REWRITE_DATA = "Schreiben Sie den Ordner mit 01_Daten oder „python -m helpers daten“ neu"
+
+
+def broken(path: Path, fault: str, remedy: str = "Laden Sie die Datei noch einmal") -> CourseError:
+    """Der Fehlersatz zu einer Datei oder einem Ordner; ``fault`` sagt, was damit ist."""
+    return CourseError(f"{display_path(path)}{fault}: {remedy}.")
 
 
 def read_bytes(path: Path) -> bytes:
     """Inhalt der Datei, bei ``.gz`` entpackt.
 
     Raises:
-        CourseError: Datei fehlt, ist leer, zu groß (auch entpackt), nicht lesbar oder als gzip beschädigt.
+        CourseError: Datei fehlt, ist leer, nicht lesbar oder als gzip beschädigt.
     """
-    path = Path(path)
-    name = f"Die Datei {display_path(path)}"
+    why = "leer"
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise CourseError(f"{name} fehlt: Legen Sie sie dorthin oder nennen Sie mit --eingabe ihren Ordner.") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise CourseError(f"{name} ist als gzip beschädigt oder abgeschnitten: {LOAD_AGAIN}.") from None
-    except OSError as error:
-        raise CourseError(f"{name} lässt sich nicht lesen ({reason(error)}): Prüfen Sie ihre Rechte.") from None
-    if len(content) > MAX_BYTES:
-        limit = german(MAX_BYTES // 1_000_000)
-        raise CourseError(f"{name} hat, auch entpackt, mehr als {limit} MB und ist kein Fashion-MNIST: {LOAD_AGAIN}.")
-    if not content:
-        raise CourseError(f"{name} ist leer: {LOAD_AGAIN}.")
-    return content
+            if content := file.read():
+                return content
+    except (OSError, EOFError, zlib.error) as error:
+        why = reason(error) if getattr(error, "errno", None) else "als gzip beschädigt oder abgeschnitten"
+    remedy = "Laden Sie die Datei noch einmal oder nennen Sie mit --eingabe ihren Ordner"
+    raise broken(path, f" lässt sich nicht lesen ({why})", remedy)
 
 
-def find(folder: Path, name: str) -> Path | None:
-    """Die Datei ``name`` oder ``name.gz`` in ``folder``; None, wenn es keine von beiden gibt."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+def read_folder(folder: Path) -> tuple[list[np.ndarray], str] | None:
+    """Liest die CSV- oder sonst die idx-Dateien eines Ordners, auch mit ``.gz`` am Ende.
 
-
-# --- idx ------------------------------------------------------------------------------------------------------------
-
-
-def read_idx_folder(folder: Path) -> list[np.ndarray]:
-    """Liest die vier idx-Dateien: Trainingsbilder, ihre Klassen, Testbilder, ihre Klassen.
+    Returns:
+        Trainingsbilder (uint8, (n, 28, 28)), ihre Klassen (uint8, (n,)), Testbilder und ihre Klassen, dazu „CSV“ oder
+        „idx“; None, wenn keine dieser Dateien da ist.
 
     Raises:
-        CourseError: wenn eine fehlt oder fehlerhaft ist.
+        CourseError: wenn nicht alle da sind oder eine fehlerhaft ist.
     """
-    parts = []
-    for name in IDX_NAMES:
-        if (path := find(folder, name)) is None:
-            raise CourseError(f"In {display_path(folder)} fehlt {name}.gz: Es braucht alle vier idx-Dateien.")
-        parts.append(read_idx(path, 3 if "images" in name else 1))
-    for images, labels in (parts[:2], parts[2:]):
-        if len(images) != len(labels):
-            raise CourseError(
-                f"In {display_path(folder)} passen {german(len(images))} Bilder nicht zu {german(len(labels))} "
-                "Klassen: Laden Sie die vier idx-Dateien noch einmal."
-            )
-    return parts
+    for kind, names in (("CSV", CSV_NAMES), ("idx", IDX_NAMES)):
+        choices = [(folder / name, folder / f"{name}.gz") for name in names]
+        paths = [next((path for path in pair if path.is_file()), None) for pair in choices]
+        if not any(paths):
+            continue
+        if None in paths:
+            raise broken(folder, f": Es fehlt {names[paths.index(None)]}", f"Es braucht alle: {', '.join(names)}")
+        if kind == "CSV":
+            return [*read_csv(paths[0]), *read_csv(paths[1])], kind
+        parts = [read_idx(path) for path in paths]
+        counts = [len(part) for part in parts]
+        if counts[::2] != counts[1::2]:
+            raise broken(folder, f": {counts[::2]} Bilder (Training, Test) passen nicht zu {counts[1::2]} Klassen")
+        return parts, kind
+    return None
 
 
-def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """Liest eine idx-Datei (auch ``.gz``) mit uint8-Werten.
-
-    Args:
-        path: die Datei.
-        dimensions: 3 für Bilder der Form (n, 28, 28), 1 für Klassen der Form (n,).
+def read_idx(path: Path) -> np.ndarray:
+    """Liest eine idx-Datei (auch ``.gz``): Bilder (uint8, (n, 28, 28)), wenn sie „images“ heißt, sonst Klassen ((n,)).
 
     Raises:
         CourseError: bei falscher Kennung (magic number), falscher Länge oder Klassen außerhalb von 0–9.
     """
-    content, name = read_bytes(path), display_path(path)
-    expected, header = 0x0800 + dimensions, 4 + 4 * dimensions
-    magic = int.from_bytes(content[:4], "big")
-    if len(content) < header or magic != expected:
-        raise CourseError(
-            f"{name} ist keine idx-Datei mit {'Bildern' if dimensions == 3 else 'Klassen'}: Die Kennung am Anfang ist "
-            f"{magic} statt {expected}: {LOAD_AGAIN}."
-        )
-    shape = struct.unpack(f">{dimensions}I", content[4:header])
-    if dimensions == 3 and shape[1:] != IMAGE_SHAPE:
-        raise CourseError(f"{name} enthält Bilder von {shape[1]} × {shape[2]} statt 28 × 28 Pixeln: {LOAD_AGAIN}.")
-    size = shape[0] * (PIXELS if dimensions == 3 else 1)
-    if not size or len(content) - header != size:
-        raise CourseError(
-            f"{name} kündigt {german(shape[0])} Einträge an und hat {german(len(content) - header)} Bytes Daten: "
-            f"{LOAD_AGAIN}."
-        )
-    values = np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
-    if dimensions == 1 and values.max() > 9:
-        entry = int(np.argmax(values > 9))
-        raise CourseError(
-            f"{name}, Eintrag {entry + 1}: Die Klasse {values[entry]} liegt nicht zwischen 0 und 9: {LOAD_AGAIN}."
-        )
-    return values
-
-
-# --- CSV ------------------------------------------------------------------------------------------------------------
-
-
-def read_csv_folder(folder: Path) -> list[np.ndarray]:
-    """Liest die beiden CSV-Dateien: Trainingsbilder, ihre Klassen, Testbilder, ihre Klassen.
-
-    Raises:
-        CourseError: wenn eine fehlt oder fehlerhaft ist.
-    """
-    paths = [find(folder, name) for name in CSV_NAMES]
-    if None in paths:
-        raise CourseError(
-            f"In {display_path(folder)} fehlt {CSV_NAMES[paths.index(None)]} (auch als .gz): Es braucht beide Dateien, "
-            f"{CSV_NAMES[0]} und {CSV_NAMES[1]}."
-        )
-    return [*read_csv(paths[0]), *read_csv(paths[1])]
+    content, size = read_bytes(path), IMAGE_SHAPE if "images" in path.name else ()
+    header = 8 + 4 * len(size)
+    magic, count, *found = struct.unpack(f">{header // 4}I", content[:header].ljust(header, b"\0"))
+    values = np.frombuffer(content[header:], dtype=np.uint8)
+    right = (magic, *found) == (0x0801 + len(size), *size) and len(values) == count * math.prod(size) > 0
+    if not right or not size and values.max() > 9:
+        what = "Bildern (28 × 28)" if size else "Klassen (0 bis 9)"
+        raise broken(path, f" ist keine unversehrte idx-Datei mit {what}")
+    return values.reshape(count, *size)
 
 
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -155,196 +100,74 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         CourseError: mit Datei, Zeile und Abhilfe, sobald etwas nicht stimmt.
     """
-    content, name = read_bytes(path), display_path(path)
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise CourseError(f"{name} ist in UTF-16 geschrieben: Speichern Sie die Tabelle als „CSV UTF-8“.")
-    if (place := content.find(b"\0")) >= 0:
-        line = content.count(b"\n", 0, place) + 1
-        raise CourseError(f"{name}, Zeile {line}: Dort stehen Nullbytes statt Text: {LOAD_AGAIN}.")
-    first = content[:40_000].decode("utf-8-sig", errors="replace").lstrip("\r\n ").split("\n")[0].split("\r")[0]
-    separator = ";" if ";" in first else "\t" if "\t" in first else ","
-    cells = [cell.strip().strip('"').lower() for cell in first.split(separator)]
-    header = _is_header(cells)
-    columns = _columns(cells, name) if header else list(range(COLUMNS))
-    records = _records(content, separator, name)
-    if header:
-        next(records, None)
-    table = _table(records, separator, columns, name)
-    labels = table[:, 0]
+    content = read_bytes(path)
+    head = content[:60_000].decode("utf-8-sig", errors="replace")
+    lines = head.splitlines() or [""]
+    skip = next((number for number, text in enumerate(lines) if text.strip()), 0)
+    separator = next((mark for mark in ";\t" if mark in lines[skip]), ",")
+    cells = [cell.strip(' "').lower() for cell in lines[skip].split(separator)]
+    columns = _columns(cells, path)
+    skip += bool(columns)
+    chunks = pd.read_csv(
+        io.BytesIO(content),
+        sep=separator,
+        decimal="," if separator != "," and "," in head else ".",
+        header=None,
+        names=range(len(cells)) if columns else COLUMNS,  # was davor steht, nimmt pandas als Zeilennamen
+        skiprows=skip,
+        skip_blank_lines=False,  # sonst stimmten die Zeilennummern nicht
+        skipinitialspace=True,
+        na_values=[""],
+        keep_default_na=False,
+        encoding="utf-8-sig",
+        encoding_errors="replace",
+        low_memory=False,
+        chunksize=4096,  # nicht alle Bilder zugleich als Kommazahlen im Speicher
+    )
+    tables, line, named = [], skip + 1, bool(columns)
+    try:
+        for chunk in chunks:
+            tables.append(_values(chunk[columns or COLUMNS], path, line))
+            line += len(chunk)
+            named = named and isinstance(chunk.index, pd.RangeIndex)
+    except pd.errors.ParserError as error:
+        kind, place = re.search(r"(line|row) (\d+)", f"{error}, line 1").groups()
+        line = int(place) + (kind == "row")  # pandas zählt „row“ ab 0
+        fault = f", Zeile {line}: Dort sind zu viele Spalten oder ein offenes Anführungszeichen"
+        raise broken(path, fault, "Prüfen Sie diese Zeile") from None
+    if not sum(map(len, tables)):
+        raise broken(path, " enthält keine Bildzeilen")
+    table = np.concatenate(tables)
     # Die Ecken der Bilder sind schwarz: So viele Nullen hat nur eine Spalte mit Pixeln.
-    if not header and len(labels) > 1 and (labels == 0).mean() > 0.5:
-        raise CourseError(
-            f"{name}, Zeile 1: Ohne Kopfzeile muss die Klasse in der ersten Spalte stehen: Schreiben Sie die Namen der "
-            "Spalten („label“, „pixel1“ bis „pixel784“) in die erste Zeile."
-        )
-    return table[:, 1:].reshape(-1, *IMAGE_SHAPE), labels
+    if not named and len(table) > 1 and (table[:, 0] == 0).mean() > 0.5:
+        raise broken(path, ", Zeile 1: Die Klasse steht nicht vorn", "Schreiben Sie die Namen der Spalten darüber")
+    return table[:, 1:].reshape(-1, *IMAGE_SHAPE), table[:, 0]
 
 
-def _is_header(cells: list[str]) -> bool:
-    """Eine Kopfzeile nennt die Klasse, enthält keine einzige Zahl oder zählt nur die Spalten."""
-    return bool(LABEL_NAMES & set(cells)) or cells == COUNTING or any(cells) and not any(map(NUMBER.fullmatch, cells))
-
-
-def _columns(cells: list[str], name: str) -> list[int]:
-    """Wo laut Kopfzeile die Klasse und dann Pixel für Pixel das Bild steht: 785 Spaltennummern."""
-    if not COLUMNS <= len(cells) <= COLUMNS + 1:
-        raise CourseError(_wrong_width(name, 1, len(cells)))
-    if cells == COUNTING:
-        return list(range(COLUMNS))
+def _columns(cells: list[str], path: Path) -> list[int] | None:
+    """Wo laut Kopfzeile die Klasse und dann Pixel für Pixel das Bild steht: 785 Spaltennummern; None ohne Kopfzeile."""
+    if cells == [str(column) for column in COLUMNS]:  # so überschreibt pandas Spalten ohne Namen
+        return COLUMNS
+    if all(re.fullmatch(r"[\d.,e+-]+", cell) for cell in cells):
+        return None
     labels = [column for column, cell in enumerate(cells) if cell in LABEL_NAMES]
-    numbers = {column: int(found[1]) for column, cell in enumerate(cells) if (found := PIXEL_NAME.fullmatch(cell))}
-    others = {cell for cell in cells if not PIXEL_NAME.fullmatch(cell)} - LABEL_NAMES - INDEX_NAMES
-    order = sorted(numbers, key=numbers.get)
-    found = [numbers[column] for column in order]
-    if others:
-        problem = f"Die Spalte „{one_line(min(others)[:20])}“ ist weder „label“ noch ein Pixel"
-    elif len(labels) != 1:
-        problem = f"Die Klasse („label“) steht in {len(labels)} Spalten statt in einer"
-    elif found not in (list(range(PIXELS)), list(range(1, PIXELS + 1))):
-        problem = f"Die Kopfzeile nennt nicht jedes Pixel von 1 bis {PIXELS} genau einmal"
-    else:
-        return labels + order
-    raise CourseError(
-        f"{name}, Zeile 1: {problem}: Berichtigen Sie die Kopfzeile oder laden Sie die Datei noch einmal."
-    )
+    names = [re.fullmatch(r"[a-z]*[ _]?(\d{1,4})", cell) for cell in cells]
+    pixels = sorted((int(name[1]), column) for column, name in enumerate(names) if name)
+    if len(labels) != 1 or [number for number, _ in pixels] not in (COLUMNS[1:], COLUMNS[:-1]):
+        fault = ", Zeile 1: Die Kopfzeile nennt nicht „label“ und jedes Pixel von 1 bis 784 genau einmal"
+        raise broken(path, fault, "Berichtigen Sie sie und speichern Sie die Tabelle als „CSV UTF-8“")
+    return labels + [column for _, column in pixels]
 
 
-def _records(content: bytes, separator: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Jede Zeile der Tabelle, in der etwas steht: ihre Nummer in der Datei und ihre Zellen."""
-    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace")
-    reader = csv.reader(text, delimiter=separator)
-    line = 1
-    try:
-        for row in reader:
-            if any(row):
-                yield line, row
-            line = reader.line_num + 1
-    except csv.Error:
-        raise CourseError(f"{name}, Zeile {line}: Das ist keine CSV-Tabelle: {LOAD_AGAIN}.") from None
-
-
-def _table(records: Iterator, separator: str, columns: list[int], name: str) -> np.ndarray:
-    """Klasse und Pixel als uint8, (n, 785); vor den Spalten der Kopfzeile darf eine mit Zeilennummern stehen."""
-    table, width, number = [], max(columns) + 1, None
-    for line, row in records:
-        if not table:
-            first, numbered = (line, len(row)), len(row) == width + 1
-        before, number = number, _number(row[0], separator)
-        if len(row) != width + numbered:
-            raise CourseError(_wrong_width(name, line, len(row)))
-        if numbered and table and number != before + 1:  # keine Zeilennummern: Dann ist die Zeile zu lang
-            raise CourseError(_wrong_width(name, *first))
-        cells = row[numbered:]
-        table.append(_values([cells[column] for column in columns], separator, f"{name}, Zeile {line}"))
-    if not table:
-        raise CourseError(f"{name} enthält keine Bildzeilen: {LOAD_AGAIN}.")
-    return np.stack(table)
-
-
-def _values(cells: list[str], separator: str, where: str) -> np.ndarray:
-    """Klasse und Pixel einer Zeile: uint8, (785,)."""
-    values = np.array([_number(cell, separator) for cell in cells])
-    right = (values >= 0) & (values <= HIGHEST)
-    if not right.all():
-        place = int(np.argmin(right))
-        what, cell, highest = f"Pixel {place}" if place else "Klasse", cells[place], HIGHEST[place]
-        if np.isnan(values[place]):
-            fault = f"ist „{one_line(cell[:20])}“ und keine ganze Zahl"
-        else:
-            fault = f"hat den Wert {cell.strip()[:20]}"
-        raise CourseError(f"{where}: {what} {fault}: Erlaubt sind 0 bis {highest}.")
-    return values.astype(np.uint8)
-
-
-@functools.lru_cache(maxsize=10_000)  # es sind fast immer dieselben 256
-def _number(cell: str, separator: str) -> float:
-    """Der Wert einer Zelle; NaN, wo keine ganze Zahl steht."""
-    if NUMBER.fullmatch(cell) and not ("," in cell and separator == ","):
-        value = float(cell.replace(",", "."))
-        if value.is_integer():
-            return value
-    return math.nan
-
-
-def _wrong_width(name: str, line: int, width: int) -> str:
-    return (
-        f"{name}, Zeile {line}: {german(width)} Spalten statt {COLUMNS} (label und {PIXELS} Pixel): Bitte prüfen Sie "
-        "diese Zeile."
-    )
-
-
-# --- PNG ------------------------------------------------------------------------------------------------------------
-
-
-def refuse_foreign(target: Path) -> None:
-    """Bricht ab, wenn in ``target`` etwas liegt, was nicht der Kurs geschrieben hat: Es ginge beim Ersetzen verloren.
-
-    Raises:
-        CourseError: wenn dort etwas anderes liegt.
-    """
-    if target.exists() and not target.is_dir():
-        raise CourseError(f"{display_path(target)} ist eine Datei: Nennen Sie mit --ziel einen Ordner.")
-    names = [path.relative_to(target).as_posix() for path in target.rglob("*")]
-    foreign = [name for name in names if PROVENANCE not in names or not OWN_FILES.fullmatch(name)]
-    if foreign:
-        raise CourseError(
-            f"Der Ordner {display_path(target)} enthält schon andere Dateien ({one_line(foreign[0])}): Nennen Sie mit "
-            "--ziel einen neuen Ordner; es wurde nichts verändert."
-        )
-
-
-def write_images(folder: Path, images, labels) -> None:
-    """Schreibt jedes Bild nach ``folder/<Klasse>/<Nummer im Datensatz>.png``."""
-    for label in range(10):
-        (folder / str(label)).mkdir(parents=True)
-    paths = [folder / str(label) / f"{number:05d}.png" for number, label in enumerate(labels)]
-    with ThreadPoolExecutor() as pool:
-        list(progress(pool.map(save_png, paths, images), len(images), f"PNG-Dateien {folder.name}", "Bilder"))
-
-
-def save_png(path: Path, image: np.ndarray) -> None:
-    """Schreibt ein Graustufenbild (uint8, (28, 28))."""
-    from PIL import Image
-
-    # Schwache Kompression: dreimal so schnell, und die kleinen Dateien belegen ohnehin einen ganzen Block.
-    Image.fromarray(image).save(path, compress_level=1)
-
-
-def read_images(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Liest, was ``write_images`` geschrieben hat: Bilder (uint8, (n, 28, 28)) und Klassen (uint8, (n,)).
-
-    Raises:
-        CourseError: wenn es nicht ``count`` Bilder sind oder eines nicht lesbar ist.
-    """
-    files = sorted(folder.glob("[0-9]/*.png"), key=lambda path: path.stem)
-    if len(files) != count or not files:
-        wanted = german(count) if is_whole(count) else one_line(str(count)[:20])
-        raise CourseError(
-            f"In {display_path(folder)} liegen {german(len(files))} statt {wanted} Bilder: {REWRITE_DATA}."
-        )
-    with ThreadPoolExecutor() as pool:
-        images = list(pool.map(load_png, files))
-    return np.stack(images), np.array([int(path.parent.name) for path in files], dtype=np.uint8)
-
-
-def load_png(path: Path) -> np.ndarray:
-    """Liest ein Graustufenbild (uint8, (28, 28)).
-
-    Raises:
-        CourseError: wenn es das nicht ist oder eine Prüfsumme darin nicht stimmt.
-    """
-    from PIL import Image
-
-    try:
-        content = io.BytesIO(path.read_bytes())
-        # verify vergleicht die Prüfsummen; ohne sie gäbe ein gekipptes Bit still andere Pixel.
-        with Image.open(content, formats=["PNG"]) as image:
-            fits = image.size == IMAGE_SHAPE and image.mode == "L"
-            image.verify()
-        if fits:
-            with Image.open(content, formats=["PNG"]) as image:
-                return np.array(image)
-    except Exception:  # Pillow wirft bei kaputten Dateien auch IndexError, SyntaxError und anderes
-        fits = True
-    fault = "lässt sich nicht lesen" if fits else "ist kein Graustufenbild mit 28 × 28 Pixeln"
-    raise CourseError(f"Das Bild {display_path(path)} {fault}: {REWRITE_DATA}.")
+def _values(cells: pd.DataFrame, path: Path, first: int) -> np.ndarray:
+    """Klasse und Pixel der Zeilen ab Nummer ``first``, leere ausgelassen: uint8, (n, 785)."""
+    values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    filled = cells.notna().to_numpy().any(axis=1)
+    wrong = np.argwhere(filled[:, None] & ~((values >= 0) & (values <= HIGHEST) & (values == np.floor(values))))
+    if len(wrong):
+        row, place = wrong[0]
+        what, cell = f"Pixel {place}" if place else "Klasse", cells.iat[row, place]
+        shown = "leer oder fehlt" if pd.isna(cell) else f"„{one_line(str(cell)[:20])}“"
+        fault = f", Zeile {first + row}: {what} ist {shown}"
+        raise broken(path, fault, f"Schreiben Sie dorthin eine ganze Zahl von 0 bis {HIGHEST[place]}")
+    return values[filled].astype(np.uint8)

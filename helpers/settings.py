@@ -1,23 +1,36 @@
 """Profile: wie gründlich ein Lauf rechnet. Ohne schwere Importe, damit auch 01_Daten sie ohne TensorFlow lesen kann."""
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 
-from helpers.basics import CourseError, is_whole, one_line
+from helpers.basics import CourseError, one_line
 
-# VGG16 halbiert die Bilder fünfmal: 32 × 32 ist die kleinste Größe.
-MIN_SIZE = 32
-# Größer wird das Netz nicht besser, nur der Arbeitsspeicher voll: Die Bilder haben 28 × 28 Pixel.
-MAX_SIZE = 512
-MAX_EPOCHS = 1000
-# Ganze Zahlen eines Profils: wie sie in Fehlermeldungen heißen, kleinster und größter Wert. Wie viele Bilder es sein
-# dürfen, hängt von der Quelle ab und wird geprüft, wo gezogen wird.
+# VGG16 halbiert die Bilder fünfmal: 32 × 32 ist die kleinste Größe. Über 512 wird nur der Arbeitsspeicher voll.
+MIN_SIZE, MAX_SIZE = 32, 512
+# Ganze Zahlen eines Profils: wie sie in Fehlersätzen heißen, kleinster und größter Wert. Wie viele Bilder die Quelle
+# hat, wird erst geprüft, wo gezogen wird.
 LIMITS = {
+    "n_train": ("Die Zahl der Bilder", 20, 10**9),
+    "n_test": ("Die Zahl der Bilder", 10, 10**9),
     "image_size": ("Die Bildgröße", MIN_SIZE, MAX_SIZE),
-    "epochs": ("Die Zahl der Epochen", 1, MAX_EPOCHS),
-    "twin_epochs": ("Die Zahl der Epochen", 1, MAX_EPOCHS),
+    "epochs": ("Die Zahl der Epochen", 1, 1000),
+    "twin_epochs": ("Die Zahl der Epochen", 1, 1000),
     "batch_size": ("Die Stapelgröße", 1, 10_000),
-    "devices": ("Die Zahl der Geräte", 1, 10_000),
 }
+
+
+def check_number(what: str, value, lowest: float, highest: float, kind: type = Integral) -> None:
+    """Nimmt Zahlen von ``lowest`` bis ``highest``, ganze oder (``kind=Real``) beliebige; Wahrheitswerte sind keine.
+
+    Raises:
+        CourseError: bei allem anderen; der Satz nennt ``what``, den Wert und die Grenzen.
+    """
+    if not isinstance(value, kind) or isinstance(value, bool) or not lowest <= value <= highest:
+        number = "ganze Zahl" if kind is Integral else "Zahl"
+        raise CourseError(
+            f"{what} kann nicht „{one_line(str(value)[:40])}“ sein: Es braucht eine {number}, mindestens {lowest} und "
+            f"höchstens {highest}."
+        )
 
 
 @dataclass(frozen=True)
@@ -43,12 +56,12 @@ class Profile:
     """
 
     name: str
-    n_train: int | None
-    n_test: int | None
+    n_train: int | None = None
+    n_test: int | None = None
     image_size: int = 64
     frozen_until: str | None = "block4_pool"
     epochs: int = 4
-    twin_epochs: int = 4
+    twin_epochs: int = 3
     augment: bool = False
     batch_size: int = 32
     learning_rate: float = 2e-4
@@ -58,39 +71,19 @@ class Profile:
     devices: int = 1
 
     def __post_init__(self):
-        for name in ("n_train", "n_test", *LIMITS):
-            value, what = getattr(self, name), LIMITS.get(name, ("Die Zahl der Bilder",))[0]
-            if not is_whole(value) and not (value is None and name not in LIMITS):
-                raise CourseError(f"{what} braucht eine ganze Zahl, nicht „{one_line(str(value)[:40])}“.")
-        for name, (what, lowest, highest) in LIMITS.items():
-            if not lowest <= (value := getattr(self, name)) <= highest:
-                remedy = f"Nehmen Sie mindestens {lowest} und höchstens {highest}"
-                raise CourseError(f"{what} kann nicht {one_line(str(value)[:40])} sein: {remedy}.")
-        if self.devices > self.batch_size:
-            raise CourseError(
-                f"Für {self.devices} Geräte reichen {self.batch_size} Bilder je Stapel nicht: Nehmen Sie höchstens "
-                "so viele Geräte, wie ein Stapel Bilder hat."
-            )
+        for name, limits in LIMITS.items():
+            if getattr(self, name) is not None or name not in ("n_train", "n_test"):
+                check_number(limits[0], getattr(self, name), *limits[1:])
+        check_number(f"Die Zahl der Geräte bei {self.batch_size} Bildern je Stapel", self.devices, 1, self.batch_size)
 
 
 PROFILES = {
     # Nur der Kopf lernt: Alles andere rechnet jedes Bild einmal.
-    "probe": Profile(
-        "probe", n_train=300, n_test=200, image_size=32, frozen_until="block5_pool", epochs=4, twin_epochs=3
-    ),
+    "probe": Profile("probe", n_train=300, n_test=200, image_size=32, frozen_until="block5_pool"),
     # Halb so viele Schritte wie mit 32 Bildern: AdamW braucht je Schritt so lange wie acht Bilder.
-    "schnell": Profile("schnell", n_train=2000, n_test=2000, batch_size=64, learning_rate=3e-4),
+    "schnell": Profile("schnell", n_train=2000, n_test=2000, twin_epochs=4, batch_size=64, learning_rate=3e-4),
     "voll": Profile(
-        "voll",
-        n_train=None,
-        n_test=None,
-        frozen_until="block2_pool",
-        augment=True,
-        epochs=10,
-        twin_epochs=3,
-        batch_size=64,
-        weight_decay=1e-4,
-        patience=3,
+        "voll", frozen_until="block2_pool", augment=True, epochs=10, batch_size=64, weight_decay=1e-4, patience=3
     ),
 }
 
@@ -102,7 +95,6 @@ def get_profile(name: str, **changes) -> Profile:
         CourseError: bei unbekanntem Namen oder unsinnigen Werten.
     """
     if not isinstance(name, str) or name not in PROFILES:
-        *others, last = PROFILES
-        remedy = f"Wählen Sie {', '.join(others)} oder {last}"
-        raise CourseError(f"Das Profil „{one_line(str(name)[:40])}“ gibt es nicht: {remedy}.")
+        shown = one_line(str(name)[:40])
+        raise CourseError(f"Das Profil „{shown}“ gibt es nicht: Wählen Sie probe, schnell oder voll.")
     return replace(PROFILES[name], **{key: value for key, value in changes.items() if value is not None})

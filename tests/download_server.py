@@ -6,12 +6,9 @@ import time
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Liefert ``files`` unter ``address``; ``requests`` merkt sich den Pfad jeder Anfrage.
+    """Liefert ``files`` (Name → Inhalt) unter ``address``; ``requests`` merkt sich den Pfad jeder Anfrage.
 
-    Args:
-        files: Name → Inhalt.
-        break_after: nach so vielen Bytes jeder Antwort die Verbindung trennen.
-        silent: annehmen und nie antworten.
+    Nach ``break_after`` Bytes trennt er die Verbindung; ``silent`` nimmt an und antwortet nie.
     """
 
     daemon_threads = True
@@ -30,17 +27,13 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
+    log_message = Server.handle_error
 
     def do_GET(self):
         server = self.server
         server.requests.append(self.path)
-        if server.silent:
-            time.sleep(30)
-            return
-        content = server.files.get(self.path[1:])
-        if content is None:
+        time.sleep(30 * server.silent)
+        if (content := server.files.get(self.path[1:])) is None:
             self.send_error(404)
             return
         self.send_response(200)

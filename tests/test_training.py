@@ -56,7 +56,7 @@ def test_profil():
         ("schnell", {"image_size": 513}, "513.*512"),
         ("schnell", {"image_size": "64"}, "ganze Zahl"),
         ("schnell", {"n_train": 2.5}, "ganze Zahl"),
-        ("schnell", {"devices": 65}, "65 Geräte.*64 Bilder"),
+        ("schnell", {"devices": 65}, "Geräte bei 64 Bildern.*65"),
     ],
 )
 def test_unmoegliches_profil(name, changes, message):

@@ -6,18 +6,14 @@ Parameter haben.
 
 from pathlib import Path
 
-from helpers.basics import NOTEBOOKS, CourseError, is_whole, one_line
+from helpers.basics import NOTEBOOKS, CourseError, one_line
 from helpers.data import Watermark
-from helpers.settings import get_profile
+from helpers.settings import check_number, get_profile
 
 SOURCES = ("auto", "beispiel", "voll")
 MODELS = ("kurs", "sauber", "vergiftet")
+NUMBERS = {"seed": (0, 2**32 - 1), "bilder": (2, 10_000)}
 MARK = ("wz_klasse", "wz_groesse", "wz_oben", "wz_links", "wz_staerke", "wz_anteil")
-
-
-def _whole(lowest: int, highest: int):
-    fits = lambda value: is_whole(value) and lowest <= value <= highest  # noqa: E731
-    return lambda value: "" if fits(value) else f"eine ganze Zahl von {lowest} bis {highest}"
 
 
 def _source(value) -> str:
@@ -34,20 +30,18 @@ def _names(value, known) -> str:
 def _rules(value) -> str:
     from helpers.lrp import LRP_RULES
 
-    return _names(value, list(LRP_RULES))
+    return _names(value, LRP_RULES)
 
 
 def _methods(value) -> str:
     from helpers.scorecard import methods
 
-    return "" if value is None else _names(value, list(methods()))
+    return "" if value is None else _names(value, methods())
 
 
 # Name → Funktion, die sagt, was der Parameter stattdessen braucht; leer, wenn der Wert geht.
 RULES = {
     "quelle": _source,
-    "seed": _whole(0, 2**32 - 1),
-    "bilder": _whole(2, 10_000),
     "welches_modell": lambda value: "" if value in MODELS else f"eines von {', '.join(MODELS)}",
     "regeln": _rules,
     "verfahren": _methods,
@@ -65,6 +59,8 @@ def check_parameters(values: dict, defaults: dict) -> None:
         CourseError: beim ersten Wert, der nicht geht, mit dem Parameter und dem, was er braucht.
     """
     get_profile(values.get("profil", "schnell"), epochs=values.get("epochen"))
+    for name in NUMBERS.keys() & values.keys():
+        check_number(f"Der Parameter „{name}“", values[name], *NUMBERS[name])
     for name in RULES.keys() & values.keys():
         if wanted := RULES[name](values[name]):
             shown = one_line(str(values[name])[:40])

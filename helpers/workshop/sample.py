@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.basics import CourseError, display_path, sha256
 from helpers.data import DEBIAN_FOLDER, SAMPLE, Dataset, subset
-from helpers.files import IDX_NAMES, read_bytes, read_idx_folder
+from helpers.files import IDX_NAMES, read_bytes, read_idx
 
 # MD5 der vier Originale, ausgepackt: Debians Paket hat im gzip-Kopf Name und Datum entfernt.
 UNPACKED_MD5 = (
@@ -29,7 +29,8 @@ def make_sample(source: Path = DEBIAN_FOLDER, target: Path = SAMPLE, n_train: in
                 f"{name}.gz in {display_path(source)} ist nicht das Original von Zalando (die MD5-Summe stimmt nicht): "
                 "Nennen Sie mit --eingabe den Ordner der vier Originale."
             )
-    original = Dataset(*read_idx_folder(source), source="Original")
+    parts = [read_idx(source / f"{name}.gz") for name in IDX_NAMES]
+    original = Dataset(*parts, source="Original")
     sample = subset(original, n_train, None, seed)
     parts = (sample.train_images, sample.train_labels, sample.test_images, sample.test_labels)
     target.mkdir(parents=True, exist_ok=True)
