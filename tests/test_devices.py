@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from benchmark import environment
 
-from helpers import devices
 from helpers.basics import ROOT, CourseError
+from helpers.workshop import cnn
 
 PROBE = ROOT / "tests" / "backend_probe.py"
 
@@ -104,31 +104,15 @@ def test_gleiche_lernkurve_mit_zwei_rechnern(expected, tmp_path):
         assert_same_curve(finish(process), expected("block4_pool"))
 
 
-def test_ein_geraet_aendert_nichts():
-    with devices.parallel(1)():
-        pass
-
-
 def test_zu_viele_geraete_sind_ein_satz():
     import tensorflow as tf
 
     tf.config.list_logical_devices()  # TensorFlow läuft: Die Zahl der Geräte steht fest
     with pytest.raises(CourseError, match="Verlangt sind 7 Geräte.*Kernel neu"):
-        devices.parallel(7)
+        cnn.parallel(7)
 
 
 def test_pytorch_lernt_nur_auf_einem_geraet(monkeypatch):
-    monkeypatch.setattr(devices.keras.backend, "backend", lambda: "torch")
+    monkeypatch.setattr(cnn.keras.backend, "backend", lambda: "torch")
     with pytest.raises(CourseError, match="torch.*KERAS_BACKEND"):
-        devices.parallel(2)
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"), [("avx2 avx512_bf16", True), ("amx_bf16 amx_tile", True), ("avx512f avx2", False)]
-)
-def test_bfloat16_nur_mit_eigenem_befehl(tmp_path, monkeypatch, flags, expected):
-    monkeypatch.setattr(devices, "has_gpu", lambda: False)
-    path = tmp_path / "cpuinfo"
-    path.write_text(f"flags\t: {flags}\n")
-    assert devices.fast_bfloat16(path) is expected
-    assert devices.fast_bfloat16(tmp_path / "fehlt") is False
+        cnn.parallel(2)

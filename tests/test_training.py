@@ -7,11 +7,11 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 from two_layers import replace_vgg16, two_layer_net
 
-from helpers import data, learner, training
+from helpers import data, model, training
 from helpers.basics import CourseError, read_json
 from helpers.checks.notebook_03 import calibration_error, step_size
 from helpers.data import Watermark, generate, poison, subset
-from helpers.learner import Batches, mirror_and_shift, step_sizes
+from helpers.learner import extract_features, load_state, mirror_and_shift, save_state, shuffled, step_sizes
 from helpers.model import keras, load_run, predict_logits, preprocess, softmax
 from helpers.training import Evaluation, Profile, get_profile, train
 
@@ -64,28 +64,88 @@ def test_unmoegliches_profil(name, changes, message):
         get_profile(name, **changes)
 
 
-# --- Stapel und Schrittweiten ---------------------------------------------------------------------------------------
+# --- Merkmale, Mischen, Schrittweiten --------------------------------------------------------------------------------
 
 
-def test_stapel_sind_jede_epoche_anders_und_immer_dieselben(small):
+@pytest.fixture
+def counted(monkeypatch):
+    """Zählt die Bilder, die wirklich durch ein Netz laufen; nach ``stop_after`` Stapeln wird unterbrochen."""
+    seen, original = [], model.preprocess
+
+    def counting(images, size):
+        if len(seen) == counting.stop_after:
+            raise KeyboardInterrupt
+        seen.append(len(images))
+        return original(images, size)
+
+    counting.stop_after = None
+    counting.seen = seen
+    monkeypatch.setattr(model, "preprocess", counting)
+    return counting
+
+
+def small_stem(seed=0):
+    return model.split_model(two_layer_net(seed=seed), "block1_pool")[0]
+
+
+def expected_features(stem, images):
+    return stem.predict_on_batch(preprocess(images, 32))
+
+
+def test_jedes_bild_laeuft_nur_einmal_durch_den_stamm(small, counted):
+    stem, images = small_stem(), small.train_images
+    first = extract_features(stem, images[:50], batch_size=32)
+    assert counted.seen == [32, 18] and first.dtype == np.float32 and first.std() > 0
+    again = images[[*range(60), 55, 3, 55]][::-1].copy()
+    again[32] = 255 - again[32]
+    found = extract_features(stem, again)
+    assert counted.seen == [32, 18, 11], "zehn neue, ein verändertes; doppelte und bekannte nicht"
+    np.testing.assert_allclose(found, expected_features(stem, again), atol=1e-4)
+    np.testing.assert_array_equal(extract_features(stem, images[:50]), first)
+    other = small_stem(seed=1)
+    np.testing.assert_allclose(extract_features(other, images[:9]), expected_features(other, images[:9]), atol=1e-4)
+    assert counted.seen == [32, 18, 11, 9], "andere Gewichte heißt: neu rechnen"
+
+
+def test_unterbrochene_merkmale_hinterlassen_nichts(small, ausgabe, counted):
+    counted.stop_after = 1
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(small_stem(), small.train_images[:70], batch_size=32)
+    assert not [path for path in ausgabe.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda raw: raw[:-50],
+        lambda raw: b"",
+        lambda raw: {"bilder": np.array(["a"]), "merkmale": np.zeros((1, 9), np.float32)},
+        lambda raw: {"bilder": np.array(["a", "b"]), "merkmale": np.zeros((1, 7, 7, 4), np.float32)},
+    ],
+    ids=["abgeschnitten", "leer", "andere Form", "andere Zahl"],
+)
+def test_beschaedigte_merkmale_werden_neu_gerechnet(small, ausgabe, content):
+    stem, images = small_stem(), small.train_images[:10]
+    expected = extract_features(stem, images)
+    (path,) = ausgabe.rglob("merkmale/*.npz")
+    content = content(path.read_bytes())
+    path.write_bytes(content) if isinstance(content, bytes) else np.savez(path, **content)
+    np.testing.assert_array_equal(extract_features(stem, images), expected)
+
+
+def test_mischen_ist_jede_epoche_anders_und_wiederholbar(small):
     images, labels = small.train_images[:25], small.train_labels[:25]
-
-    def epoch(number, seed=1):
-        batches = Batches(images, labels, 10, seed, epoch=number)
-        return [batches[index] for index in range(len(batches))]
-
-    first = epoch(0)
-    assert len(first) == 2, "der unvollständige dritte Stapel entfällt"
     known = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
-    seen = [(image.tobytes(), label) for inputs, answers in first for image, label in zip(inputs, answers, strict=True)]
-    assert len({name for name, _ in seen}) == 20
-    assert all(known[name] == label for name, label in seen)
-    for (inputs, answers), (same, same_answers) in zip(first, epoch(0), strict=True):
-        np.testing.assert_array_equal(inputs, same)
-        np.testing.assert_array_equal(answers, same_answers)
-    for other in (epoch(1), epoch(0, seed=2)):
-        assert not np.array_equal(first[0][0], other[0][0])
-    assert len(Batches(images, labels, 100)) == 1 and len(Batches(images, labels, 100)[0][1]) == 25
+    first, first_labels = shuffled(images, labels, 10, seed=1, epoch=0)
+    assert len(first) == 20 == len({image.tobytes() for image in first}), "der unvollständige dritte Stapel entfällt"
+    assert all(known[image.tobytes()] == label for image, label in zip(first, first_labels, strict=True))
+    np.testing.assert_array_equal(first, shuffled(images, labels, 10, 1, 0)[0])
+    for seed, epoch in ((1, 1), (2, 0)):
+        assert not np.array_equal(first, shuffled(images, labels, 10, seed, epoch)[0])
+    assert len(shuffled(images, labels, 100, 1, 0)[0]) == 25
+    # Zwei Rechner: Jeder bekommt von jedem Stapel die Hälfte.
+    parts = [shuffled(images, labels, 10, 1, 0, share=(number, 2))[0] for number in range(2)]
+    np.testing.assert_array_equal(np.concatenate([parts[0][:5], parts[1][:5], parts[0][5:], parts[1][5:]]), first)
 
 
 def test_spiegeln_und_verschieben(small):
@@ -173,20 +233,19 @@ class Interrupted(Exception):
 
 def interrupt_once(monkeypatch):
     """Bricht nach der nächsten gesicherten Epoche ab."""
-    original = learner.Checkpoint.save
 
-    def save(self, *arguments):
-        original(self, *arguments)
+    def save(*arguments):
+        save_state(*arguments)
         raise Interrupted
 
-    monkeypatch.setattr(learner.Checkpoint, "save", save)
+    monkeypatch.setattr(training, "save_state", save)
 
 
 @pytest.mark.parametrize("profile", [dataclasses.replace(TINY, epochs=3), FULL], ids=["Stamm", "ganz"])
 def test_unterbrochenes_training_geht_weiter(sixty, ausgabe, capsys, monkeypatch, profile):
     """Nach jeder Epoche unterbrochen: Bit für Bit dasselbe Ergebnis wie am Stück."""
     whole = train(*sixty, profile, 5)
-    assert not list(ausgabe.rglob("*.npz")), "nach dem Training bleibt kein Zwischenstand"
+    assert not list(ausgabe.rglob("zwischenstand/*.npz")), "nach dem Training bleibt kein Zwischenstand"
     for _ in range(len(whole.history) - 1):
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
             interrupt_once(patch)
@@ -201,32 +260,68 @@ def test_unterbrochenes_training_geht_weiter(sixty, ausgabe, capsys, monkeypatch
     assert whole.settings == again.settings
 
 
-@pytest.mark.parametrize("change", ["Bilder", "Startwert", "Datei"])
-def test_fremder_zwischenstand_gilt_nicht(sixty, ausgabe, capsys, monkeypatch, change):
+def test_zwischenstand_anderer_bilder_gilt_nicht(sixty, capsys, monkeypatch):
     images, labels = sixty
     profile = dataclasses.replace(TINY, epochs=2)
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         interrupt_once(patch)
         train(images, labels, profile, 5)
-    (path,) = ausgabe.rglob("*.npz")
-    if change == "Datei":
-        path.write_bytes(path.read_bytes()[:-400])
-    capsys.readouterr()
-    run = train(255 - images if change == "Bilder" else images, labels, profile, 6 if change == "Startwert" else 5)
-    assert "weiter" not in capsys.readouterr().out and len(run.history) == 2
+    for changed, seed in ((255 - images, 5), (images, 6)):
+        assert len(train(changed, labels, profile, seed).history) == 2
+        assert "weiter" not in capsys.readouterr().out
+
+
+ROW = {"verlust": 0.5, "treffer": 0.75, "val_verlust": 0.25, "val_treffer": 0.875, "sekunden": 1.5}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arr_0": np.zeros((4, 2), "f4")},
+        {"arr_0": np.full((4, 3), np.nan, "f4")},
+        {"arr_1": np.zeros(1, "f4")},
+        {"arr_5": np.zeros(5)},
+        {"arr_99": np.zeros(5)},
+        {"arr_0": np.array(["x"])},
+        {"verlauf": np.array("[{}]")},
+        {"verlauf": np.array("{")},
+        b"PK\x05\x06" + bytes(18),
+    ],
+)
+def test_ein_fremder_zwischenstand_aendert_nichts(change, tmp_path, capsys):
+    """Alles wird geprüft, bevor etwas übernommen wird: Das Netz bleibt, wie es war, und das wird gesagt."""
+    net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
+    net.compile(optimizer=keras.optimizers.AdamW(0.1), loss="mse")
+    net.optimizer.build(net.trainable_variables)
+    before, path = net.get_weights(), tmp_path / "stand.npz"
+    save_state(path, net, [{"epoche": 1, **ROW}], before)
+    net.set_weights([value + 1 for value in before])
+    assert load_state(path, net, before)[0] == [{"epoche": 1, **ROW}]
+    for new, old in zip(net.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(new, old)
+    if isinstance(change, bytes):
+        path.write_bytes(change)
+    else:
+        with np.load(path) as file:
+            stored = dict(file)
+        np.savez(path, **{**stored, **change})
+    net.set_weights([value + 1 for value in before])
+    assert load_state(path, net, [])[0] == [] and "beginnt von vorn" in capsys.readouterr().out
+    for new, old in zip(net.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(new, old + 1)
 
 
 def test_beste_epoche_und_frueher_schluss(sixty, monkeypatch):
     """Wird die Validierung zwei Epochen lang nicht besser, endet das Training, und die beste Epoche zählt."""
-    scores = iter([0.5, 0.9, 0.8, 0.7, 0.99])
-    original, weights = learner.Checkpoint.save, []
+    scores, weights, original = iter([0.5, 0.9, 0.8, 0.7, 0.99]), [], keras.Model.fit
 
-    def save(self, net):
-        self._history[-1]["val_treffer"] = next(scores)
-        weights.append(net.get_weights())
-        return original(self, net)
+    def fit(self, *arguments, **options):
+        found = original(self, *arguments, **options)
+        found.history["val_accuracy"] = [next(scores)]
+        weights.append(self.get_weights())
+        return found
 
-    monkeypatch.setattr(learner.Checkpoint, "save", save)
+    monkeypatch.setattr(keras.Model, "fit", fit)
     run = train(*sixty, dataclasses.replace(FULL, frozen_until=None, epochs=5))
     assert [row["val_treffer"] for row in run.history] == [0.5, 0.9, 0.8, 0.7]
     assert run.settings["beste_epoche"] == 2
@@ -255,9 +350,8 @@ def test_validierung_kommt_aus_train_und_nicht_ins_training(small, monkeypatch):
     class Stop(Exception):
         pass
 
-    def fit(self, batches, validation_data, **_):
-        parts = [batches[index] for index in range(len(batches))]
-        seen.update(train=np.concatenate([x for x, _ in parts]), train_labels=np.concatenate([y for _, y in parts]))
+    def fit(self, inputs, labels, *_, validation_data, **__):
+        seen.update(train=inputs, train_labels=labels)
         seen.update(validation=validation_data[0], validation_labels=validation_data[1])
         raise Stop
 

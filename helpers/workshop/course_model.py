@@ -15,7 +15,7 @@ from helpers.basics import (
     sha256,
     write_json,
 )
-from helpers.course_model import COMMAND, STEP, _ordered
+from helpers.course_model import COMMAND, STEP, ordered
 from helpers.data import Dataset, training_checksum
 from helpers.model import Run, build_vgg16, load_run, run_folder
 
@@ -49,7 +49,7 @@ def pack(run: Run, card: dict, target=COURSE_MODEL, card_target=COURSE_MODEL_CAR
         for index, (weight, start) in enumerate(zip(weights, base, strict=True)):
             # Der Kopf ist bei ImageNet nicht dabei; sein Start bei build_vgg16 ist zufällig.
             known = index < len(weights) - 2
-            numbers = _ordered(weight) - (_ordered(start) if known else 0)
+            numbers = ordered(weight) - (ordered(start) if known else 0)
             stored = _zigzag(np.round(numbers / STEP).astype(np.int32)).astype(np.uint16)
             file.create_dataset(f"{index:02d}", data=stored, compression="gzip", compression_opts=9, shuffle=True)
     with atomic_file(target) as temporary:
