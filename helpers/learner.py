@@ -1,7 +1,4 @@
-"""Was lernt und womit: Merkmale, Mischen, Zwischenstand, das lernende Netz; ``training.train`` fügt es zusammen.
-
-Wie ``helpers.model`` spricht das Modul nur Keras 3 und läuft mit TensorFlow, JAX und PyTorch.
-"""
+"""Was lernt und womit: Merkmale, Mischen, Zwischenstand, das lernende Netz; ``training.train`` fügt es zusammen."""
 
 import contextlib
 import hashlib

@@ -159,8 +159,10 @@ def predict_logits(model, images, batch_size: int = 64) -> np.ndarray:
     """
     model = getattr(model, "model", model)
     batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
-    shown = progress(batches, text="Vorhersage", unit="Stapel")
-    return np.concatenate([model.predict_on_batch(preprocess(batch, model.input.shape[1])) for batch in shown])
+    logits = [np.empty((0, *model.output.shape[1:]), np.float32)]
+    for batch in progress(batches, text="Vorhersage", unit="Stapel"):
+        logits.append(model.predict_on_batch(preprocess(batch, model.input.shape[1])))
+    return np.concatenate(logits)
 
 
 def softmax(logits) -> np.ndarray:
@@ -168,9 +170,6 @@ def softmax(logits) -> np.ndarray:
     logits = np.asarray(logits, dtype=np.float64)
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
-
-
-# --- Speichern ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -257,10 +256,9 @@ def checked_weights(values, shapes: list[tuple], file=()) -> list[np.ndarray]:
 
     foreign = any(not isinstance(file.get(name, getlink=True), h5py.HardLink) for name in file)
     values = [] if foreign else list(values)
-    if foreign or any(getattr(value, "external", None) or getattr(value, "is_virtual", False) for value in values):
-        raise ValueError("Zahlen in einer anderen Datei")
-    if [value.shape for value in values] != [tuple(shape) for shape in shapes]:
-        raise ValueError("andere Formen")
+    foreign |= any(getattr(value, "external", None) or getattr(value, "is_virtual", False) for value in values)
+    if foreign or [value.shape for value in values] != [tuple(shape) for shape in shapes]:
+        raise ValueError("andere Formen oder Zahlen aus einer anderen Datei")
     values = [np.asarray(value) for value in values]
     if not all(np.isfinite(value).all() for value in values):
         raise ValueError("keine endlichen Zahlen")
@@ -270,26 +268,21 @@ def checked_weights(values, shapes: list[tuple], file=()) -> list[np.ndarray]:
 def checked_classes(classes, count: int, outputs: int) -> np.ndarray:
     """Gefragte Klassen als int-Feld der Form (count,); eine einzelne Zahl gilt für alle Bilder."""
     classes = np.full(count, classes) if np.ndim(classes) == 0 else np.asarray(classes)
-    if classes.shape != (count,):
+    if classes.shape != (count,) or count and not (0 <= classes.min() and classes.max() < outputs):
         raise CourseError(
-            f"Zu {german(count)} Bildern gehören {german(count)} Klassen, es kamen aber {german(classes.size)}: Geben "
-            "Sie eine Klasse je Bild an oder eine einzige für alle."
+            f"Zu {german(count)} Bildern gehören ebenso viele Klassen von 0 bis {outputs - 1}, nicht "
+            f"{str(classes.tolist())[:40]}: Geben Sie eine Klasse je Bild an oder eine einzige für alle."
         )
-    if count and not (0 <= classes.min() and classes.max() < outputs):
-        raise CourseError(f"Gefragt wurde nach einer Klasse, die es nicht gibt: Erlaubt sind 0 bis {outputs - 1}.")
     return classes.astype(int)
 
 
 def checked_inputs(inputs, shape: tuple, method: str) -> np.ndarray:
     """Eingaben als float32 (n, *shape); rohe Bilder oder ein einzelnes Bild werden mit einem Satz abgewiesen."""
     inputs = np.asarray(inputs, dtype=np.float32)
-    if inputs.shape[1:] != shape:
+    if inputs.shape[1:] != shape or not np.isfinite(inputs).all():
+        found = f"die Form {inputs.shape}" if inputs.shape[1:] != shape else "NaN oder unendliche Werte"
         raise CourseError(
-            f"{method} erwartet vorverarbeitete Bilder der Form (n, {', '.join(map(str, shape))}), bekam aber "
-            f"{inputs.shape}: Rufen Sie zuerst preprocess auf."
-        )
-    if not np.isfinite(inputs).all():
-        raise CourseError(
-            f"{method} bekam Bilder mit NaN oder unendlichen Werten: Suchen Sie den Schritt davor, der sie erzeugt."
+            f"{method} erwartet vorverarbeitete Bilder der Form (n, {', '.join(map(str, shape))}), bekam aber {found}: "
+            "Rufen Sie zuerst preprocess auf."
         )
     return inputs

@@ -1,7 +1,4 @@
-"""Training und Auswertung: VGG16 feinabstimmen, auf Testbildern messen, und holen, was schon gerechnet ist.
-
-Wie ``helpers.model`` spricht das Modul nur Keras 3 und läuft mit TensorFlow, JAX und PyTorch.
-"""
+"""Training und Auswertung: VGG16 feinabstimmen, auf Testbildern messen, und holen, was schon gerechnet ist."""
 
 import contextlib
 import hashlib
@@ -15,23 +12,12 @@ from helpers import data
 from helpers.basics import CLASS_NAMES, CourseError, as_dict, display_path, german, output_dir, progress, read_json
 from helpers.course_model import load_course_model
 from helpers.data import PROVENANCE, REWRITE_DATA, Dataset, Watermark, training_checksum
-from helpers.learner import (
-    SCORES,
-    build_learner,
-    extract_features,
-    load_state,
-    mirror_and_shift,  # noqa: F401 (Notebooks lesen sie hier)
-    save_state,
-    shuffled,
-)
+from helpers.learner import SCORES, build_learner, extract_features, load_state, mirror_and_shift, save_state, shuffled  # noqa: F401
 from helpers.model import Run, build_vgg16, keras, load_run, predict_logits, save_run, softmax, split_model  # noqa: F401
 from helpers.provenance import provenance
-from helpers.settings import PROFILES, Profile, get_profile  # noqa: F401 (manche Namen lesen nur die Notebooks hier)
+from helpers.settings import Profile, get_profile  # noqa: F401 (was hier nicht vorkommt, lesen die Notebooks hier)
 
 COURSE, CLEAN, POISONED = "kurs", "sauber", "vergiftet"
-
-
-# --- Training -------------------------------------------------------------------------------------------------------
 
 
 def train(
@@ -76,7 +62,8 @@ def train(
     with scope or contextlib.nullcontext():
         net, learner = build_learner(model, profile, stem is None, steps * profile.epochs)
         history, best = load_state(path, learner, learner.get_weights() if profile.patience else [])
-        while not _finished(history, profile):
+        # Schluss ist nach allen Epochen, oder wenn es zu lange nicht besser wird.
+        while len(history) < min(profile.epochs, _best_epoch(history) + (profile.patience or profile.epochs)):
             epoch, start = len(history) + 1, time.perf_counter()
             x, y = shuffled(*material, profile.batch_size, seed, epoch - 1, profile.augment, share)
             with progress(total=steps, text=f"Epoche {epoch}", unit="Schritte", leave=False) as bar:
@@ -107,14 +94,6 @@ def train(
 def _best_epoch(history: list[dict]) -> int:
     """Nummer der Epoche mit der besten Validierung; 0, wenn noch keine fertig ist."""
     return max(history, key=lambda row: row["val_treffer"], default={"epoche": 0})["epoche"]
-
-
-def _finished(history: list[dict], profile: Profile) -> bool:
-    """Sind alle Epochen gelernt, oder wird es schon zu lange nicht besser?"""
-    return len(history) >= min(profile.epochs, _best_epoch(history) + (profile.patience or profile.epochs))
-
-
-# --- Auswerten ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -229,23 +208,17 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
 
 
 def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark]:
-    """Der vergiftete Zwilling aus ``ausgabe/daten_vergiftet``; fehlt er, entsteht er aus ``dataset``.
+    """Der vergiftete Zwilling von ``dataset`` mit dem Zeichen aus ``ausgabe/daten_vergiftet``, sonst dem üblichen.
 
-    Passt er nicht zu ``dataset``, gilt nur sein Wasserzeichen.
+    Raises:
+        CourseError: wenn dort etwas anderes als ein Wasserzeichen steht.
     """
-    folder = output_dir() / "daten_vergiftet"
-    note = read_json(folder / PROVENANCE, remedy=REWRITE_DATA)
-    watermark = Watermark()
-    if note is not None:
-        try:
-            watermark = Watermark(**note["wasserzeichen"])
-        except (TypeError, KeyError):
-            where = display_path(folder / PROVENANCE)
-            raise CourseError(f"In {where} steht kein Wasserzeichen: {REWRITE_DATA}.") from None
-        twin = data.read_tree(folder)
-        if all(np.array_equal(getattr(twin, part), getattr(dataset, part)) for part in ("train_labels", "test_labels")):
-            return twin, watermark
-        print(f"Der Zwilling in {display_path(folder)} passt nicht zu diesen Bildern: Ich zeichne sie jetzt selbst.")
+    path = output_dir() / "daten_vergiftet" / PROVENANCE
+    note = read_json(path, {"wasserzeichen": {}}, REWRITE_DATA)
+    try:
+        watermark = Watermark(**note["wasserzeichen"])
+    except (TypeError, KeyError):
+        raise CourseError(f"In {display_path(path)} steht kein Wasserzeichen: {REWRITE_DATA}.") from None
     return data.poison(dataset, watermark, seed), watermark
 
 
@@ -270,27 +243,19 @@ def ensure_run(name: str, profile: Profile, dataset: Dataset, seed: int = 0) -> 
             return course
         print(f"Das Kursmodell passt nicht zu Bildern von {size} × {size} Pixeln: Ich nehme Ihr Modell „{CLEAN}“.")
         name = CLEAN
-    run = load_run(name)
-    if run is None:
-        print(f"Es gibt noch kein Modell „{name}“: Ich trainiere jetzt eines (sonst macht das 03_Training).")
-    elif other := _misfit(run.settings, profile, dataset):
-        print(f"Ihr Modell „{name}“ {other}: Ich trainiere jetzt ein neues (sonst macht das 03_Training).")
-    else:
-        return run
+    data_sha256 = training_checksum(dataset.train_images, dataset.train_labels)
+    if run := load_run(name):
+        known = as_dict(run.settings.get("herkunft")).get("daten_sha256")
+        wanted = {"image_size": profile.image_size, "name": profile.name}
+        if known == data_sha256 and wanted.items() <= run.settings.items():
+            return run
+    other = f"Ihr Modell „{name}“ gehört zu anderen Bildern oder einem anderen Profil"
+    what = other if run else f"Es gibt noch kein Modell „{name}“"
+    print(f"{what}: Ich trainiere jetzt eines (sonst macht das 03_Training).")
     epochs = profile.twin_epochs if name == POISONED else profile.epochs
     run = train(dataset.train_images, dataset.train_labels, profile, seed, epochs, note={"daten": dataset.source})
     save_run(name, run)
     return run
-
-
-def _misfit(settings: dict, profile: Profile, dataset: Dataset) -> str:
-    """Warum ein gespeichertes Training nicht zu dem passt, was verlangt ist; leer, wenn es passt."""
-    if settings.get("image_size") != profile.image_size:
-        return f"sieht Bilder von {settings['image_size']} statt {profile.image_size} Pixeln"
-    if settings.get("name") != profile.name:
-        return f"gehört nicht zum Profil „{profile.name}“"
-    known = as_dict(settings.get("herkunft")).get("daten_sha256")
-    return "" if known == training_checksum(dataset.train_images, dataset.train_labels) else "kennt andere Bilder"
 
 
 def example_rows(evaluation: Evaluation) -> np.ndarray:

@@ -35,18 +35,17 @@ def parallel(devices: int):
     Raises:
         CourseError: wenn es so viele Geräte nicht gibt oder das Backend es nicht kann.
     """
-    backend, share = keras.backend.backend(), (0, 1)
-    remedy = "Setzen Sie KERAS_BACKEND=tensorflow oder jax"
-    found = []
+    backend, share, found = keras.backend.backend(), (0, 1), []
     if devices == 1:
         return contextlib.nullcontext(), share
+    remedy = "Setzen Sie KERAS_BACKEND=tensorflow oder jax"
     if backend == "tensorflow":
         import tensorflow as tf
 
         remedy = "Starten Sie den Kernel neu und rufen Sie das Training als Erstes auf"
         kind = "GPU" if len(tf.config.list_physical_devices("GPU")) >= devices else "CPU"
-        if kind == "CPU":
-            with contextlib.suppress(RuntimeError):  # TensorFlow läuft schon; dann zählt, was da ist
+        with contextlib.suppress(RuntimeError):  # TensorFlow läuft schon; dann zählt, was da ist
+            if kind == "CPU":
                 parts = [tf.config.LogicalDeviceConfiguration()] * devices
                 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
         found = [device.name for device in tf.config.list_logical_devices(kind)]
