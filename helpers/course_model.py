@@ -8,36 +8,31 @@ auf acht gültige Binärstellen: Genauer kennt bfloat16, in dem gerechnet wurde,
 
 import numpy as np
 
-from helpers.basics import (
-    COURSE_MODEL,
-    COURSE_MODEL_CARD,
-    CourseError,
-    display_path,
-    read_json,
-    sha256,
-)
-from helpers.model import Run, build_vgg16, stored_size
+from helpers.basics import COURSE_MODEL, COURSE_MODEL_CARD, CourseError, display_path, read_json, sha256
+from helpers.model import Run, build_vgg16, check_weights, checked_weights, stored_size
 
 COMMAND = "python -m helpers cnn --profil voll && python -m helpers kursmodell"
 # float16 hat elf gültige Binärstellen; um so viele Schritte auf einmal ändert sich die achte.
 STEP = 8
 
 
-def _ordered(values) -> np.ndarray:
+def ordered(values) -> np.ndarray:
     """float16 → ganze Zahlen, die genauso geordnet sind: Benachbarte Gewichte haben benachbarte Nummern."""
     bits = np.ascontiguousarray(values, dtype=np.float16).view(np.int16).astype(np.int32)
     return np.where(bits < 0, -32768 - bits, bits)
 
 
-def _unordered(numbers) -> np.ndarray:
-    """Umkehrung von ``_ordered``; −0 wird zu 0."""
+def unordered(numbers) -> np.ndarray:
+    """Umkehrung von ``ordered``; −0 wird zu 0, und zu große Nummern ergeben NaN."""
+    numbers = np.clip(numbers, -32767, 32767)
     bits = np.where(numbers < 0, -32768 - numbers, numbers)
     return bits.astype(np.int16).view(np.float16)
 
 
-def _unzigzag(numbers) -> np.ndarray:
-    """Umkehrung von ``_zigzag``."""
-    return np.where(numbers % 2, -(numbers // 2) - 1, numbers // 2)
+def _unpacked(stored, start) -> np.ndarray:
+    """Gewichte (float32) aus den gespeicherten Abständen 0, −1, 1, −2, … (uint16) zu ``start``, in Schritten zu 8."""
+    steps = np.where(stored % 2, -(stored // 2) - 1, stored // 2)
+    return unordered(STEP * steps + ordered(start)).astype(np.float32)
 
 
 def load_course_model(path=COURSE_MODEL, card=COURSE_MODEL_CARD) -> Run:
@@ -52,25 +47,19 @@ def load_course_model(path=COURSE_MODEL, card=COURSE_MODEL_CARD) -> Run:
     content = read_json(card, remedy=remedy)
     if content is None or not path.is_file():
         raise CourseError(f"Das Kursmodell {display_path(path)} oder sein Steckbrief fehlt: {remedy}.")
-    settings, history = content.get("einstellungen"), content.get("verlauf")
-    if not isinstance(settings, dict) or not isinstance(history, list) or not isinstance(content.get("sha256"), str):
-        raise CourseError(f"Im Steckbrief {display_path(card)} fehlen Angaben: {remedy}.")
-    try:
-        size = stored_size(settings)
-    except ValueError as error:
-        raise CourseError(f"Im Steckbrief {display_path(card)} stimmt etwas nicht ({error}): {remedy}.") from None
-    if sha256(path) != content["sha256"]:
+    if sha256(path) != content.get("sha256"):
         raise CourseError(f"Das Kursmodell {display_path(path)} ist beschädigt (Prüfsumme falsch): {remedy}.")
-    model = build_vgg16(size)
-    start = model.get_weights()
-    weights = []
+    check_weights()
     try:
-        with h5py.File(path, "r") as file:
-            for index, base in enumerate(start):
-                origin = _ordered(base) if index < len(start) - 2 else 0
-                numbers = STEP * _unzigzag(file[f"{index:02d}"][()].astype(np.int32)) + origin
-                weights.append(_unordered(numbers).astype(np.float32))
-        model.set_weights(weights)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        settings, history = {**content["einstellungen"], "gewichte": "kursmodell"}, list(content["verlauf"])
+        model = build_vgg16(stored_size(settings))
+        *start, kernel, bias = model.get_weights()
+        start += [np.zeros_like(kernel), np.zeros_like(bias)]  # der Kopf ist bei ImageNet nicht dabei
+        shapes = [value.shape for value in start]
+        with h5py.File(path) as file:
+            stored = checked_weights((file[f"{index:02d}"] for index in range(len(start))), shapes, file)
+        weights = [_unpacked(value.astype(float), base) for value, base in zip(stored, start, strict=True)]
+        model.set_weights(checked_weights(weights, shapes))
+    except Exception:  # h5py hat keine gemeinsame Fehlerklasse
         raise CourseError(f"Das Kursmodell {display_path(path)} passt nicht zu seinem Steckbrief: {remedy}.") from None
-    return Run(model, history, {**settings, "gewichte": "kursmodell"})
+    return Run(model, history, settings)

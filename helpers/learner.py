@@ -1,62 +1,73 @@
-"""Was lernt und womit: Stapel, Zwischenstand, Schrittweiten, das lernende Netz; ``training.train`` fügt es zusammen.
+"""Was lernt und womit: Merkmale, Mischen, Zwischenstand, das lernende Netz; ``training.train`` fügt es zusammen."""
 
-Wie ``helpers.model`` spricht das Modul nur Keras 3 und läuft mit TensorFlow, JAX und PyTorch.
-"""
-
+import contextlib
+import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 
-from helpers.basics import atomic_file, display_path, is_number, output_dir, progress
-from helpers.devices import fast_bfloat16, has_gpu, own_share
-from helpers.model import Preprocess, build_vgg16, keras, split_model
+from helpers.basics import atomic_file, display_path, output_dir
+from helpers.model import build_vgg16, checked_weights, enlarge, keras, predict_logits, split_model, weights_checksum
 from helpers.settings import Profile
 
 MAX_SHIFT = 1
 MAX_WARMUP = 500
+SCORES = {"verlust": "loss", "treffer": "accuracy", "val_verlust": "val_loss", "val_treffer": "val_accuracy"}
 
 
-# --- Stapel ---------------------------------------------------------------------------------------------------------
+def extract_features(stem: keras.Model, images, batch_size: int = 64) -> np.ndarray:
+    """Rechnet den festen Stamm für jedes Bild genau einmal und merkt sich die Merkmale in ``ausgabe/merkmale``.
 
-
-class Batches(keras.utils.PyDataset):
-    """Eingaben und Klassen einer Epoche, stapelweise und gemischt.
-
-    Was in einem Stapel steht, hängt nur von Startwert, Epoche und Stapelnummer ab: So lernt ein unterbrochenes Training
-    nach der Pause dasselbe wie eines ohne, und jedes Backend sieht dieselben Bilder. Lernen mehrere Maschinen
-    gemeinsam, bekommt jede ihren Teil jedes Stapels.
+    Der Zwischenspeicher erkennt den Stamm an seinen Gewichten und jedes Bild an seiner Prüfsumme: Vom vergifteten
+    Zwilling werden deshalb nur die gezeichneten Bilder neu gerechnet. Eine unterbrochene Rechnung hinterlässt nichts
+    Halbes, eine beschädigte Datei wird übergangen.
 
     Args:
-        inputs: Bilder (uint8, (n, 28, 28)) oder Merkmale (float32, (n, h, b, Kanäle)).
-        labels: Klassen (n,).
-        batch_size: Zahl der Eingaben je Stapel; ein unvollständiger letzter Stapel entfällt, außer es gibt nur ihn.
-        seed: Startwert.
-        augment: Bilder zufällig spiegeln und um bis zu ``MAX_SHIFT`` Pixel verschieben. Ein Schuh, der nach links
-            zeigt, bleibt ein Schuh; auf den Kopf gestellt wird nichts, denn so liegt kein Kleidungsstück im Datensatz.
-        epoch: Nummer der Epoche.
+        stem: Stamm aus ``split_model``.
+        images: uint8, (n, 28, 28).
+        batch_size: Bilder je Rechenschritt.
+
+    Returns:
+        float32, (n, h, b, Kanäle).
     """
+    name = f"{stem.layers[-1].name}_{stem.input.shape[1]}_{weights_checksum(stem)[:12]}.npz"
+    path, known = output_dir() / "merkmale" / name, {}
+    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as file:
+        names = file["bilder"].tolist()
+        (features,) = checked_weights([file["merkmale"]], [(len(names), *stem.output.shape[1:])])
+        known = dict(zip(names, features, strict=True))
+    names = [hashlib.sha256(image.tobytes()).hexdigest()[:32] for image in images]
+    new = {name: image for name, image in zip(names, images, strict=True) if name not in known}
+    if new:
+        known |= zip(new, predict_logits(stem, np.stack(list(new.values())), batch_size), strict=True)
+        with atomic_file(path) as temporary:
+            np.savez(temporary, bilder=np.array(list(known)), merkmale=np.stack(list(known.values())))
+    return np.stack([known[name] for name in names])
 
-    def __init__(self, inputs, labels, batch_size: int, seed: int = 0, augment: bool = False, epoch: int = 0):
-        super().__init__()
-        self._inputs, self._labels, self._batch_size = inputs, np.asarray(labels, dtype=np.int32), batch_size
-        self._seed, self._augment, self._epoch = seed, augment, epoch
-        self._order = np.random.default_rng((seed, epoch)).permutation(len(self._labels))
 
-    def __len__(self):
-        return max(1, len(self._labels) // self._batch_size)
+def shuffled(inputs, labels, batch_size: int, seed: int, epoch: int, augment: bool = False, share=(0, 1)):
+    """Eingaben (n, …) und Klassen (n,) einer Epoche, gemischt; ein unvollständiger letzter Stapel entfällt.
 
-    def __getitem__(self, index):
-        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        inputs = self._inputs[rows]
-        if self._augment:
-            inputs = mirror_and_shift(inputs, np.random.default_rng((self._seed, self._epoch, index)))
-        process, processes = own_share()
-        share = slice(process * len(rows) // processes, (process + 1) * len(rows) // processes)
-        return inputs[share], self._labels[rows][share]
+    Die Reihenfolge hängt nur von Startwert und Epoche ab: So lernt ein unterbrochenes Training nach der Pause dasselbe
+    wie eines ohne, und jedes Backend sieht dieselben Bilder.
+
+    Args:
+        augment: Bilder zufällig spiegeln und verschieben.
+        share: der wievielte von wie vielen Rechnern; jeder bekommt seinen Teil jedes Stapels.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    rows = rng.permutation(len(labels))[: len(labels) // batch_size * batch_size or None]
+    batches = rows.reshape(-1, min(batch_size, len(rows)))
+    rows = np.array_split(batches, share[1], axis=1)[share[0]].ravel()
+    return mirror_and_shift(inputs[rows], rng) if augment else inputs[rows], labels[rows]
 
 
 def mirror_and_shift(images, rng: np.random.Generator) -> np.ndarray:
-    """Spiegelt jedes zweite Bild (n, h, b) und verschiebt jedes um bis zu ``MAX_SHIFT`` Pixel auf Schwarz."""
+    """Spiegelt jedes zweite Bild (n, h, b) und verschiebt jedes um bis zu ``MAX_SHIFT`` Pixel auf Schwarz.
+
+    Ein Schuh, der nach links zeigt, bleibt ein Schuh; auf den Kopf gestellt liegt kein Kleidungsstück im Datensatz.
+    """
     count, height, width = images.shape
     mirrored = rng.random(count) < 0.5
     images = np.where(mirrored[:, None, None], images[:, :, ::-1], images)
@@ -66,111 +77,32 @@ def mirror_and_shift(images, rng: np.random.Generator) -> np.ndarray:
     return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-# --- Zusehen, sichern, steuern --------------------------------------------------------------------------------------
+def save_state(path, learner: keras.Model, history: list[dict], best: list) -> None:
+    """Sichert Netz, Optimierer, Verlauf und die besten Gewichte, ganz oder gar nicht; nur Zahlen und JSON."""
+    state = [keras.ops.convert_to_numpy(value) for value in (*learner.weights, *learner.optimizer.variables)]
+    with atomic_file(path) as temporary:
+        np.savez(temporary, *state, *best, verlauf=np.array(json.dumps(history)))
 
 
-class ProgressBar(keras.callbacks.Callback):
-    """Ein Balken je Epoche im Terminal."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self._text = text
-
-    def on_train_begin(self, logs=None):
-        self._bar = progress(total=self.params["steps"], text=self._text, unit="Schritte", leave=False)
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._bar.update()
-
-    def on_train_end(self, logs=None):
-        self._bar.close()
-
-
-class Checkpoint:
-    """Sichert nach jeder Epoche den ganzen Stand; ein unterbrochenes Training setzt dort fort.
-
-    Die Datei enthält nur Zahlen und JSON, wird ganz oder gar nicht geschrieben und am Ende des Trainings gelöscht.
-
-    Args:
-        key: woran man dasselbe Training wiedererkennt (Daten, Einstellungen, Startwert).
-        history: Verlauf; ``resume`` füllt ihn, das Training schreibt ihn weiter.
-        total: Zahl der Epochen.
-        patience: so viele Epochen ohne bessere Validierung, dann ist Schluss; None: nie.
-
-    Attributes:
-        best: Nummer und Gewichte der Epoche mit der besten Validierung; None ohne ``patience``.
-    """
-
-    def __init__(self, key: str, history: list[dict], total: int, patience: int | None = None):
-        self.path = output_dir() / "modelle" / "zwischenstand" / f"{key}.npz"
-        self.best: tuple[int, list] | None = None
-        self._history, self._total, self._patience = history, total, patience
-
-    def resume(self, learner: keras.Model) -> int:
-        """Setzt Netz, Optimierer und Verlauf auf den gesicherten Stand; ergibt die Zahl der fertigen Epochen."""
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                state = json.loads(str(file["stand"]))
-                weights, optimizer, best = (
-                    [file[f"{name}{i}"] for i in range(count)] for name, count in state["anzahl"].items()
-                )
-                self._check(learner, weights, optimizer, best, state)
-        except FileNotFoundError:
-            return 0
-        except Exception:  # was auch immer in der Datei steht: Sie hilft nicht, und sie schadet nicht
-            print(f"Der Zwischenstand {display_path(self.path)} ist nicht brauchbar: Das Training beginnt von vorn.")
-            return 0
-        print(f"Unterbrochenes Training gefunden: Es geht nach Epoche {len(state['verlauf'])} weiter.")
-        learner.set_weights(weights)
-        for variable, value in zip(learner.optimizer.variables, optimizer, strict=True):
-            variable.assign(value)
-        self._history[:] = state["verlauf"]
-        self.best = (state["beste_epoche"], best) if best else None
-        return state["epochen"]
-
-    def _check(self, learner: keras.Model, weights, optimizer, best, state: dict) -> None:
-        """Wirft, wenn der gesicherte Stand nicht zu diesem Netz passt; erst danach wird etwas übernommen."""
-        known = learner.get_weights()
-        for new, old in ((weights, known), (optimizer, learner.optimizer.variables), (best or known, known)):
-            if [tuple(value.shape) for value in new] != [tuple(value.shape) for value in old]:
-                raise ValueError("andere Form")
-        if not all(np.isfinite(value).all() for value in (*weights, *best)):
-            raise ValueError("keine endlichen Zahlen")
-        keys = {"epoche", "verlust", "treffer", "val_verlust", "val_treffer", "sekunden"}
-        history = state["verlauf"]
-        if not all(set(row) == keys and all(map(is_number, row.values())) for row in history):
-            raise ValueError("fremder Verlauf")
-        if (
-            not 1 <= len(history) <= state["epochen"] <= self._total
-            or best
-            and state["beste_epoche"] not in range(1, len(history) + 1)
-        ):
-            raise ValueError("fremde Epochen")
-
-    def save(self, learner: keras.Model) -> bool:
-        """Sichert den Stand nach einer Epoche; ergibt, ob das Training weitergeht."""
-        done = last = len(self._history)
-        if self._patience is not None:
-            best_row = max(self._history, key=lambda row: row["val_treffer"])
-            if best_row is self._history[-1]:
-                self.best = (best_row["epoche"], learner.get_weights())
-            if last - best_row["epoche"] >= self._patience:
-                done = self._total  # ein vorzeitiges Ende bleibt auch nach einer Unterbrechung eines
-        lists = {
-            "gewichte": learner.get_weights(),
-            "optimierer": [keras.ops.convert_to_numpy(value) for value in learner.optimizer.variables],
-            "beste": self.best[1] if self.best else [],
-        }
-        state = {
-            "epochen": done,
-            "verlauf": self._history,
-            "beste_epoche": self.best[0] if self.best else None,
-            "anzahl": {name: len(values) for name, values in lists.items()},
-        }
-        arrays = {f"{name}{i}": value for name, values in lists.items() for i, value in enumerate(values)}
-        with atomic_file(self.path) as temporary:
-            np.savez(temporary, stand=np.array(json.dumps(state)), **arrays)
-        return done < self._total
+def load_state(path, learner: keras.Model, best: list) -> tuple[list[dict], list]:
+    """Gibt ``learner`` den Stand aus ``save_state``; ergibt Verlauf und beste Gewichte (ohne Stand: leer, ``best``)."""
+    state = [*learner.weights, *learner.optimizer.variables]
+    if not path.exists():
+        return [], best
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            rows = json.loads(str(file["verlauf"]))
+            values = [file[f"arr_{number}"] for number in range(len(file.files) - 1)]
+        values = checked_weights(values, [value.shape for value in (*state, *best)])
+        names = (*SCORES, "sekunden")
+        history = [{"epoche": n, **{name: float(row[name]) for name in names}} for n, row in enumerate(rows, start=1)]
+    except Exception:  # was auch immer in der Datei steht: Sie hilft nicht, und sie schadet nicht
+        print(f"Der Zwischenstand {display_path(path)} ist nicht brauchbar: Das Training beginnt von vorn.")
+        return [], best
+    print(f"Unterbrochenes Training gefunden: Es geht nach Epoche {len(history)} weiter.")
+    for variable, value in zip(state, values, strict=False):
+        variable.assign(value)
+    return history, values[len(state) :]
 
 
 def step_sizes(peak: float, total: int) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -185,10 +117,25 @@ def step_sizes(peak: float, total: int) -> keras.optimizers.schedules.LearningRa
     )
 
 
-# --- Das lernende Netz ----------------------------------------------------------------------------------------------
+def has_gpu() -> bool:
+    """Sieht das Backend eine GPU?"""
+    try:
+        return bool(keras.distribution.list_devices("gpu"))
+    except (RuntimeError, AttributeError):  # JAX meldet so, dass es keine gibt; PyTorch zählt sie nicht
+        return False
 
 
-def build_learner(model: keras.Model, profile: Profile, raw: bool) -> tuple[keras.Model, keras.Model]:
+def fast_bfloat16() -> bool:
+    """Rechnet dieses Gerät bfloat16 schneller als float32? Ein Training dauerte so 0,6-mal so lang (AMD Zen 4).
+
+    GPUs tun es, unter den CPUs die mit eigenem Befehl dafür (AVX512-BF16, AMX), und dort nur TensorFlow mit oneDNN.
+    """
+    cpu = Path("/proc/cpuinfo")
+    flags = cpu.read_text(errors="replace") if keras.backend.backend() == "tensorflow" and cpu.is_file() else ""
+    return has_gpu() or "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def build_learner(model: keras.Model, profile: Profile, raw: bool, steps: int) -> tuple[keras.Model, keras.Model]:
     """Ein Netz mit den Gewichten von ``model`` und, was daran lernt: Die Schichten teilen sich beide.
 
     Gerechnet wird mit der Genauigkeit „auto“ in bfloat16, wo die Maschine das schneller kann; Gewichte und Logits
@@ -197,31 +144,24 @@ def build_learner(model: keras.Model, profile: Profile, raw: bool) -> tuple[kera
     Args:
         raw: Eingabe sind Graustufen (uint8, (n, 28, 28)), vergrößert und vorverarbeitet wird im Netz, also auf der
             Rechenkarte; sonst die Merkmale des Stamms.
+        steps: Zahl der Schritte in allen Epochen zusammen.
     """
     policy = keras.config.dtype_policy()
     mixed = profile.precision == "bfloat16" or (profile.precision == "auto" and fast_bfloat16())
     keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
     try:
         net = build_vgg16(profile.image_size, None)
-        if raw:
-            inputs = keras.Input((28, 28), dtype="uint8", name="graustufen")
-            x = net(Preprocess(profile.image_size, dtype="float32")(inputs))
-        else:
-            _, rest = split_model(net, profile.frozen_until)
-            inputs, x = rest.input, rest.output
+        stem, rest = split_model(net, profile.frozen_until)
+        inputs = keras.Input((28, 28), dtype="uint8", name="graustufen") if raw else rest.input
+        x = net(enlarge(inputs, profile.image_size)) if raw else rest.output
         outputs = keras.layers.Activation("linear", dtype="float32")(x)
     finally:
         keras.config.set_dtype_policy(policy)
     net.set_weights(model.get_weights())
-    names = [layer.name for layer in net.layers]
-    for layer in net.layers[: names.index(profile.frozen_until) + 1 if profile.frozen_until else 0]:
-        layer.trainable = False
-    return net, keras.Model(inputs, outputs, name="lernendes_netz")
-
-
-def compile_learner(learner: keras.Model, profile: Profile, steps: int) -> None:
-    """Verlust, Optimierer und Schrittweiten für ``profile.epochs`` Epochen zu ``steps`` Schritten."""
-    schedule = step_sizes(profile.learning_rate, profile.epochs * steps)
+    if stem is not None:
+        stem.trainable = False
+    learner = keras.Model(inputs, outputs, name="lernendes_netz")
+    schedule = step_sizes(profile.learning_rate, steps)
     learner.compile(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=profile.weight_decay),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -230,3 +170,4 @@ def compile_learner(learner: keras.Model, profile: Profile, steps: int) -> None:
         jit_compile="auto" if has_gpu() or keras.backend.backend() == "jax" else False,
     )
     learner.optimizer.build(learner.trainable_variables)
+    return net, learner

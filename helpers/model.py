@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ from helpers.basics import (
     atomic_folder,
     display_path,
     german,
-    is_whole,
     locked,
     one_line,
     output_dir,
@@ -32,18 +31,15 @@ from helpers.basics import (
     sha256,
     write_json,
 )
-from helpers.settings import MAX_SIZE, MIN_SIZE
+from helpers.settings import PROFILES
 
 try:
     with quiet_stderr():
         import keras
 except (ImportError, ValueError) as error:
-    if "KERAS_BACKEND" not in os.environ:
-        raise
-    raise CourseError(
-        f"Keras startet nicht mit KERAS_BACKEND={one_line(os.environ['KERAS_BACKEND'][:40])}: Löschen Sie diese "
-        "Umgebungsvariable oder setzen Sie tensorflow, jax oder torch ein, wenn das Paket dazu da ist."
-    ) from error
+    name = one_line(os.environ.get("KERAS_BACKEND", "tensorflow")[:40])
+    remedy = "Löschen Sie diese Umgebungsvariable oder setzen Sie tensorflow, jax oder torch ein"
+    raise CourseError(f"Keras startet nicht mit KERAS_BACKEND={name}: {remedy}.") from error
 
 # TensorFlow warnt, wenn oft neue kleine Modelle rechnen; für Lernende ist das kein Hinweis, sondern Lärm.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -70,33 +66,20 @@ def preprocess(images, size: int = IMAGE_SIZE) -> np.ndarray:
     Raises:
         CourseError: wenn ``images`` nicht die Form (n, h, b) hat.
     """
-    images = np.asarray(images, dtype=np.float32)
+    images = np.asarray(images)
     if images.ndim != 3:
         raise CourseError(
             f"preprocess erwartet Bilder der Form (n, 28, 28), bekam aber {images.shape}: "
             "Für ein einzelnes Bild schreiben Sie images[:1] statt images[0]."
         )
-    rgb = np.repeat(images[..., None], 3, axis=-1)
-    large = keras.ops.image.resize(rgb, (size, size), interpolation="bilinear", data_format="channels_last")
-    return keras.applications.vgg16.preprocess_input(keras.ops.convert_to_numpy(large), data_format="channels_last")
+    return keras.ops.convert_to_numpy(enlarge(images, size))
 
 
-class Preprocess(keras.layers.Layer):
-    """``preprocess`` als Schicht: (n, 28, 28), uint8 → (n, size, size, 3), float32. So vergrößert das Rechengerät."""
-
-    def __init__(self, size: int, **options):
-        super().__init__(**options)
-        self._size = size
-
-    def call(self, images):
-        gray = keras.ops.cast(images, "float32")[..., None]
-        large = keras.ops.image.resize(
-            gray, (self._size, self._size), interpolation="bilinear", data_format="channels_last"
-        )
-        return keras.ops.repeat(large, 3, axis=-1) - keras.ops.convert_to_tensor(IMAGENET_MEAN_BGR, "float32")
-
-    def compute_output_shape(self, shape):
-        return (shape[0], self._size, self._size, 3)
+def enlarge(images, size: int):
+    """``preprocess`` als Teil eines Netzes: (n, 28, 28), uint8 → (n, size, size, 3), float32, beides Tensoren."""
+    gray = keras.ops.cast(images, "float32")[..., None]
+    large = keras.ops.image.resize(gray, (size, size), interpolation="bilinear", data_format="channels_last")
+    return keras.ops.repeat(large, 3, axis=-1) - keras.ops.convert_to_tensor(IMAGENET_MEAN_BGR, "float32")
 
 
 def enlarge_mask(mask, size: int = IMAGE_SIZE) -> np.ndarray:
@@ -133,10 +116,8 @@ def build_vgg16(image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend"
         seed: Startwert für die neuen Gewichte.
 
     Raises:
-        CourseError: bei fehlenden, beschädigten oder unbekannten Gewichten.
+        CourseError: bei fehlenden oder beschädigten Gewichten.
     """
-    if weights not in ("beiliegend", "keras", None):
-        raise CourseError(f"Die Gewichte „{weights}“ gibt es nicht: Wählen Sie „beiliegend“ oder „keras“.")
     source = str(check_weights()) if weights == "beiliegend" else weights and "imagenet"
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((image_size, image_size, 3), name="bild")
@@ -148,10 +129,8 @@ def build_vgg16(image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend"
 
 def weights_checksum(model: keras.Model) -> str:
     """SHA-256 aller Gewichte (float32, in der Reihenfolge von ``get_weights``): Woran man ein Modell wiedererkennt."""
-    digest = hashlib.sha256()
-    for value in model.get_weights():
-        digest.update(np.ascontiguousarray(value, dtype="<f4"))
-    return digest.hexdigest()
+    values = (np.asarray(value, dtype="<f4").tobytes() for value in model.get_weights())
+    return hashlib.sha256(b"".join(values)).hexdigest()
 
 
 def split_model(model: keras.Model, at: str | None = "block4_pool") -> tuple[keras.Model | None, keras.Model]:
@@ -172,25 +151,6 @@ def split_model(model: keras.Model, at: str | None = "block4_pool") -> tuple[ker
     return stem, keras.Model(inputs, x, name="rest")
 
 
-def resize_head(weights: list[np.ndarray], model: keras.Model) -> list[np.ndarray]:
-    """Passt die Gewichte eines gleich gebauten Netzes für andere Bildgrößen an ``model`` an.
-
-    Nur der Kopf hängt von der Bildgröße ab: Er sieht die letzte Merkmalskarte (h, b, 512). Neue Stellen bekommen den
-    Mittelwert der alten, so verteilt, dass eine gleichmäßige Karte denselben Logit ergibt.
-
-    Args:
-        weights: wie ``get_weights`` sie liefert; die letzten beiden sind Gewichte (h·b·512, 10) und Schwellen (10,).
-    """
-    kernel, bias = weights[-2:]
-    target = model.get_layer("logits").kernel.shape
-    if kernel.shape != tuple(target):
-        channels = model.get_layer("flatten").input.shape[-1]
-        per_channel = kernel.reshape(-1, channels, kernel.shape[-1]).sum(axis=0)
-        places = target[0] // channels
-        kernel = np.tile(per_channel / places, (places, 1))
-    return [*weights[:-2], kernel, bias]
-
-
 def predict_logits(model, images, batch_size: int = 64) -> np.ndarray:
     """Logits (float32, (n, 10)) zu Graustufenbildern (uint8, (n, 28, 28)); vorverarbeitet wird stapelweise.
 
@@ -198,12 +158,11 @@ def predict_logits(model, images, batch_size: int = 64) -> np.ndarray:
         model: ein Keras-Modell oder ein ``Run``.
     """
     model = getattr(model, "model", model)
-    size = model.input.shape[1]
-    logits = np.empty((len(images), model.output.shape[-1]), np.float32)
-    for start in progress(range(0, len(images), batch_size), text="Vorhersage", unit="Stapel"):
-        part = slice(start, start + batch_size)
-        logits[part] = keras.ops.convert_to_numpy(model.predict_on_batch(preprocess(images[part], size)))
-    return logits
+    batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+    logits = [np.empty((0, *model.output.shape[1:]), np.float32)]
+    for batch in progress(batches, text="Vorhersage", unit="Stapel"):
+        logits.append(model.predict_on_batch(preprocess(batch, model.input.shape[1])))
+    return np.concatenate(logits)
 
 
 def softmax(logits) -> np.ndarray:
@@ -211,9 +170,6 @@ def softmax(logits) -> np.ndarray:
     logits = np.asarray(logits, dtype=np.float64)
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
-
-
-# --- Speichern ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -257,20 +213,21 @@ def load_run(name: str) -> Run | None:
     import pandas as pd
 
     folder = run_folder(name)
+    path = folder / "modell.keras"
     with locked(folder.parent):
         settings = read_json(folder / "einstellungen.json")
-        if settings is None or not (folder / "modell.keras").is_file():
+        if settings is None or not path.is_file():
             return None
         try:
             history = pd.read_csv(folder / "verlauf.csv").to_dict("records")
+            if not (history and {"epoche", "treffer", "val_treffer"} <= history[0].keys()):
+                raise ValueError
             model = build_vgg16(stored_size(settings), None)
             model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
             with warnings.catch_warnings():  # Keras warnt, wenn es etwas nicht findet; dann bleibt NaN stehen
                 warnings.simplefilter("ignore")
-                model.load_weights(folder / "modell.keras")  # nur die Zahlen; der Bauplan darin könnte Code nennen
-            finite = all(np.isfinite(weight).all() for weight in model.get_weights())
-            if not (finite and history and {"epoche", "treffer", "val_treffer"} <= history[0].keys()):
-                raise ValueError
+                model.load_weights(path)  # nur die Zahlen; der Bauplan darin könnte Code nennen
+            checked_weights(model.get_weights(), [weight.shape for weight in model.weights])
         except Exception:  # zipfile, h5py, Keras und pandas haben keine gemeinsame Fehlerklasse
             raise CourseError(
                 f"Das gespeicherte Modell in {display_path(folder)} ist nicht lesbar (etwas fehlt, ist beschädigt oder "
@@ -280,40 +237,52 @@ def load_run(name: str) -> Run | None:
 
 
 def stored_size(settings: dict) -> int:
-    """Die Kantenlänge der Netzeingabe aus gespeicherten Einstellungen.
+    """Die Kantenlänge aus gespeicherten Einstellungen; CourseError, wenn dort keine brauchbare steht."""
+    return replace(PROFILES["probe"], image_size=settings.get("image_size")).image_size
+
+
+def checked_weights(values, shapes: list[tuple], file=()) -> list[np.ndarray]:
+    """Gelesene Gewichte, wenn sie genau passen: für Kursmodell, eigenes Modell und Zwischenstand.
+
+    Args:
+        values: Felder oder ``h5py.Dataset``; ein Generator öffnet sie erst, wenn die Verweise in ``file`` geprüft sind.
+        shapes: die verlangten Formen in derselben Reihenfolge; (1,) ist nicht (10,).
+        file: die offene HDF5-Datei, aus der ``values`` kommen. Keras prüft seine Dateien selbst.
 
     Raises:
-        ValueError: wenn dort keine brauchbare Zahl steht; der Text ist ein deutscher Halbsatz.
+        ValueError: wenn etwas in einer anderen Datei liegt, eine Form abweicht oder eine Zahl nicht endlich ist.
     """
-    size = settings.get("image_size")
-    if not is_whole(size) or not MIN_SIZE <= size <= MAX_SIZE:
-        raise ValueError(f"die Bildgröße „{one_line(str(size)[:20])}“ geht nicht")
-    return size
+    import h5py
+
+    foreign = any(not isinstance(file.get(name, getlink=True), h5py.HardLink) for name in file)
+    values = [] if foreign else list(values)
+    foreign |= any(getattr(value, "external", None) or getattr(value, "is_virtual", False) for value in values)
+    if foreign or [value.shape for value in values] != [tuple(shape) for shape in shapes]:
+        raise ValueError("andere Formen oder Zahlen aus einer anderen Datei")
+    values = [np.asarray(value) for value in values]
+    if not all(np.isfinite(value).all() for value in values):
+        raise ValueError("keine endlichen Zahlen")
+    return values
 
 
 def checked_classes(classes, count: int, outputs: int) -> np.ndarray:
     """Gefragte Klassen als int-Feld der Form (count,); eine einzelne Zahl gilt für alle Bilder."""
     classes = np.full(count, classes) if np.ndim(classes) == 0 else np.asarray(classes)
-    if classes.shape != (count,):
+    if classes.shape != (count,) or count and not (0 <= classes.min() and classes.max() < outputs):
         raise CourseError(
-            f"Zu {german(count)} Bildern gehören {german(count)} Klassen, es kamen aber {german(classes.size)}: Geben "
-            "Sie eine Klasse je Bild an oder eine einzige für alle."
+            f"Zu {german(count)} Bildern gehören ebenso viele Klassen von 0 bis {outputs - 1}, nicht "
+            f"{str(classes.tolist())[:40]}: Geben Sie eine Klasse je Bild an oder eine einzige für alle."
         )
-    if count and not (0 <= classes.min() and classes.max() < outputs):
-        raise CourseError(f"Gefragt wurde nach einer Klasse, die es nicht gibt: Erlaubt sind 0 bis {outputs - 1}.")
     return classes.astype(int)
 
 
 def checked_inputs(inputs, shape: tuple, method: str) -> np.ndarray:
     """Eingaben als float32 (n, *shape); rohe Bilder oder ein einzelnes Bild werden mit einem Satz abgewiesen."""
     inputs = np.asarray(inputs, dtype=np.float32)
-    if inputs.shape[1:] != shape:
+    if inputs.shape[1:] != shape or not np.isfinite(inputs).all():
+        found = f"die Form {inputs.shape}" if inputs.shape[1:] != shape else "NaN oder unendliche Werte"
         raise CourseError(
-            f"{method} erwartet vorverarbeitete Bilder der Form (n, {', '.join(map(str, shape))}), bekam aber "
-            f"{inputs.shape}: Rufen Sie zuerst preprocess auf."
-        )
-    if not np.isfinite(inputs).all():
-        raise CourseError(
-            f"{method} bekam Bilder mit NaN oder unendlichen Werten: Suchen Sie den Schritt davor, der sie erzeugt."
+            f"{method} erwartet vorverarbeitete Bilder der Form (n, {', '.join(map(str, shape))}), bekam aber {found}: "
+            "Rufen Sie zuerst preprocess auf."
         )
     return inputs

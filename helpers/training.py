@@ -1,68 +1,27 @@
-"""Training und Auswertung: VGG16 feinabstimmen, auf Testbildern messen, und holen, was schon gerechnet ist.
+"""Training und Auswertung: VGG16 feinabstimmen, auf Testbildern messen, und holen, was schon gerechnet ist."""
 
-Wie ``helpers.model`` spricht das Modul nur Keras 3 und läuft mit TensorFlow, JAX und PyTorch.
-"""
-
+import contextlib
 import hashlib
 import json
-import math
 import time
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from helpers.basics import (
-    CLASS_NAMES,
-    CourseError,
-    as_dict,
-    display_path,
-    german,
-    output_dir,
-    read_json,
-)
+from helpers import data
+from helpers.basics import CLASS_NAMES, CourseError, as_dict, display_path, german, output_dir, progress, read_json
 from helpers.course_model import load_course_model
-from helpers.data import (
-    PROVENANCE,
-    REWRITE_DATA,
-    Dataset,
-    Watermark,
-    generate,
-    poison,
-    read_tree,
-    training_checksum,
-    validation_split,
-)
-from helpers.devices import parallel
-from helpers.features import extract_features
-from helpers.learner import (
-    Batches,
-    Checkpoint,
-    ProgressBar,
-    build_learner,
-    compile_learner,
-    mirror_and_shift,  # noqa: F401 (Notebooks lesen sie hier)
-)
-from helpers.model import (
-    Run,
-    build_vgg16,
-    keras,
-    load_run,
-    predict_logits,  # noqa: F401 (Notebooks lesen sie hier)
-    save_run,
-    softmax,
-    split_model,
-)
+from helpers.data import PROVENANCE, REWRITE_DATA, Dataset, Watermark, training_checksum
+from helpers.learner import SCORES, build_learner, extract_features, load_state, mirror_and_shift, save_state, shuffled  # noqa: F401
+from helpers.model import Run, build_vgg16, keras, load_run, predict_logits, save_run, softmax, split_model  # noqa: F401
 from helpers.provenance import provenance
-from helpers.settings import PROFILES, Profile, get_profile  # noqa: F401 (Notebooks lesen sie hier)
+from helpers.settings import Profile, get_profile  # noqa: F401 (was hier nicht vorkommt, lesen die Notebooks hier)
 
 COURSE, CLEAN, POISONED = "kurs", "sauber", "vergiftet"
 
 
-# --- Training -------------------------------------------------------------------------------------------------------
-
-
 def train(
-    images, labels, profile: Profile, seed: int = 0, epochs: int | None = None, weights: str = "beiliegend", note=None
+    images, labels, profile: Profile, seed=0, epochs=None, weights="beiliegend", note=None, scope=None, share=(0, 1)
 ) -> Run:
     """Feinabstimmung von VGG16 auf Bildern und Klassen.
 
@@ -79,71 +38,62 @@ def train(
         epochs: ersetzt ``profile.epochs``.
         weights: wie in ``build_vgg16``.
         note: weitere Angaben für die gespeicherten Einstellungen.
+        scope, share: Kontext, in dem mehrere Geräte lernen, und der wievielte von wie vielen Rechnern dieser ist.
 
     Returns:
         Modell, Verlauf und Einstellungen. Mit ``profile.patience`` hat das Modell die Gewichte der Epoche, die auf den
         Validierungsbildern am besten war, sonst die der letzten.
     """
     profile = replace(profile, epochs=epochs or profile.epochs)
-    scope = parallel(profile.devices)
-    rows, validation_rows = validation_split(labels, seed=seed)
+    rows, validation_rows = data.validation_split(labels, seed=seed)
     model = build_vgg16(profile.image_size, weights, seed)
     # Der Kopf beginnt bei null, also mit gleicher Wahrscheinlichkeit für alle Klassen: Zufällige Anfangsfehler würden
     # die ImageNet-Gewichte darunter beschädigen (gemessen: 1 Prozentpunkt weniger im Test).
     head = model.get_layer("logits")
     head.set_weights([np.zeros_like(weight) for weight in head.get_weights()])
     settings = {**asdict(profile), "seed": seed, "gewichte": weights, **(note or {}), "n_train": len(labels)}
-    history: list[dict] = []
-    checkpoint = Checkpoint(_training_key(images, labels, settings), history, profile.epochs, profile.patience)
+    data_sha256 = training_checksum(images, labels)
+    key = json.dumps({**settings, "daten_sha256": data_sha256}, sort_keys=True, default=str)
+    path = output_dir() / "modelle" / "zwischenstand" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     stem = None if profile.augment else split_model(model, profile.frozen_until)[0]
     inputs = images if stem is None else extract_features(stem, images)
     material, validation = ((inputs[part], np.asarray(labels, np.int32)[part]) for part in (rows, validation_rows))
-    with scope():
-        net, learner = build_learner(model, profile, raw=stem is None)
-        compile_learner(learner, profile, len(Batches(*material, profile.batch_size)))
-        for epoch in range(checkpoint.resume(learner), profile.epochs):
-            start = time.perf_counter()
-            # Ein Aufruf von fit je Epoche: Keras holt sonst die ersten Stapel der nächsten Epoche vor deren Beginn.
-            logs = learner.fit(
-                Batches(*material, profile.batch_size, seed, profile.augment, epoch),
-                validation_data=validation,
-                validation_batch_size=256,
-                callbacks=[ProgressBar(f"Epoche {epoch + 1}")],
-                shuffle=False,
-                verbose=0,
-            ).history
-            history.append(_report(epoch + 1, profile.epochs, logs, time.perf_counter() - start))
-            if not checkpoint.save(learner):
-                break
-        if checkpoint.best:
-            settings["beste_epoche"], best = checkpoint.best
+    steps = max(1, len(rows) // profile.batch_size)
+    with scope or contextlib.nullcontext():
+        net, learner = build_learner(model, profile, stem is None, steps * profile.epochs)
+        history, best = load_state(path, learner, learner.get_weights() if profile.patience else [])
+        # Schluss ist nach allen Epochen, oder wenn es zu lange nicht besser wird.
+        while len(history) < min(profile.epochs, _best_epoch(history) + (profile.patience or profile.epochs)):
+            epoch, start = len(history) + 1, time.perf_counter()
+            x, y = shuffled(*material, profile.batch_size, seed, epoch - 1, profile.augment, share)
+            with progress(total=steps, text=f"Epoche {epoch}", unit="Schritte", leave=False) as bar:
+                show = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs, bar=bar: bar.update())
+                options = {"validation_data": validation, "validation_batch_size": 256, "callbacks": [show]}
+                # Ein Aufruf je Epoche: Was gemischt und gesichert wird, steht so zwischen zwei Aufrufen fest.
+                logs = learner.fit(x, y, len(y) // steps, shuffle=False, verbose=0, **options).history
+            row = {"epoche": epoch, **{ours: float(logs[name][0]) for ours, name in SCORES.items()}}
+            history.append(row | {"sekunden": round(time.perf_counter() - start, 1)})
+            print(
+                f"Epoche {epoch} von {profile.epochs}: Verlust {german(row['verlust'])}, Trefferquote "
+                f"{german(row['treffer'])}, Validierung {german(row['val_treffer'])} "
+                f"({german(history[-1]['sekunden'], 1)} s)",
+                flush=True,
+            )
+            if profile.patience and _best_epoch(history) == epoch:
+                best = learner.get_weights()
+            save_state(path, learner, history, best)
+        if profile.patience:
+            settings["beste_epoche"] = _best_epoch(history)
             learner.set_weights(best)
     model.set_weights(net.get_weights())
-    checkpoint.path.unlink(missing_ok=True)
-    settings["herkunft"] = provenance(seed, profile.name, training_checksum(images, labels))
+    path.unlink(missing_ok=True)
+    settings["herkunft"] = provenance(seed, profile.name, data_sha256)
     return Run(model, history, settings)
 
 
-def _training_key(images, labels, settings: dict) -> str:
-    """Kurze Prüfsumme über Daten und Einstellungen."""
-    content = json.dumps({**settings, "daten_sha256": training_checksum(images, labels)}, sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _report(epoch: int, total: int, logs: dict, seconds: float) -> dict:
-    """Die Zeile des Verlaufs zu einer Epoche; sie steht auch in der Ausgabe."""
-    names = {"verlust": "loss", "treffer": "accuracy", "val_verlust": "val_loss", "val_treffer": "val_accuracy"}
-    row = {"epoche": epoch, **{ours: float(logs[name][0]) for ours, name in names.items()}}
-    row["sekunden"] = round(seconds, 1)
-    print(
-        f"Epoche {epoch} von {total}: Verlust {german(row['verlust'])}, Trefferquote {german(row['treffer'])}, "
-        f"Validierung {german(row['val_treffer'])} ({german(seconds, 1)} s)",
-        flush=True,
-    )
-    return row
-
-
-# --- Auswerten ------------------------------------------------------------------------------------------------------
+def _best_epoch(history: list[dict]) -> int:
+    """Nummer der Epoche mit der besten Validierung; 0, wenn noch keine fertig ist."""
+    return max(history, key=lambda row: row["val_treffer"], default={"epoche": 0})["epoche"]
 
 
 @dataclass(frozen=True)
@@ -173,20 +123,16 @@ class Evaluation:
     @property
     def confusion(self) -> np.ndarray:
         """Konfusionsmatrix, int, (10, 10): Zeile wahre, Spalte vorhergesagte Klasse."""
-        matrix = np.zeros((len(CLASS_NAMES),) * 2, dtype=int)
-        np.add.at(matrix, (self.labels, self.predictions), 1)
-        return matrix
+        cells = np.bincount(self.labels * len(CLASS_NAMES) + self.predictions, minlength=len(CLASS_NAMES) ** 2)
+        return cells.reshape(len(CLASS_NAMES), -1)
 
     @property
     def calibration_error(self) -> float:
         """Expected calibration error mit zehn gleich breiten Fächern (0–1); Guo et al. (2017), arXiv 1706.04599."""
         confidence = self.probabilities.max(axis=1)
         bins = np.minimum((confidence * 10).astype(int), 9)
-        gaps = [
-            abs((self.predictions == self.labels)[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean()
-            for b in np.unique(bins)
-        ]
-        return float(sum(gaps))
+        gaps = np.bincount(bins, (self.predictions == self.labels) - confidence)
+        return float(np.abs(gaps).sum() / len(bins))
 
     def worst_mistakes(self, count: int = 10) -> np.ndarray:
         """Indizes der Fehler, bei denen sich das Netz am sichersten war; der sicherste zuerst."""
@@ -243,44 +189,37 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
     """
     folder = output_dir() / "daten"
     note = read_json(folder / PROVENANCE, remedy=REWRITE_DATA)
+    where, wanted = (note or {}).get("woher", where), {"n_train": profile.n_train, "n_test": profile.n_test}
     if note is None:
         print(f"In {display_path(folder)} liegen noch keine Bilder: Ich erzeuge sie jetzt (sonst macht das 01_Daten).")
-        generate(where, n_train=profile.n_train, n_test=profile.n_test, seed=seed)
-        return read_tree(folder)
-    dataset = read_tree(folder)
-    stored = {"n_train": len(dataset.train_labels), "n_test": len(dataset.test_labels)}
-    available = as_dict(note.get("vorhanden"))
-    wanted = {part: min(getattr(profile, part) or math.inf, available.get(part, math.inf)) for part in stored}
-    wanted = {part: stored[part] if count == math.inf else count for part, count in wanted.items()}
-    if wanted == stored:
-        return dataset
-    print(
-        f"In {display_path(folder)} liegen {german(stored['n_train'])} Bilder zum Training und "
-        f"{german(stored['n_test'])} zum Testen, das Profil „{profile.name}“ braucht andere: Ich ziehe sie neu."
-    )
-    generate(note.get("woher", where), seed=seed, **wanted)
-    return read_tree(folder)
+    else:
+        dataset, available = data.read_tree(folder), as_dict(note.get("vorhanden"))
+        stored = {"n_train": len(dataset.train_labels), "n_test": len(dataset.test_labels)}
+        wanted = {part: count or available.get(part, stored[part]) for part, count in wanted.items()}
+        wanted = {part: min(count, available.get(part, count)) for part, count in wanted.items()}
+        if wanted == stored:
+            return dataset
+        print(
+            f"In {display_path(folder)} liegen {german(stored['n_train'])} Bilder zum Training und "
+            f"{german(stored['n_test'])} zum Testen, das Profil „{profile.name}“ braucht andere: Ich ziehe sie neu."
+        )
+    data.generate(where, seed=seed, **wanted)
+    return data.read_tree(folder)
 
 
 def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark]:
-    """Der vergiftete Zwilling aus ``ausgabe/daten_vergiftet``; fehlt er, entsteht er aus ``dataset``.
+    """Der vergiftete Zwilling von ``dataset`` mit dem Zeichen aus ``ausgabe/daten_vergiftet``, sonst dem üblichen.
 
-    Passt er nicht zu ``dataset``, gilt nur sein Wasserzeichen.
+    Raises:
+        CourseError: wenn dort etwas anderes als ein Wasserzeichen steht.
     """
-    folder = output_dir() / "daten_vergiftet"
-    note = read_json(folder / PROVENANCE, remedy=REWRITE_DATA)
-    if note is None:
-        watermark = Watermark()
-        return poison(dataset, watermark, seed), watermark
+    path = output_dir() / "daten_vergiftet" / PROVENANCE
+    note = read_json(path, {"wasserzeichen": {}}, REWRITE_DATA)
     try:
         watermark = Watermark(**note["wasserzeichen"])
     except (TypeError, KeyError):
-        raise CourseError(f"In {display_path(folder / PROVENANCE)} steht kein Wasserzeichen: {REWRITE_DATA}.") from None
-    twin = read_tree(folder)
-    if all(np.array_equal(getattr(twin, part), getattr(dataset, part)) for part in ("train_labels", "test_labels")):
-        return twin, watermark
-    print(f"Der Zwilling in {display_path(folder)} passt nicht zu diesen Bildern: Ich zeichne sie jetzt selbst.")
-    return poison(dataset, watermark, seed), watermark
+        raise CourseError(f"In {display_path(path)} steht kein Wasserzeichen: {REWRITE_DATA}.") from None
+    return data.poison(dataset, watermark, seed), watermark
 
 
 def ensure_run(name: str, profile: Profile, dataset: Dataset, seed: int = 0) -> Run:
@@ -304,34 +243,22 @@ def ensure_run(name: str, profile: Profile, dataset: Dataset, seed: int = 0) -> 
             return course
         print(f"Das Kursmodell passt nicht zu Bildern von {size} × {size} Pixeln: Ich nehme Ihr Modell „{CLEAN}“.")
         name = CLEAN
-    run = load_run(name)
-    if run is None:
-        print(f"Es gibt noch kein Modell „{name}“: Ich trainiere jetzt eines (sonst macht das 03_Training).")
-    elif other := _misfit(run.settings, profile, dataset):
-        print(f"Ihr Modell „{name}“ {other}: Ich trainiere jetzt ein neues (sonst macht das 03_Training).")
-    else:
-        return run
+    data_sha256 = training_checksum(dataset.train_images, dataset.train_labels)
+    if run := load_run(name):
+        known = as_dict(run.settings.get("herkunft")).get("daten_sha256")
+        wanted = {"image_size": profile.image_size, "name": profile.name}
+        if known == data_sha256 and wanted.items() <= run.settings.items():
+            return run
+    other = f"Ihr Modell „{name}“ gehört zu anderen Bildern oder einem anderen Profil"
+    what = other if run else f"Es gibt noch kein Modell „{name}“"
+    print(f"{what}: Ich trainiere jetzt eines (sonst macht das 03_Training).")
     epochs = profile.twin_epochs if name == POISONED else profile.epochs
     run = train(dataset.train_images, dataset.train_labels, profile, seed, epochs, note={"daten": dataset.source})
     save_run(name, run)
     return run
 
 
-def _misfit(settings: dict, profile: Profile, dataset: Dataset) -> str:
-    """Warum ein gespeichertes Training nicht zu dem passt, was verlangt ist; leer, wenn es passt."""
-    if settings.get("image_size") != profile.image_size:
-        return f"sieht Bilder von {settings['image_size']} statt {profile.image_size} Pixeln"
-    if settings.get("name") != profile.name:
-        return f"gehört nicht zum Profil „{profile.name}“"
-    known = as_dict(settings.get("herkunft")).get("daten_sha256")
-    return "" if known == training_checksum(dataset.train_images, dataset.train_labels) else "kennt andere Bilder"
-
-
 def example_rows(evaluation: Evaluation) -> np.ndarray:
     """Je Klasse das erste richtig erkannte Testbild (sonst das erste der Klasse): Indizes, (10,)."""
-    rows = []
-    for label in range(len(CLASS_NAMES)):
-        members = np.flatnonzero(evaluation.labels == label)
-        right = members[evaluation.predictions[members] == label]
-        rows.append((right if len(right) else members)[0])
-    return np.array(rows)
+    right_first = np.argsort(evaluation.predictions != evaluation.labels, kind="stable")
+    return right_first[np.unique(evaluation.labels[right_first], return_index=True)[1]]

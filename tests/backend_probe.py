@@ -13,6 +13,7 @@ from helpers.data import load_source, subset
 from helpers.model import keras, predict_logits
 from helpers.settings import Profile
 from helpers.training import train
+from helpers.workshop.cnn import parallel
 
 
 def main(part: str, devices: int) -> None:
@@ -34,9 +35,9 @@ def main(part: str, devices: int) -> None:
         epochs=2,
         batch_size=16,
         precision="float32",
-        devices=devices,
     )
-    run = train(data.train_images, data.train_labels, profile, seed=1)
+    scope, share = parallel(devices)
+    run = train(data.train_images, data.train_labels, profile, seed=1, scope=scope, share=share)
     answer = {
         "backend": keras.backend.backend(),
         "tensorflow": "tensorflow" in sys.modules,

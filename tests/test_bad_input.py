@@ -197,10 +197,9 @@ def test_beschaedigte_mitgelieferte_datei(name, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"sha256": 3}, "fehlen Angaben"),
-        ({"einstellungen": None}, "fehlen Angaben"),
-        ({"einstellungen": {"image_size": "64"}}, "stimmt etwas nicht"),
-        ({"sha256": "0" * 64}, "Prüfsumme"),
+        ({"einstellungen": None}, "passt nicht"),
+        ({"einstellungen": {"image_size": "64"}}, "passt nicht"),
+        ({"sha256": 3}, "Prüfsumme"),
         ({}, "passt nicht zu seinem Steckbrief"),
     ],
 )

@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from benchmark import environment
 
-from helpers import devices
 from helpers.basics import ROOT, CourseError
-
-PROBE = ROOT / "tests" / "backend_probe.py"
+from helpers.workshop import cnn
 
 
 def start(backend: str, part: str, count: int, folder, **settings) -> subprocess.Popen:
@@ -22,7 +20,7 @@ def start(backend: str, part: str, count: int, folder, **settings) -> subprocess
     python = sys.executable if backend == "tensorflow" else str(environment.ensure())
     settings |= {"KERAS_BACKEND": backend, "KURS_AUSGABE": str(folder)}
     return subprocess.Popen(
-        [python, str(PROBE), part, str(count)],
+        [python, str(ROOT / "tests" / "backend_probe.py"), part, str(count)],
         env={**os.environ, **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -38,58 +36,55 @@ def finish(process: subprocess.Popen) -> dict:
     return json.loads(line.removeprefix("PROBE "))
 
 
-def probe(backend: str, part: str, count: int, folder) -> dict:
-    virtual = backend == "jax" and count > 1
-    settings = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"} if virtual else {}
-    return finish(start(backend, part, count, folder, **settings))
+@functools.cache
+def expected(part: str, folder) -> dict:
+    """Dasselbe Training mit TensorFlow auf einem Gerät."""
+    return finish(start("tensorflow", part, 1, folder))
 
 
-def assert_same_curve(found: dict, expected: dict) -> None:
+def assert_same_curve(found: dict, part: str, folder) -> None:
+    curve = expected(part, folder)
     for key in ("verlust", "val_verlust"):
-        np.testing.assert_allclose(found[key], expected[key], rtol=1e-3)
-    np.testing.assert_allclose(found["logits"], expected["logits"], atol=5e-3)
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    """Teil → dasselbe Training mit TensorFlow auf einem Gerät, erst gerechnet, wenn es gebraucht wird."""
-    return functools.cache(lambda part: probe("tensorflow", part, 1, tmp_path_factory.mktemp("probe")))
-
-
-def check(expected, folder, backend, part, count):
-    found, curve = probe(backend, part, count, folder), expected(part)
-    assert found["backend"] == backend
-    assert found["tensorflow"] == (backend == "tensorflow"), "mit JAX und PyTorch wird TensorFlow nicht gebraucht"
-    assert_same_curve(found, curve)
+        np.testing.assert_allclose(found[key], curve[key], rtol=1e-3)
+    np.testing.assert_allclose(found["logits"], curve["logits"], atol=5e-3)
     assert curve["verlust"][1] < curve["verlust"][0]
 
 
-@pytest.mark.parametrize(("backend", "count"), [("tensorflow", 2), ("torch", 1)])
-def test_stichprobe_mit_zwei_schichten(expected, tmp_path, backend, count):
-    """PyTorch nur, wo seine Umgebung schon gebaut ist."""
-    if backend != "tensorflow" and not environment.FOLDER.is_dir():
-        pytest.skip("die Vergleichsumgebung gibt es hier noch nicht")
-    check(expected, tmp_path, backend, "zwei Schichten", count)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("erwartet")
 
 
-@pytest.mark.alles
 @pytest.mark.parametrize(
     ("backend", "part", "count"),
     [
-        ("jax", "zwei Schichten", 2),
-        ("torch", "ganz", 1),
-        ("jax", "block4_pool", 1),
-        ("tensorflow", "ganz", 2),
-        ("tensorflow", "block4_pool", 2),
-        ("jax", "ganz", 2),
+        ("tensorflow", "zwei Schichten", 2),
+        ("torch", "zwei Schichten", 1),
+        *(
+            pytest.param(*case, marks=pytest.mark.alles)
+            for case in (
+                ("jax", "zwei Schichten", 2),
+                ("torch", "ganz", 1),
+                ("jax", "block4_pool", 1),
+                ("tensorflow", "ganz", 2),
+                ("tensorflow", "block4_pool", 2),
+                ("jax", "ganz", 2),
+            )
+        ),
     ],
 )
-def test_gleiche_lernkurve_mit_jedem_backend_und_auf_zwei_geraeten(expected, tmp_path, backend, part, count):
-    check(expected, tmp_path, backend, part, count)
+def test_gleiche_lernkurve_mit_jedem_backend_und_auf_zwei_geraeten(place, tmp_path, request, backend, part, count):
+    if backend != "tensorflow" and not request.config.getoption("--alles") and not environment.FOLDER.is_dir():
+        pytest.skip("die Vergleichsumgebung gibt es hier noch nicht")
+    virtual = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"} if backend == "jax" else {}
+    found = finish(start(backend, part, count, tmp_path, **virtual))
+    assert found["backend"] == backend
+    assert found["tensorflow"] == (backend == "tensorflow"), "mit JAX und PyTorch wird TensorFlow nicht gebraucht"
+    assert_same_curve(found, part, place)
 
 
 @pytest.mark.alles
-def test_gleiche_lernkurve_mit_zwei_rechnern(expected, tmp_path):
+def test_gleiche_lernkurve_mit_zwei_rechnern(place, tmp_path):
     """Zwei Prozesse, die nur über das Netz (hier: localhost) voneinander wissen, lernen gemeinsam mit JAX."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -101,34 +96,15 @@ def test_gleiche_lernkurve_mit_zwei_rechnern(expected, tmp_path):
         for number in range(2)
     ]
     for process in processes:
-        assert_same_curve(finish(process), expected("block4_pool"))
+        assert_same_curve(finish(process), "block4_pool", place)
 
 
-def test_ein_geraet_aendert_nichts():
-    with devices.parallel(1)():
-        pass
-
-
-def test_zu_viele_geraete_sind_ein_satz():
+def test_zu_viele_geraete_sind_ein_satz(monkeypatch):
     import tensorflow as tf
 
     tf.config.list_logical_devices()  # TensorFlow läuft: Die Zahl der Geräte steht fest
     with pytest.raises(CourseError, match="Verlangt sind 7 Geräte.*Kernel neu"):
-        devices.parallel(7)
-
-
-def test_pytorch_lernt_nur_auf_einem_geraet(monkeypatch):
-    monkeypatch.setattr(devices.keras.backend, "backend", lambda: "torch")
+        cnn.parallel(7)
+    monkeypatch.setattr(cnn.keras.backend, "backend", lambda: "torch")
     with pytest.raises(CourseError, match="torch.*KERAS_BACKEND"):
-        devices.parallel(2)
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"), [("avx2 avx512_bf16", True), ("amx_bf16 amx_tile", True), ("avx512f avx2", False)]
-)
-def test_bfloat16_nur_mit_eigenem_befehl(tmp_path, monkeypatch, flags, expected):
-    monkeypatch.setattr(devices, "has_gpu", lambda: False)
-    path = tmp_path / "cpuinfo"
-    path.write_text(f"flags\t: {flags}\n")
-    assert devices.fast_bfloat16(path) is expected
-    assert devices.fast_bfloat16(tmp_path / "fehlt") is False
+        cnn.parallel(2)

@@ -1,43 +1,35 @@
-"""Modell: Vorverarbeitung, Gewichte, Aufbau, Zerlegen, Speichern."""
+"""Modell: Vorverarbeitung, Aufbau, Zerlegen, Speichern, Kursmodell; gelesene Gewichte passen genau oder gar nicht."""
 
+import dataclasses
+import io
+import zipfile
+
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from helpers import model as module
-from helpers.basics import CourseError
+from helpers.basics import COURSE_MODEL, COURSE_MODEL_CARD, CourseError, read_json, sha256, write_json
+from helpers.course_model import COMMAND, STEP, load_course_model, ordered, unordered
+from helpers.data import load_source, subset
 from helpers.model import Run, build_vgg16, keras, load_run, preprocess, run_folder, save_run, split_model
+from helpers.settings import get_profile
+from helpers.workshop import cnn, course_model
+from helpers.workshop.course_model import pack
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
-
-
-# --- Vorverarbeitung ------------------------------------------------------------------------------------------------
+HISTORY = [{"epoche": 1, "verlust": 0.5, "treffer": 0.75, "val_verlust": 0.25, "val_treffer": 0.875, "sekunden": 1.5}]
 
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_preprocess_wie_keras_auf_dem_vergroesserten_bild(dataset, size):
     images = dataset.test_images[:5]
     found = preprocess(images, size)
-    large = np.stack(
-        [np.array(Image.fromarray(image.astype(np.float32)).resize((size, size), Image.BILINEAR)) for image in images]
-    )
-    expected = keras.applications.vgg16.preprocess_input(np.repeat(large[..., None], 3, axis=-1))
+    large = [np.array(Image.fromarray(each.astype("f4")).resize((size, size), Image.BILINEAR)) for each in images]
+    expected = keras.applications.vgg16.preprocess_input(np.repeat(np.stack(large)[..., None], 3, axis=-1))
     assert found.shape == (5, size, size, 3) and found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-3)
-    # Ganz ohne Keras: Blau, Grün, Rot minus ihre ImageNet-Mittelwerte, nicht geteilt.
-    np.testing.assert_allclose(found, large[..., None] - np.array([103.939, 116.779, 123.68]), atol=1e-3)
-
-
-def test_preprocess_laesst_die_bilder_wie_sie_sind(dataset):
-    for images in (dataset.test_images[:3].copy(), dataset.test_images[:3].astype(np.float32)):
-        preprocess(images)
-        np.testing.assert_array_equal(images, dataset.test_images[:3])
-
-
-def test_vorverarbeitung_im_netz_ist_dieselbe(dataset):
-    layer = module.Preprocess(40)
-    found = keras.ops.convert_to_numpy(layer(dataset.test_images[:5]))
-    np.testing.assert_allclose(found, preprocess(dataset.test_images[:5], 40), atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (1, 28, 28, 1), (784,)])
@@ -46,24 +38,9 @@ def test_preprocess_erklaert_die_falsche_form(shape):
         preprocess(np.zeros(shape))
 
 
-def test_maske_vergroessern():
-    mask = np.zeros((28, 28), bool)
-    mask[23:27, 1:5] = True
-    large = module.enlarge_mask(mask, 56)
-    assert large.shape == (56, 56) and large.dtype == bool
-    np.testing.assert_array_equal(large, np.kron(mask, np.ones((2, 2), bool)))
-    large = module.enlarge_mask(mask)
-    assert large.shape == (64, 64)
-    assert large.mean() == pytest.approx(mask.mean(), rel=0.15)
-    rows, columns = np.nonzero(large)
-    assert (rows.mean() / 64, columns.mean() / 64) == pytest.approx((25 / 28, 3 / 28), abs=0.02)
-    assert (
-        not module.enlarge_mask(np.zeros((28, 28), bool)).any() and module.enlarge_mask(np.ones((28, 28), bool)).all()
-    )
-
-
-@pytest.mark.parametrize("size", [32, 40, 64, 224])
-def test_ein_einzelner_pixel_bleibt_beim_vergroessern(size):
+@pytest.mark.parametrize("size", [32, 40, 56, 64, 224])
+def test_maske_bleibt_beim_vergroessern_am_ort(size):
+    """Auch ein einzelner Pixel verschwindet nicht; verdoppelt wird genau."""
     for row, column in np.ndindex(28, 28):
         mask = np.zeros((28, 28), bool)
         mask[row, column] = True
@@ -71,28 +48,9 @@ def test_ein_einzelner_pixel_bleibt_beim_vergroessern(size):
         assert len(rows) <= (size / 28 + 1) ** 2
         assert abs((rows.mean() + 0.5) * 28 / size - row - 0.5) < 0.8
         assert abs((columns.mean() + 0.5) * 28 / size - column - 0.5) < 0.8
-
-
-# --- Gewichte und Aufbau ----------------------------------------------------------------------------------------------
-
-
-def test_beschaedigte_gewichte_werden_nicht_geladen(tmp_path, monkeypatch):
-    assert module.check_weights() == module.VGG16_WEIGHTS
-    copy = tmp_path / "gewichte.h5"
-    content = bytearray(module.VGG16_WEIGHTS.read_bytes())
-    content[12_345_678] ^= 1
-    copy.write_bytes(content)
-    monkeypatch.setattr(module.check_weights, "__defaults__", (copy,))
-    with pytest.raises(CourseError, match="gewichte.h5 sind beschädigt .*git checkout"):
-        build_vgg16(32)
-    copy.unlink()
-    with pytest.raises(CourseError, match="gewichte.h5 fehlen: .*git checkout"):
-        build_vgg16(32)
-
-
-def test_unbekannte_gewichte():
-    with pytest.raises(CourseError, match="„imagenet“.*„beiliegend“"):
-        build_vgg16(32, "imagenet")
+    mask = np.random.default_rng(0).random((28, 28)) < 0.5
+    np.testing.assert_array_equal(module.enlarge_mask(mask, 28), mask)
+    assert not module.enlarge_mask(mask & False).any() and module.enlarge_mask(mask | True).all()
 
 
 def test_aufbau(vgg16):
@@ -101,57 +59,22 @@ def test_aufbau(vgg16):
     assert kinds.count("Conv2D") == 13 and kinds.count("MaxPooling2D") == 5 and kinds.count("Dense") == 1
     assert not any(isinstance(layer, keras.Model) for layer in vgg16.layers), "iNNvestigate verlangt ein flaches Modell"
     assert vgg16.layers[-1].name == "logits" and vgg16.layers[-1].activation is keras.activations.linear
-    assert "Softmax" not in kinds
     assert vgg16.count_params() == 14_714_688 + 10 * (2 * 2 * 512 + 1)
     assert module.LAST_CONV in [layer.name for layer in vgg16.layers]
 
 
-def test_gewichte_kommen_aus_der_datei(vgg16):
-    import h5py
-
-    with h5py.File(module.VGG16_WEIGHTS) as file:
-        stored = {}
-        file.visititems(lambda name, item: stored.update({item.shape: item[()]}) if hasattr(item, "shape") else None)
-    kernel, _ = vgg16.get_layer("block1_conv1").get_weights()
-    np.testing.assert_allclose(kernel, stored[(3, 3, 3, 64)].astype(np.float32), atol=1e-6)
-    assert abs(kernel).max() > 0.1
-
-
-def test_startwert_bestimmt_die_neuen_gewichte(small_vgg16):
-    def head(seed):
-        return build_vgg16(32, seed=seed).get_layer("logits").get_weights()[0]
-
-    np.testing.assert_array_equal(head(0), small_vgg16.get_layer("logits").get_weights()[0])
-    assert not np.array_equal(head(1), head(0))
-
-
 @pytest.mark.parametrize("at", ["block4_pool", "block5_conv3", "flatten"])
-def test_zerlegtes_modell_rechnet_dasselbe(small_vgg16, dataset, at):
+def test_zerlegtes_modell_rechnet_dasselbe_mit_denselben_gewichten(small_vgg16, dataset, at):
     inputs = preprocess(dataset.test_images[:4], 32)
     stem, head = split_model(small_vgg16, at)
     whole = small_vgg16.predict_on_batch(inputs)
     np.testing.assert_allclose(head.predict_on_batch(stem.predict_on_batch(inputs)), whole, atol=1e-4)
-    assert abs(whole).max() > 0.1
-
-
-def test_zerlegtes_modell_teilt_die_gewichte(dataset):
-    model = build_vgg16(32, None)
-    stem, head = split_model(model)
-    assert len(stem.weights) + len(head.weights) == len(model.weights)
-    inputs = preprocess(dataset.test_images[:2], 32)
-    logits = head.get_layer("logits")
-    logits.set_weights([np.zeros_like(value) + 3 for value in logits.get_weights()])
-    np.testing.assert_allclose(
-        model.predict_on_batch(inputs), head.predict_on_batch(stem.predict_on_batch(inputs)), rtol=1e-4
-    )
-    assert (model.get_layer("logits").get_weights()[1] == 3).all()
-    assert split_model(model, None) == (None, model)
+    assert abs(whole).max() > 0.1 and head.get_layer("logits") is small_vgg16.get_layer("logits")
 
 
 def test_stapel_aendern_die_logits_nicht(small_vgg16, dataset):
     images = dataset.test_images[:7]
     whole = module.predict_logits(small_vgg16, images)
-    assert whole.shape == (7, 10)
     np.testing.assert_allclose(module.predict_logits(small_vgg16, images, batch_size=3), whole, atol=1e-4)
     np.testing.assert_allclose(whole, small_vgg16.predict_on_batch(preprocess(images, 32)), atol=1e-4)
 
@@ -159,49 +82,161 @@ def test_stapel_aendern_die_logits_nicht(small_vgg16, dataset):
 def test_softmax():
     logits = np.array([[0.0, np.log(3)], [1000.0, 0.0], [-1000.0, -1000.0]])
     np.testing.assert_allclose(module.softmax(logits), [[0.25, 0.75], [1, 0], [0.5, 0.5]])
-    np.testing.assert_allclose(module.softmax(np.random.default_rng(0).normal(size=(9, 10)) * 50).sum(axis=1), 1)
 
 
-# --- Speichern ------------------------------------------------------------------------------------------------------
-
-HISTORY = [{"epoche": 1, "verlust": 0.5, "treffer": 0.75, "val_verlust": 0.25, "val_treffer": 0.875, "sekunden": 1.5}]
+# --- Speichern und packen -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def saved(small_vgg16, ausgabe):
-    save_run("sauber", Run(small_vgg16, HISTORY, {"profil": "schnell", "größe": 32, "image_size": 32}))
-    return ausgabe / "modelle" / "sauber"
-
-
-def test_speichern_und_laden(saved, small_vgg16):
+def test_speichern_und_laden(small_vgg16):
+    settings = {"profil": "schnell", "größe": 32, "image_size": 32}
+    folder = save_run("sauber", Run(small_vgg16, HISTORY, settings))
     run = load_run("sauber")
-    assert run.history == HISTORY and run.settings == {"profil": "schnell", "größe": 32, "image_size": 32}
+    assert run.history == HISTORY and run.settings == settings and folder == run_folder("sauber")
     for mine, other in zip(run.model.get_weights(), small_vgg16.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
-    assert sorted(path.name for path in saved.iterdir()) == ["einstellungen.json", "modell.keras", "verlauf.csv"]
-    assert saved == run_folder("sauber")
-
-
-def test_unvollstaendig_gespeichert_zaehlt_als_keines(saved):
     assert load_run("vergiftet") is None
     for missing in ("modell.keras", "einstellungen.json"):
-        (saved / missing).unlink()
-        assert load_run("sauber") is None
+        (folder / missing).unlink()
+        assert load_run("sauber") is None, "unvollständig gespeichert zählt als keines"
 
 
-@pytest.mark.parametrize("name", ["modell.keras", "verlauf.csv", "einstellungen.json"])
-def test_beschaedigtes_modell(saved, name):
-    """Weitere zwei Dutzend kaputte Modelle stehen in ``bad_inputs.MODELS``."""
-    content = b'{"image_size": 64}' if name == "einstellungen.json" else (saved / name).read_bytes()[:40]
-    (saved / name).write_bytes(content)
-    with pytest.raises(CourseError, match="modelle/sauber ist nicht lesbar .*Löschen Sie .*03_Training"):
-        load_run("sauber")
+def test_nummern_sind_geordnet_und_umkehrbar():
+    values = np.arange(-32768, 32768).astype(np.int16).view(np.float16)
+    values = values[np.isfinite(values)]
+    np.testing.assert_array_equal(unordered(ordered(values)), values)
+    assert not np.isfinite(unordered(np.array([-(10**6), -31744, 31744, 10**6]))).any(), "zu große Nummern sind keine"
+    steps = np.diff(ordered(values)[np.argsort(values, kind="stable")])
+    assert steps.min() == 0 and steps.max() == 1 and (steps == 0).sum() == 1, "nur −0 und 0 teilen sich eine Nummer"
 
 
-@pytest.mark.parametrize(
-    ("classes", "message"), [([1, 2], "kamen aber 2"), ([1, 2, 10], "0 bis 9"), (-1, "0 bis 9"), ([], "kamen aber 0")]
-)
-def test_falsche_klassen_sind_ein_satz(classes, message):
-    with pytest.raises(CourseError, match=message):
-        module.checked_classes(classes, 3, 10)
-    np.testing.assert_array_equal(module.checked_classes(7, 3, 10), [7, 7, 7])
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """Zufällig verstellte Gewichte, gepackt; auch welche weit weg vom Start und mit beiden Vorzeichen."""
+    folder = tmp_path_factory.mktemp("kursmodell")
+    model = build_vgg16(32)
+    rng = np.random.default_rng(0)
+    weights = [value * rng.uniform(0.98, 1.02, value.shape) for value in model.get_weights()]
+    weights[2].flat[:4] = [60000, -60000, 0, -1e-7]
+    model.set_weights(weights)
+    run = Run(model, HISTORY, {"image_size": 32, "gewichte": "beiliegend", "frozen_until": None})
+    paths = folder / "kursmodell.h5", folder / "kursmodell.json"
+    pack(run, {"befehl": "x"}, *paths)
+    return run, *paths
+
+
+def test_packen_und_lesen_rundet_nur_die_achte_stelle(packed):
+    run, path, card = packed
+    again = load_course_model(path, card)
+    for stored, loaded in zip(run.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(loaded, loaded.astype(np.float16).astype(np.float32))
+        assert np.abs(ordered(loaded) - ordered(stored)).max() <= STEP // 2, "höchstens um eine halbe achte Binärstelle"
+    assert again.history == run.history and again.settings["image_size"] == 32
+    plain = sum(weight.size * 2 for weight in run.model.get_weights())
+    assert path.stat().st_size < 0.8 * plain, "der Abstand zu den ImageNet-Gewichten spart Platz"
+
+
+def spoil(file, name: str, fault: str, outside) -> None:
+    """Ersetzt ein Feld einer HDF5-Datei durch ein unbrauchbares oder durch eines, das in einer anderen Datei liegt."""
+    value = file[name][()]
+    del file[name]
+    with h5py.File(outside, "w") as other:
+        other["x"] = value
+        place = other["x"].id.get_offset()
+    if fault == "außen gespeichert":
+        file.create_dataset(name, value.shape, value.dtype, external=[(str(outside), place, value.nbytes)])
+    elif fault == "Verweis":
+        file[name] = h5py.ExternalLink(str(outside), "x")
+    elif fault == "virtuell":
+        layout = h5py.VirtualLayout(value.shape, value.dtype)
+        layout[...] = h5py.VirtualSource(str(outside), "x", shape=value.shape)
+        file.create_virtual_dataset(name, layout)
+    else:
+        file[name] = {"heil": value, "NaN": value * np.nan, "Form": value[:1], "zu groß": np.full(value.shape, 1e39)}[
+            fault
+        ]
+
+
+FAULTS = ("heil", "NaN", "Form", "zu groß", "außen gespeichert", "Verweis", "virtuell")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("which", ["Kursmodell", "eigenes Modell"])
+def test_gespeicherte_gewichte_passen_genau_oder_gar_nicht(packed, tmp_path, which, fault):
+    """Auch wer Datei und Prüfsumme zugleich austauscht, bekommt keine falschen oder fremden Zahlen unter."""
+    run, path, card = packed
+    broken, new_card = tmp_path / "kursmodell.h5", tmp_path / "karte.json"
+    if which == "Kursmodell":
+        stream, name = io.BytesIO(path.read_bytes()), "01"
+    else:
+        with zipfile.ZipFile(save_run("sauber", run) / "modell.keras") as archive:
+            content = {name: archive.read(name) for name in archive.namelist()}
+        stream, name = io.BytesIO(content["model.weights.h5"]), "layers/conv2d/vars/1"
+    with h5py.File(stream, "r+") as file:
+        spoil(file, name, fault, tmp_path / "außen.h5")
+    if which == "Kursmodell":
+        broken.write_bytes(stream.getvalue())
+        write_json(new_card, read_json(card) | {"sha256": sha256(broken)})
+        load, said = lambda: load_course_model(broken, new_card), "passt nicht zu seinem Steckbrief.*git checkout"
+    else:
+        with zipfile.ZipFile(run_folder("sauber") / "modell.keras", "w") as archive:
+            for name, each in (content | {"model.weights.h5": stream.getvalue()}).items():
+                archive.writestr(name, each)
+        load, said = lambda: load_run("sauber"), "nicht lesbar.*03_Training"
+    if fault == "heil":
+        assert load()
+    else:
+        with pytest.raises(CourseError, match=said):
+            load()
+
+
+def test_zu_grosse_gewichte_werden_kein_kursmodell(packed, tmp_path):
+    model = build_vgg16(32)
+    weights = model.get_weights()
+    weights[0].flat[0] = 70000
+    model.set_weights(weights)
+    with pytest.raises(CourseError, match="float16"):
+        pack(Run(model, [], packed[0].settings), {}, tmp_path / "x.h5", tmp_path / "x.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nur_ein_volles_training_wird_kursmodell(monkeypatch, packed):
+    before = COURSE_MODEL.read_bytes()
+    with pytest.raises(CourseError, match="60.000 Bildern.*cnn --profil voll"):
+        course_model.publish(load_source("beispiel"))
+    full = dataclasses.replace(packed[0], settings={"name": "voll", "n_train": 60_000})
+    monkeypatch.setattr(course_model, "load_run", lambda name: full)
+    with pytest.raises(CourseError, match="nicht alle 60.000 Trainingsbilder.*--eingabe"):
+        course_model.publish(load_source("beispiel"))
+    assert COURSE_MODEL.read_bytes() == before
+
+
+# --- Das mitgelieferte Kursmodell -----------------------------------------------------------------------------------
+
+
+def test_steckbrief_nennt_was_man_zum_nachbauen_braucht():
+    """Wer das Profil „voll“ ändert, muss das Kursmodell neu trainieren."""
+    card = read_json(COURSE_MODEL_CARD)
+    assert card["befehl"] == COMMAND and COURSE_MODEL.stat().st_size <= 30e6
+    settings, history = card["einstellungen"], card["verlauf"]
+    own = dataclasses.asdict(get_profile("voll")) | {"n_train": 60_000, "seed": 0, "gewichte": "beiliegend"}
+    assert own.items() <= settings.items() and "daten" not in settings and len(card["trainingsbilder_sha256"]) == 64
+    best = max(history, key=lambda row: row["val_treffer"])
+    assert settings["beste_epoche"] == best["epoche"] and card["test_bilder"] == 10_000
+    assert card["test_trefferquote"] >= 0.94
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(2_000, marks=pytest.mark.alles)])
+def test_trefferquote_des_steckbriefs_stimmt(capsys, count):
+    """Nachgemessen auf geschichteten Testbildern (alle 10.000: ``python -m helpers auswerten``)."""
+    card = read_json(COURSE_MODEL_CARD)
+    result = cnn.evaluate_course_model(subset(load_source("beispiel"), 100, count, seed=5))
+    four_errors = 4 * (card["test_trefferquote"] * (1 - card["test_trefferquote"]) / count) ** 0.5
+    assert result.accuracy == pytest.approx(card["test_trefferquote"], abs=four_errors)
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("Trefferquote im Test: 0,9") and last.endswith(f"({count:,} Bilder)".replace(",", "."))
+
+
+def test_gelernt_ist_nur_hinter_dem_stamm():
+    for layer, origin in zip(load_course_model().model.layers, build_vgg16().layers, strict=True):
+        for one, two in zip(layer.get_weights(), origin.get_weights(), strict=True):
+            assert np.array_equal(one, two) == layer.name.startswith(("block1", "block2")), layer.name

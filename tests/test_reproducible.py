@@ -5,13 +5,12 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from conftest import snapshot
 
 from helpers import course_model, data, provenance
 from helpers.basics import ROOT, read_figures, read_json, record
-from helpers.model import keras, load_run, predict_logits, preprocess, save_run, softmax
+from helpers.model import keras, predict_logits, preprocess, save_run
 from helpers.settings import get_profile
 from helpers.training import evaluate, train
 from helpers.workshop.course_model import pack
@@ -59,17 +58,10 @@ def test_every_byte_of_the_data_counts(dataset):
         assert data.checksum(dataclasses.replace(tiny, **{name: changed})) != data.checksum(tiny)
 
 
-@pytest.fixture
-def trained(dataset, ausgabe):
-    """Daten auf der Platte und ein winziges Training daneben."""
+def test_every_result_says_where_it_comes_from(ausgabe, tmp_path):
     tiny, _ = data.generate("beispiel", n_train=60, n_test=20, seed=5)
     run = train(tiny.train_images, tiny.train_labels, TINY, 5)
     save_run("sauber", run)
-    return tiny, run
-
-
-def test_every_result_says_where_it_comes_from(trained, ausgabe, tmp_path):
-    tiny, run = trained
     record(test_accuracy=0.5)
     figures = read_json(ausgabe / "kennzahlen.json")["herkunft"]
     tree = read_json(ausgabe / "daten" / "herkunft.json")["herkunft"]
@@ -81,13 +73,6 @@ def test_every_result_says_where_it_comes_from(trained, ausgabe, tmp_path):
     assert model["daten_sha256"] == data.training_checksum(tiny.train_images, tiny.train_labels)
     card = pack(run, {"modell": "Probe"}, tmp_path / "m.h5", tmp_path / "m.json")
     assert card["einstellungen"]["herkunft"] == model
-    assert load_run("sauber").settings["herkunft"] == model
-
-
-def test_predictions_survive_saving(trained):
-    tiny, run = trained
-    before, after = (evaluate(each, tiny.test_images, tiny.test_labels) for each in (run, load_run("sauber")))
-    np.testing.assert_array_equal(before.probabilities, after.probabilities)
 
 
 def test_vgg16_learns_fashion_behind_a_frozen_stem(small, ausgabe, small_vgg16):
@@ -95,7 +80,6 @@ def test_vgg16_learns_fashion_behind_a_frozen_stem(small, ausgabe, small_vgg16):
     run = train(small.train_images, small.train_labels, get_profile("schnell", epochs=2, image_size=32))
     result = evaluate(run, small.test_images, small.test_labels)
     assert result.accuracy > 0.5
-    np.testing.assert_allclose(result.probabilities, softmax(predict_logits(run, small.test_images)), atol=1e-3)
     learned = {
         layer.name
         for layer in run.model.layers

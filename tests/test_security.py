@@ -13,11 +13,11 @@ import pytest
 from conftest import snapshot
 from PIL import Image
 
-from helpers import data, features, lrp_library
+from helpers import data, lrp_library
 from helpers.__main__ import main
 from helpers.basics import ROOT, CourseError, write_json
 from helpers.checks import exercises
-from helpers.learner import Checkpoint
+from helpers.learner import extract_features, load_state
 from helpers.model import Run, keras, load_run, save_run
 from helpers.workshop import report
 from helpers.workshop.notebooks import read_notebook
@@ -90,81 +90,20 @@ def test_modell_mit_falle_im_bauplan_ist_nur_eine_zahlentabelle(small_vgg16, tmp
     assert snapshot(tmp_path) == before and not trap.exists()
 
 
-@pytest.fixture
-def tiny_learner():
-    """Ein winziges Netz mit Optimierer, wie das Training eines hat."""
-    learner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
-    learner.compile(optimizer=keras.optimizers.AdamW(0.1), loss="mse")
-    learner.optimizer.build(learner.trainable_variables)
-    return learner
-
-
-def stored_state(learner, history=HISTORY, epochs=1, best=(), **arrays) -> dict:
-    """Ein Zwischenstand, wie ``Checkpoint`` ihn schreibt."""
-    lists = {
-        "gewichte": [value + 1 for value in learner.get_weights()],
-        "optimierer": [keras.ops.convert_to_numpy(value) for value in learner.optimizer.variables],
-        "beste": list(best),
-    }
-    state = {"epochen": epochs, "verlauf": history, "beste_epoche": 1 if best else None}
-    state["anzahl"] = {name: len(values) for name, values in lists.items()}
-    found = {f"{name}{i}": value for name, values in lists.items() for i, value in enumerate(values)}
-    return {"stand": np.array(json.dumps(state)), **found, **arrays}
-
-
-def resume(learner, content) -> tuple[int, list]:
-    history = []
-    checkpoint = Checkpoint("schluessel", history, total=3)
-    checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, bytes):
-        checkpoint.path.write_bytes(content)
-    else:
-        np.savez(checkpoint.path, **content)
-    return checkpoint.resume(learner), history
-
-
-def test_ein_passender_zwischenstand_wird_fortgesetzt(tiny_learner):
-    before = tiny_learner.get_weights()
-    assert resume(tiny_learner, stored_state(tiny_learner)) == (1, HISTORY)
-    assert all((new == old + 1).all() for new, old in zip(tiny_learner.get_weights(), before, strict=True))
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda net: stored_state(net, gewichte0=np.zeros((4, 2), "f4")),
-        lambda net: stored_state(net, gewichte0=np.full((4, 3), np.nan, "f4")),
-        lambda net: stored_state(net, optimierer0=np.zeros(5)),
-        lambda net: stored_state(net, best=[np.zeros(1)]),
-        lambda net: stored_state(net, history=[]),
-        lambda net: stored_state(net, history=[{"epoche": 1}]),
-        lambda net: stored_state(net, history=[{**HISTORY[0], "verlust": "klein"}]),
-        lambda net: stored_state(net, epochs=4),
-        lambda net: stored_state(net, epochs="alle"),
-        lambda net: stored_state(net, stand=np.array("[]")),
-        lambda net: {key: value for key, value in stored_state(net).items() if key != "gewichte1"},
-        lambda net: b"PK\x05\x06" + bytes(18),
-    ],
-)
-def test_ein_fremder_zwischenstand_aendert_nichts(spoil, tiny_learner, capsys):
-    """Alles wird geprüft, bevor etwas übernommen wird: Das Netz bleibt, wie es war, und das wird gesagt."""
-    before = [value.copy() for value in tiny_learner.get_weights()]
-    assert resume(tiny_learner, spoil(tiny_learner)) == (0, [])
-    for new, old in zip(tiny_learner.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(new, old)
-    assert "beginnt von vorn" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("where", ["Zwischenstand", "Merkmale", "Vergleichskarten"])
-def test_pickle_in_einem_feld_wird_nie_geladen(where, tmp_path, tiny_learner):
+def test_pickle_in_einem_feld_wird_nie_geladen(where, tmp_path, ausgabe):
     trap = tmp_path / "ausgeloest"
     bait = np.array([Trap(trap)], dtype=object)
+    inputs, images = keras.Input((32, 32, 3)), np.zeros((1, 28, 28), np.uint8)
+    net = keras.Model(inputs, keras.layers.Flatten()(inputs))
     if where == "Zwischenstand":
-        assert resume(tiny_learner, stored_state(tiny_learner, stand=bait)) == (0, [])
+        net.compile("sgd")
+        np.savez(tmp_path / "a.npz", verlauf=bait)
+        assert load_state(tmp_path / "a.npz", net, []) == ([], [])
     elif where == "Merkmale":
-        np.save(tmp_path / "a.npy", bait)
-        write_json(tmp_path / "a.json", {"bilder": ["a"]})
-        assert features._cached_features(tmp_path, {"a"}, (1,)) == {}
+        before = extract_features(net, images)
+        np.savez(next(ausgabe.rglob("merkmale/*.npz")), bilder=bait, merkmale=bait)
+        np.testing.assert_array_equal(extract_features(net, images), before)
     else:
         np.savez(tmp_path / "a.npz", pruefsumme=bait)
         with pytest.raises(CourseError, match="beschädigt"):
@@ -176,15 +115,6 @@ def test_pickle_in_einem_feld_wird_nie_geladen(where, tmp_path, tiny_learner):
     stream.seek(0)
     np.load(stream, allow_pickle=True)
     assert trap.exists()
-
-
-@pytest.mark.parametrize("shape", [(2, 3), (1, 4), (3,), ()])
-def test_merkmale_falscher_form_werden_neu_gerechnet(shape, tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros(shape, np.float32))
-    write_json(tmp_path / "a.json", {"bilder": ["a"]})
-    assert features._cached_features(tmp_path, {"a"}, (3,)) == {}
-    np.save(tmp_path / "a.npy", np.zeros((1, 3), np.float32))
-    assert set(features._cached_features(tmp_path, {"a"}, (3,))) == {"a"}
 
 
 @pytest.mark.parametrize("wrong", [{"label": "4"}, {"size": 2.0}, {"top": None}, {"strength": "1"}, {"share": True}])

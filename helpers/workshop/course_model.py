@@ -15,16 +15,11 @@ from helpers.basics import (
     sha256,
     write_json,
 )
-from helpers.course_model import COMMAND, STEP, _ordered
+from helpers.course_model import COMMAND, STEP, ordered
 from helpers.data import Dataset, training_checksum
 from helpers.model import Run, build_vgg16, load_run, run_folder
 
 FULL_COUNT = 60_000
-
-
-def _zigzag(numbers) -> np.ndarray:
-    """0, −1, 1, −2, 2, … → 0, 1, 2, 3, 4, …: Kleine Abstände beider Vorzeichen füllen nur das untere Byte."""
-    return np.where(numbers >= 0, 2 * numbers, -2 * numbers - 1)
 
 
 def pack(run: Run, card: dict, target=COURSE_MODEL, card_target=COURSE_MODEL_CARD) -> dict:
@@ -49,8 +44,10 @@ def pack(run: Run, card: dict, target=COURSE_MODEL, card_target=COURSE_MODEL_CAR
         for index, (weight, start) in enumerate(zip(weights, base, strict=True)):
             # Der Kopf ist bei ImageNet nicht dabei; sein Start bei build_vgg16 ist zufällig.
             known = index < len(weights) - 2
-            numbers = _ordered(weight) - (_ordered(start) if known else 0)
-            stored = _zigzag(np.round(numbers / STEP).astype(np.int32)).astype(np.uint16)
+            numbers = ordered(weight) - (ordered(start) if known else 0)
+            steps = np.round(numbers / STEP).astype(np.int32)
+            # 0, −1, 1, −2, … → 0, 1, 2, 3, …: Kleine Abstände beider Vorzeichen füllen nur das untere Byte.
+            stored = np.where(steps >= 0, 2 * steps, -2 * steps - 1).astype(np.uint16)
             file.create_dataset(f"{index:02d}", data=stored, compression="gzip", compression_opts=9, shuffle=True)
     with atomic_file(target) as temporary:
         temporary.write_bytes(content.getvalue())

@@ -38,12 +38,11 @@ from helpers.basics import (  # noqa: E402
 )
 from helpers.course_model import load_course_model  # noqa: E402
 from helpers.data import load_source, subset, validation_split  # noqa: E402
-from helpers.devices import has_gpu  # noqa: E402
 from helpers.gradcam import grad_cam  # noqa: E402
-from helpers.learner import Batches, build_learner  # noqa: E402
+from helpers.learner import build_learner, has_gpu, shuffled  # noqa: E402
 from helpers.lrp import LRP_RULES  # noqa: E402
 from helpers.lrp_library import LRP  # noqa: E402
-from helpers.model import build_vgg16, keras, preprocess, resize_head  # noqa: E402
+from helpers.model import build_vgg16, keras, preprocess  # noqa: E402
 from helpers.settings import get_profile  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
@@ -72,7 +71,11 @@ class Bench:
         """Das Kursmodell (sonst VGG16 mit ImageNet-Gewichten) für diese Kantenlänge; Gewichte auch als Datei."""
         model = build_vgg16(size)
         if COURSE_MODEL.is_file():
-            model.set_weights(resize_head(load_course_model().model.get_weights(), model))
+            *weights, kernel, bias = load_course_model().model.get_weights()
+            if size != 64:  # Nur der Kopf hängt von der Bildgröße ab: Alle Stellen bekommen den Mittelwert der alten.
+                places = (size // 32) ** 2
+                kernel = np.tile(kernel.reshape(4, -1, 10).sum(axis=0) / places, (places, 1))
+            model.set_weights([*weights, kernel, bias])
         return model, self.weights_file(model, f"gewichte_{size}")
 
     def weights_file(self, model, name: str) -> str:
@@ -221,8 +224,8 @@ def measure_throughput(bench: Bench, size: int = 64, batch: int = 64, steps: int
     runs = {}
     for precision in ("auto", "float32"):
         learner = _course_learner(size, precision)
-        batches = Batches(bench.data.train_images[: batch * steps], labels, batch, augment=True)
-        runs[f"Kurs ({precision})"] = functools.partial(learner.fit, batches, shuffle=False, verbose=0)
+        epoch = shuffled(bench.data.train_images[: batch * steps], labels, batch, 0, 0, augment=True)
+        runs[f"Kurs ({precision})"] = functools.partial(learner.fit, *epoch, batch, shuffle=False, verbose=0)
     plain = _keras_fit(size)
     runs["Keras fit"] = functools.partial(plain.fit, inputs, labels, batch_size=batch, verbose=0)
     seconds = {name: (lambda run=run: timed(run)[0]) for name, run in runs.items()}
@@ -242,7 +245,7 @@ def measure_throughput(bench: Bench, size: int = 64, batch: int = 64, steps: int
 def _course_learner(size: int, precision: str):
     """Das Netz, wie der Kurs es mit dem Profil „voll“ trainiert, aber alle Schichten: So rechnen alle dasselbe."""
     profile = get_profile("voll", image_size=size, precision=precision)
-    _, learner = build_learner(build_vgg16(size), replace(profile, frozen_until=None), raw=True)
+    _, learner = build_learner(build_vgg16(size), replace(profile, frozen_until=None), raw=True, steps=1)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     learner.compile(keras.optimizers.AdamW(1e-5), loss, jit_compile=has_gpu())
     return learner
