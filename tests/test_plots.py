@@ -24,7 +24,7 @@ CAMS = RNG.random((10, 64, 64))
 RELEVANCE = RNG.normal(size=(10, 64, 64))
 CONFUSION = (RNG.random((10, 10)) * 60).astype(int) + np.diag([850] * 10)
 HISTORY = [
-    {"epoche": n, "verlust": 1 / n, "treffer": 1 - 0.4 / n, "val_verlust": 1.1 / n, "val_treffer": 1 - 0.5 / n}
+    dict(zip(("epoche", "verlust", "treffer", "val_verlust", "val_treffer"), [n, *RNG.random(4)], strict=True))
     for n in range(1, 7)
 ]
 CONFIDENCE = RNG.random(400)
@@ -49,21 +49,17 @@ RELIABLE = {"sauber": (CONFIDENCE, CONFIDENCE > 0.5), "Zwilling": (CONFIDENCE, C
 
 # Jede öffentliche Funktion, die eine Figur ergibt, mit mindestens einem typischen Aufruf.
 CALLS = [
-    (plots.image_grid, PICTURES, CLASS_NAMES, 10, "Zehn Klassen"),
     (plots.image_grid, PICTURES[:7], [f"{n}\nzwei Zeilen" for n in CLASS_NAMES[:7]], 4, "Sieben"),
     (plots.class_balance, {"TRAIN": np.full(10, 12_000), "TEST": np.arange(10) * 1000}),
     (plots.histogram, {"a": RNG.normal(size=900) * 2000, "b": PICTURES}, "Grauwert", "Pixel", "Verteilung"),
-    (plots.histogram, {"a": RNG.random(900)}, "Anteil", "Bilder", "Verteilung"),
     (plots.bars, {"Grad-CAM": 0.123, "LRP-ε": 0.5, "Zufall": 0.03}, "Anteil", "Masse in der Maske"),
     (plots.bars, {name: 0.9 for name in CLASS_NAMES}, "Trefferquote", "Je Klasse", 2, 1),
-    (plots.lines, {"a": [0.1, 0.5, 0.3], "b": [1, 0.5, 0.2]}, "Schritt", "Logit", "Zwei Linien"),
+    (plots.lines, {"a": [0.1, 0.5, 0.3], "b": [1, 0.5, 0.2]}, "Schritt", "Logit", "Zwei Linien", [0, 5, 10]),
     (plots.lines, {"a": RNG.random(30)}, "x", "y", "Eine", np.linspace(0, 1, 30), (0, 1)),
-    (plots.learning_curves, {"sauber": HISTORY, "vergiftet": HISTORY[:4]}),
     (plots.learning_curves, {"sauber": HISTORY, "kurz": HISTORY[:1]}),
     (plots.confusion_matrix, CONFUSION),
     (plots.reliability, RELIABLE),
     (plots.result_page, PICTURES, CAMS, {"LRP-ε": RELEVANCE, "LRP-α1β0": RELEVANCE}, CLASSES),
-    (plots.result_page, PICTURES, CAMS, {}, CLASSES, "Ohne LRP"),
     (plots.result_page, PICTURES[:2], None, {"Zwilling": RELEVANCE}, [4, 4], "Zwei", None, Watermark().mask),
     (plots.scorecard, CARD, MEASURES),
     (plots.scorecard, {"a": {"masse": (1, 0.5, 1.2)}, "b": {"masse": (0.2, 0.1, 0.3)}}, MEASURES, "Kurz"),
@@ -127,7 +123,7 @@ def hidden_tick_labels(figure):
 
 def test_jede_oeffentliche_funktion_kommt_hier_vor():
     """Wer eine Funktion dazuschreibt, trägt sie oben mit einem Aufruf ein."""
-    parts = {"german_axes", "save", "confusion_text", "ink", "bare", "color_scale"}
+    parts = {"save", "german_tick", "ink", "bare", "color_scale", "row"}
     public = {
         name
         for module in (plots, panels)
@@ -142,10 +138,10 @@ def test_figur(call):
     function, *arguments = call
     figure = function(*arguments)
     assert isinstance(figure, plt.Figure)
-    check_figure(figure, function.__name__ not in GIVEN)
+    check_figure(figure)
 
 
-def check_figure(figure, known_quantity=True):
+def check_figure(figure):
     """Was für jedes Bild des Kurses gilt, auch für das des Explorers."""
     figure.canvas.draw()
     titles = [figure.get_suptitle(), *(ax.get_title() for ax in figure.axes)]
@@ -156,16 +152,8 @@ def check_figure(figure, known_quantity=True):
     assert_german_numbers(figure)
     assert_texts_inside(figure)
     assert_texts_apart(figure)
-    assert_ticks_differ(figure)
-    assert_axes_named(figure, known_quantity)
+    assert_axes_named(figure)
     assert_readable(figure)
-
-
-def assert_ticks_differ(figure):
-    """Zwei Marken einer Achse mit derselben Zahl (0,9 und 0,9) sind zu grob gerundet."""
-    for axis in axes_of(figure):
-        numbers = [text for text in tick_texts(axis) if re.fullmatch(r"[−\d.,]+", text)]
-        assert len(numbers) == len(set(numbers)), f"doppelte Marken: {numbers}"
 
 
 def assert_german_numbers(figure):
@@ -189,23 +177,11 @@ def assert_texts_apart(figure):
         assert not (width > 2 and height > 3), f"{first!r} überdeckt {second!r} um {width:.0f} × {height:.0f} Pixel"
 
 
-# Jede Achse mit Zahlen nennt Größe und Einheit. Größen ohne Einheit sind Anteile, Wahrscheinlichkeiten, Anzahlen und
-# das, was das Netz rechnet (Logit, Relevanz, Verlust).
-QUANTITIES = (
-    r"\(Pixel\)|Pixel$|\(%\)|Sekunden|Millisekunden|Anzahl|Zahl der|Anteil|Wahrscheinlichkeit|Sicherheit|Epoche|"
-    r"Kreuzentropie|Rangkorrelation|Logit|Relevanz|Grad-CAM|Grauwert"
-)
-# Beschriftungen, die der Aufruf mitgibt und nicht plots.py.
-GIVEN = {"bars", "lines", "histogram"}
-
-
-def assert_axes_named(figure, known_quantity):
+def assert_axes_named(figure):
     for axis in axes_of(figure):
-        texts = tick_texts(axis)
-        if axis.axes.axison and any(re.fullmatch(r"[−\d.,]+", text) for text in texts):
-            label = axis.get_label_text()
-            assert label, f"Achse ohne Namen, Marken {texts}"
-            assert not known_quantity or re.search(QUANTITIES, label), f"ohne bekannte Größe: {label}"
+        numbers = [text for text in tick_texts(axis) if re.fullmatch(r"[−\d.,]+", text)]
+        assert len(numbers) == len(set(numbers)), f"doppelte Marken, zu grob gerundet: {numbers}"
+        assert not (axis.axes.axison and numbers) or axis.get_label_text(), f"Achse ohne Namen, Marken {numbers}"
 
 
 def linear_rgb(colors):
@@ -234,33 +210,6 @@ def assert_readable(figure):
         assert worst >= 4.5, f"{text.get_text()!r} hebt sich nur {worst:.1f} : 1 ab"
 
 
-@pytest.mark.parametrize(
-    ("break_it", "check"),
-    [
-        (lambda ax: ax.set_xticks([0.5], ["0.5"]), assert_german_numbers),
-        (lambda ax: ax.set_xticks([0.5], ["-1,5"]), assert_german_numbers),
-        (lambda ax: ax.text(1.4, 0.5, "weit draußen", transform=ax.transAxes), assert_texts_inside),
-        (lambda ax: ax.set_yticks([0.3, 0.6], ["0,5", "0,5"]), assert_ticks_differ),
-        (lambda ax: [ax.text(0.5, 0.5, "einer"), ax.text(0.5, 0.5, "zwei")], assert_texts_apart),
-        (lambda ax: ax.set_xlabel(""), lambda figure: assert_axes_named(figure, False)),
-        (lambda ax: ax.set_xlabel("wie viel"), lambda figure: assert_axes_named(figure, True)),
-        (lambda ax: ax.text(0.5, 0.5, "blass", color="#999999"), assert_readable),
-    ],
-)
-def test_die_pruefungen_schlagen_an(break_it, check):
-    def bad(change):
-        figure, ax = plt.subplots()
-        plots.german_axes(ax.xaxis, ax.yaxis)
-        ax.set(title="gut", xlabel="Anteil", ylabel="Epoche")
-        change(ax)
-        figure.canvas.draw()
-        return figure
-
-    check(bad(lambda ax: None))
-    with pytest.raises(AssertionError):
-        check(bad(break_it))
-
-
 @pytest.mark.parametrize("color", ["#767676", "#D55E00", "#4292c6", "#6baed6", (0.0, 0.0, 1.0), "white", "black"])
 def test_schwarz_oder_weiss_ist_immer_lesbar(color):
     """Weiß auf Mittelblau hatte 2,3 : 1."""
@@ -272,7 +221,7 @@ def test_schwarz_oder_weiss_ist_immer_lesbar(color):
 
 
 def test_speichern_schreibt_bild_und_text(ausgabe):
-    figure = plots.lines({"a": [1, 2]}, "x", "y", "Linie")
+    figure = plots.lines({"a": [1, 2]}, "x", "y", "Linie", [1, 2])
     path = plots.save(figure, "lernkurven", "Überschrift", "Ein Satz.", "03_Training")
     assert path == ausgabe / "bilder" / "lernkurven.png"
     with Image.open(path) as picture:
@@ -283,16 +232,6 @@ def test_speichern_schreibt_bild_und_text(ausgabe):
     assert plt.fignum_exists(figure.number), "das Notebook will die Figur danach noch zeigen"
     plots.save(figure, "lernkurven", "neu", "Ein Satz.", "03_Training")
     assert read_json(path.with_suffix(".json"))["titel"] == "neu" and len(list(path.parent.iterdir())) == 2
-
-
-def test_konfusion_als_text():
-    text = plots.confusion_text(CONFUSION)
-    lines = text.splitlines()
-    assert len(lines) == 12
-    for label, line in enumerate(lines[2:]):
-        assert CLASS_NAMES[label] in line
-        assert [int(number) for number in line.split()[-10:]] == CONFUSION[label].tolist()
-    assert len({len(line) for line in lines[1:]}) == 1, "die Spalten stehen untereinander"
 
 
 def test_konfusionsmatrix_zeigt_anteile_der_zeile():
@@ -396,10 +335,3 @@ def test_farben_sind_auch_fuer_farbenblinde_verschieden(sight):
     assert smallest_distance([to_rgb(color) for color in panels.COLORS], sight) > 15
     answers = [to_rgb(plots.ANSWER_COLORS[answer]) for answer in ("ja", "nein", "offen")]
     assert smallest_distance(answers, sight) > 30
-
-
-def test_die_simulation_erkennt_ungeeignete_farben():
-    """Rot und Grün gleicher Helligkeit fallen für Deutan zusammen, Regenbogenfarben steigen nicht an."""
-    pair = [(0.8, 0.2, 0.2), (0.45, 0.45, 0.1)]
-    assert smallest_distance(pair, "normal") > 40 > 2 * smallest_distance(pair, "deutan")
-    assert not lightness_is_monotone("jet", "normal")
