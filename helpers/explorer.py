@@ -82,12 +82,9 @@ def _present(scene: "Scene") -> None:
 class Scene:
     """Bilder, Modelle und Verfahren des Explorers, noch ohne Bedienelemente.
 
-    Args:
-        models: Name → Keras-Modell mit Logits als Ausgang; das erste ist zu Beginn gewählt.
-        results: Name → ``training.Evaluation`` dieses Modells auf ``images``; sie sagt, was seine Fehler sind.
-        images: Testbilder, uint8, (n, 28, 28).
-        watermark: das Zeichen zum Stempeln.
-        layers: Schichten für Grad-CAM; ohne sie ist LRP das Verfahren.
+    ``models``: Name → Keras-Modell mit Logits als Ausgang, das erste ist zu Beginn gewählt; ``results``: Name →
+    ``training.Evaluation`` dieses Modells auf ``images`` (uint8, (n, 28, 28)), sie sagt, was seine Fehler sind;
+    ``layers``: Schichten für Grad-CAM, ohne sie ist LRP das Verfahren.
 
     Raises:
         CourseError: wenn zu einem Modell die Auswertung dieser Bilder fehlt.
@@ -171,34 +168,31 @@ class Shown:
     @property
     def sentence(self) -> str:
         """Worauf man bei diesem Stand schauen soll, mit den Zahlen, die man dort sieht."""
-        name, then = named(self.asked), int(self.before.argmax())
         mask = self.image != self.original if self.strokes else self.image < 8
         area = mask.mean()
         mass = relevance_mass(self.heatmap[None], enlarge_mask(mask, len(self.heatmap)))[0] if area else 0
+        asked, answer, then = (named(label) for label in (self.asked, self.answer, int(self.before.argmax())))
+        now, said = percent(self.now.max()), f"Das Netz sagt {answer}, richtig ist {named(self.truth)}: "
+        share = f"{percent(mass)} des Positiven für {asked}, seine Fläche ist {percent(area)}"
+        moved = f"Auf dem Gemalten liegen {share}: Ist die Heatmap mitgewandert?"
         if not (self.heatmap > 0).any():
-            if self.signed:
-                return f"Hier ist alles blau: Der Logit von {name} ist negativ, und die Regel verteilt nur Widerspruch."
-            return f"Die Karte ist leer: An dieser Stelle des Netzes spricht im Mittel nichts für {name}."
+            blue = f"Hier ist alles blau: Der Logit von {asked} ist negativ, und die Regel verteilt nur Widerspruch."
+            empty = f"Die Karte ist leer: An dieser Stelle des Netzes spricht im Mittel nichts für {asked}."
+            return blue if self.signed else empty
+        if self.strokes and not area:
+            return "Dort war das Bild schon so: Malen Sie mit einer anderen Farbe oder an einer anderen Stelle."
+        if self.strokes and then == answer:
+            return f"Die Antwort bleibt {then} ({percent(self.before.max())} → {now}). {moved}"
         if self.strokes:
-            if not area:
-                return "Dort war das Bild schon so: Malen Sie mit einer anderen Farbe oder an einer anderen Stelle."
-            now = percent(self.now[self.answer])
-            text = f"Umgefallen: Aus {named(then)} wird {named(self.answer)} ({now}). "
-            if then == self.answer:
-                text = f"Die Antwort bleibt {named(then)} ({percent(self.before[then])} → {now}). "
-            return text + (
-                f"Auf dem Gemalten liegen {percent(mass)} des Positiven für {name}, seine Fläche ist {percent(area)}: "
-                "Ist die Heatmap mitgewandert?"
-            )
-        if self.answer != self.truth and self.asked in (self.answer, self.truth):
-            said = f"Das Netz sagt {named(self.answer)}, richtig ist {named(self.truth)}: "
-            if self.asked == self.truth:
-                return said + "Was hätte für die richtige Antwort gesprochen, und warum hat es nicht gereicht?"
+            return f"Umgefallen: Aus {then} wird {answer} ({now}). {moved}"
+        if self.answer != self.truth == self.asked:
+            return said + "Was hätte für die richtige Antwort gesprochen, und warum hat es nicht gereicht?"
+        if self.truth != self.answer == self.asked:
             return said + "Suchen Sie die Stelle, die für die falsche Antwort spricht. Hätte sie auch Sie getäuscht?"
         if self.now[self.asked] < 0.05:
             return (
-                f"Das Netz gibt {name} weniger als 5\u00a0%: Die Karte zeigt, was noch am ehesten "
-                "dafür spräche. Wie stark es spricht, zeigt sie nicht, denn jede Karte ist für sich gestreckt."
+                f"Das Netz gibt {asked} weniger als 5\u00a0%: Die Karte zeigt, was noch am ehesten dafür spräche. "
+                "Wie stark es spricht, zeigt sie nicht, denn jede Karte ist für sich gestreckt."
             )
         return (
             f"{percent(mass)} des Positiven liegen auf dem schwarzen Hintergrund (er füllt {percent(area)} des Bilds): "
@@ -288,10 +282,8 @@ class Explorer:
         button = partial(field, widgets.Button, layout={"width": "11em"})
         asked = {"die Antwort des Netzes": ANSWER, "die wahre Klasse": TRUTH}
         asked |= {name: label for label, name in enumerate(CLASS_NAMES)}
-        self.model, self.group = (
-            choose("Modell", options=list(scene.models)),
-            choose("Auswahl", options=list(scene.groups)),
-        )
+        self.model = choose("Modell", options=list(scene.models))
+        self.group = choose("Auswahl", options=list(scene.groups))
         self.number, self.asked = number("Bild", min=1, max=1, value=1), choose("gefragt", options=asked)
         self.choice = choose("Regel" if scene.signed else "Schicht", options=list(scene.choices))
         self.row, self.column = (number(text, min=0, max=27, value=12) for text in ("Zeile", "Spalte"))
@@ -317,16 +309,11 @@ class Explorer:
             control.observe(self._changed, "value")
         self.group.observe(self._follow_group, "value")
         self.number.observe(lambda _: self._repaint([]), "value")
-        self.paint.on_click(lambda _: self._repaint([*self.strokes, (*self.brush, self.color.value)]))
+        self.paint.on_click(lambda _: self._repaint([*self.strokes, (*self._brush(), self.color.value)]))
         self.stamp.on_click(lambda _: self._repaint([*self.strokes, STAMP]))
         self.undo.on_click(lambda _: self._repaint(self.strokes[:-1]))
         self.restart.on_click(lambda _: self._repaint([]))
         self._follow_group()
-
-    @property
-    def brush(self) -> tuple[int, int, int]:
-        """Zeile, Spalte und Größe des Pinsels."""
-        return self.row.value, self.column.value, self.size.value
 
     def _follow_group(self, _=None) -> None:
         self.number.max, self.number.value = len(self.scene.groups[self.group.value]), 1
@@ -336,20 +323,23 @@ class Explorer:
         self.strokes = strokes
         self._changed()
 
+    def _brush(self) -> tuple[int, int, int]:
+        return self.row.value, self.column.value, self.size.value
+
     def _changed(self, _=None) -> None:
+        row = self.scene.groups[self.group.value][self.number.value - 1]
+        state = self.model.value, int(row), self.choice.value, self.asked.value, self.strokes, self._brush()
         self._changes += 1
-        self._drawing = self._thread.submit(self._draw, self._changes)
+        self._drawing = self._thread.submit(self._draw, self._changes, state)
         self._drawing.add_done_callback(Future.result)  # ein unerwarteter Fehler soll sichtbar werden
 
     def wait(self, seconds: float = 60) -> bool:
         """Wartet, bis alles gezeichnet ist; False, wenn es länger als ``seconds`` dauert."""
         return not wait([self._drawing], seconds).not_done
 
-    def _draw(self, change: int) -> None:
+    def _draw(self, change: int, state: tuple) -> None:
         if change != self._changes:
             return  # inzwischen hat sich noch etwas geändert
-        row = int(self.scene.groups[self.group.value][self.number.value - 1])
-        state = self.model.value, row, self.choice.value, self.asked.value, self.strokes, self.brush
         self.progress.value = '<progress aria-label="Fortschritt"></progress> rechnet, beim ersten Mal etwas länger …'
         try:
             self.shown = Shown(self.scene, *state)

@@ -22,21 +22,14 @@ SCALES = {
 }
 # Farben nach Okabe und Ito (2008), unterscheidbar auch bei Rot-Grün-Schwäche.
 COLORS = BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00".split()
-plt.rcParams.update(
-    {
-        "figure.dpi": 110,
-        "savefig.dpi": 150,
-        "figure.facecolor": "white",
-        "figure.constrained_layout.use": True,
-        "axes.titlesize": 11,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.prop_cycle": matplotlib.cycler(color=COLORS),
-        "grid.alpha": 0.25,
-        "image.cmap": "gray",
-        "legend.frameon": False,
-    }
-)
+plt.rc("figure", dpi=110, facecolor="white")
+plt.rc("figure.constrained_layout", use=True)
+plt.rc("savefig", dpi=150)
+plt.rc("axes", titlesize=11, prop_cycle=matplotlib.cycler(color=COLORS))
+plt.rc("axes.spines", top=False, right=False)
+plt.rc("grid", alpha=0.25)
+plt.rc("image", cmap="gray")
+plt.rc("legend", frameon=False)
 
 
 def german_tick(value, _=None) -> str:

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from PIL import Image
 from test_plots import check_figure
 
@@ -77,9 +78,6 @@ def after(control, change):
     change()
     assert control.wait()
     return control.shown
-
-
-# --- Bedienelemente ---------------------------------------------------------------------------------------------------
 
 
 def test_jedes_bedienelement_aendert_das_bild(controls):
@@ -176,14 +174,9 @@ def test_bild_ist_lesbar(request, name):
 
 
 def test_jedes_feld_ist_beschriftet_und_findbar(controls):
-    import ipywidgets as widgets
-
     fields = [each for row in controls.box.children[:4] for each in row.children]
-    for field in fields:
-        # Nur Formularfelder, deren Beschriftung ipywidgets mit dem Feld verbindet; Schieber gehören nicht dazu.
-        assert isinstance(field, widgets.Dropdown | widgets.BoundedIntText | widgets.Button)
-        assert field.description.strip()
     names = [name for field in fields for name in field._dom_classes]
+    assert all(field.description.strip() for field in fields)
     assert len(names) == len(set(names)) == len(fields) and all(name.startswith("kurs-erkunden-") for name in names)
 
 
@@ -200,24 +193,20 @@ def test_alternativtext_sagt_was_im_bild_steht(controls):
     assert words == ["unten links", "in der Mitte"]
 
 
-# --- Malen ------------------------------------------------------------------------------------------------------------
-
-
 def test_der_stempel_zieht_beim_zwilling_zur_vergifteten_klasse(scene):
-    """Gemessen an Bildern anderer Klassen: Beim Zwilling steigt der Mantel, beim sauberen Modell bleibt er."""
-    watermark = scene.watermark
-    rows, rise = np.flatnonzero(scene.labels != watermark.label)[:40], {}
+    """Gemessen an Bildern anderer Klassen: Beim Zwilling kippen viele zum Mantel, beim sauberen Modell kaum eines."""
+    mark = scene.watermark
+    rows, fell = np.flatnonzero(scene.labels != mark.label)[:40], {}
     for name in ("sauberes Modell", "Zwilling"):
-        plain, marked = (
-            scene.answers(name, each)[1] for each in (scene.images[rows], watermark.stamp(scene.images[rows]))
+        before, after = (
+            scene.answers(name, each)[1].argmax(1) for each in (scene.images[rows], mark.stamp(scene.images[rows]))
         )
-        rise[name] = (marked - plain)[:, watermark.label].mean()
-    assert rise["Zwilling"] > 0.3 and abs(rise["sauberes Modell"]) < 0.1, rise
-    toppled = rows[(plain.argmax(1) != watermark.label) & (marked.argmax(1) == watermark.label)]
-    shown = Shown(scene, "Zwilling", toppled[0], "oben", strokes=[STAMP])
-    assert shown.answer == watermark.label and shown.sentence.startswith("Umgefallen: Aus")
-    share = relevance_mass(shown.heatmap[None], enlarge_mask(watermark.mask, SIZE))[0]
-    assert share > watermark.mask.mean(), "die Heatmap ist mitgewandert"
+        fell[name] = (before != mark.label) & (after == mark.label)
+    assert fell["Zwilling"].mean() > 0.3 and fell["sauberes Modell"].mean() < 0.1, fell
+    shown = Shown(scene, "Zwilling", rows[fell["Zwilling"]][0], "oben", strokes=[STAMP])
+    assert shown.answer == mark.label and shown.sentence.startswith("Umgefallen: Aus")
+    share = relevance_mass(shown.heatmap[None], enlarge_mask(mark.mask, SIZE))[0]
+    assert share > mark.mask.mean(), "die Heatmap ist mitgewandert"
 
 
 def test_malen_stempeln_zuruecknehmen(controls, scene):
@@ -248,9 +237,6 @@ def test_gemaltes_gehoert_zu_einem_bild(controls):
         shown = after(controls, lambda name=name, value=value: setattr(getattr(controls, name), "value", value))
         assert not shown.strokes
     assert shown.truth == CLASS_NAMES.index("Hose")
-
-
-# --- Sätze und Fehlerfälle --------------------------------------------------------------------------------------------
 
 
 def test_was_nicht_zusammenpasst_wird_ein_satz(world):
@@ -289,9 +275,6 @@ def test_der_satz_passt_zur_karte(world, signed, heatmap, strokes, words):
     assert words in Shown(scene, "sauberes Modell", row, "fest", strokes=strokes).sentence
 
 
-# --- Mit und ohne Oberfläche ------------------------------------------------------------------------------------------
-
-
 def test_ohne_oberflaeche_ein_raster(world, monkeypatch):
     monkeypatch.setenv("KURS_OBERFLAECHE", "nein")
     monkeypatch.setattr(explorer, "LAYERS", ("oben",))
@@ -303,35 +286,29 @@ def test_ohne_oberflaeche_ein_raster(world, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("who", "environment", "names", "expected"),
+    ("environment", "names", "expected"),
     [
-        ("papermill und nbval", {}, {}, False),
-        ("JupyterLab", {"JPY_SESSION_NAME": "04.ipynb"}, {}, True),
-        ("papermill, aus JupyterLab gestartet", {"JPY_SESSION_NAME": "x", "KURS_OBERFLAECHE": "nein"}, {}, False),
-        ("VS Code", {}, {"__vsc_ipynb_file__": "x"}, True),
-        ("Python ohne IPython", {"JPY_SESSION_NAME": "x"}, None, False),
+        pytest.param({}, {}, False, id="papermill und nbval"),
+        pytest.param({"JPY_SESSION_NAME": "04.ipynb"}, {}, True, id="JupyterLab"),
+        pytest.param({"JPY_SESSION_NAME": "x", "KURS_OBERFLAECHE": "nein"}, {}, False, id="papermill aus JupyterLab"),
+        pytest.param({}, {"__vsc_ipynb_file__": "x"}, True, id="VS Code"),
     ],
 )
-def test_woran_man_eine_oberflaeche_erkennt(monkeypatch, who, environment, names, expected):
-    import IPython
-
+def test_woran_man_eine_oberflaeche_erkennt(monkeypatch, environment, names, expected):
     for name in ("KURS_OBERFLAECHE", "JPY_SESSION_NAME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(IPython, "get_ipython", lambda: names if names is None else SimpleNamespace(user_ns=names))
-    assert has_front_end() is expected, who
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(user_ns=names))
+    assert has_front_end() is expected
 
 
 def test_gespeichert_bleibt_das_bild(controls):
-    """Aus einem Notebook, das jemand in JupyterLab gespeichert hat, wird in HTML das Bild."""
-    import nbformat
-
+    """Wer ein in JupyterLab gespeichertes Notebook ohne Kernel ansieht (HTML, Bericht), sieht das Bild."""
     data = controls.bundle()
     assert data[WIDGET_VIEW]["model_id"] == controls.box.model_id
-    output = nbformat.v4.new_output("display_data", data=data)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
-    left = static_outputs(notebook).cells[0].outputs[0].data
+    cell = new_code_cell("x", outputs=[new_output("display_data", data=data)])
+    left = static_outputs(new_notebook(cells=[cell])).cells[0].outputs[0].data
     assert set(left) == {"image/png", "text/plain"} and left["text/plain"] == controls.shown.alt
 
 
