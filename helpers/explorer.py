@@ -40,10 +40,7 @@ LRP_CHOICES = {
 
 
 def explore_grad_cam(models: dict, results: dict, images, watermark: Watermark) -> None:
-    """Grad-CAM erkunden: Modell, Fehler oder Klasse, Bild, erklärte Klasse und Schicht wählen, malen und stempeln.
-
-    Args, Raises: wie ``Scene``.
-    """
+    """Grad-CAM erkunden: Modell, Bild, gefragte Klasse und Schicht wählen, malen und stempeln; Werte wie ``Scene``."""
     _present(Scene(models, results, images, watermark, LAYERS))
 
 
@@ -114,10 +111,7 @@ class Scene:
         return inputs, softmax(net.predict_on_batch(inputs))
 
     def grid(self):
-        """Das feste Raster als Figur: ohne und mit Zeichen, je Modell die Karte für seine Antwort.
-
-        Gezeigt werden der deutlichste Fehler des ersten Modells, ein Pullover und ein Sneaker.
-        """
+        """Das feste Raster: der deutlichste Fehler, ein Pullover und ein Sneaker, ohne und mit Zeichen, je Modell."""
         choice, lines = next(iter(self.choices)), []
         wanted = dict.fromkeys([next(iter(self.groups)), "Pullover", "Sneaker"])
         for rows in (self.groups[name] for name in wanted if name in self.groups):
@@ -206,10 +200,7 @@ class Shown:
         return panels.draw_cam(ax, self.image, self.heatmap, title)
 
     def figure(self) -> Figure:
-        """Links das Bild zum Malen, in der Mitte die Heatmap, rechts die Antwort des Netzes.
-
-        Die Figur entsteht ohne pyplot: So darf sie auch in einem anderen Thread gezeichnet werden.
-        """
+        """Das Bild zum Malen, die Heatmap und die Antwort; ohne pyplot, also darf ein anderer Thread es zeichnen."""
         figure = Figure(figsize=(10.4, 4.3))
         left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
         left.imshow(self.image, vmin=0, vmax=255)

@@ -98,11 +98,6 @@ def test_jedes_bedienelement_aendert_das_bild(controls):
         assert corners == [(255, 255, 255, 255)] * 4, "auch im dunklen Thema deckend weiß"
 
 
-def test_jede_regel_gibt_eine_andere_karte(lrp_scene):
-    maps = {Shown(lrp_scene, "Zwilling", 0, choice).heatmap.tobytes() for choice in lrp_scene.choices}
-    assert len(maps) == len(lrp_scene.choices)
-
-
 def test_fehler_sind_die_des_gezeigten_modells_und_wonach_gefragt_ist(scene, controls):
     """Je Modell eine eigene Liste; zu Beginn die des gezeigten. Beim Wechsel bleibt das Bild."""
     first = controls.shown
