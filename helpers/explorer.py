@@ -118,8 +118,11 @@ class Scene:
             line = []
             for name, strokes in {"ohne Zeichen": (), "mit Zeichen": (STAMP,)}.items():
                 shown = [Shown(self, model, rows[0], choice, strokes=strokes) for model in self.models]
-                line.append(partial(panels.draw_image, image=shown[0].image, title=name))
-                line += [partial(each.draw_heatmap, title=f"{each.model}\n{each.said}") for each in shown]
+                line.append(partial(panels.draw_image, image=shown[0].image, title="" if lines else name))
+                line += [
+                    partial(each.draw_heatmap, title=each.said if lines else f"{each.model}\n{each.said}")
+                    for each in shown
+                ]
             lines.append(("", line))
         return panels.panel(lines, f"Stempeln und zusehen ({choice})", 1.45)
 

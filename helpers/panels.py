@@ -81,7 +81,7 @@ def draw_relevance(ax, relevance, title: str = "", mask=None):
     return _draw(ax, relevance / limit, title, **SIGNED)
 
 
-def draw_numbers(ax, values, texts, small=None, title="", fontsize=9, weight="normal", **options) -> None:
+def draw_numbers(ax, values, texts, small=None, title="", fontsize=9, weight="normal", **options):
     """Zahlen auf farbigen Feldern (Zeilen, Spalten): Farbe nach ``values``, darauf ``texts``, darunter ``small``.
 
     ``options``: ``cmap``, ``vmin``, ``vmax``, ``aspect`` für ``imshow``.
@@ -92,6 +92,7 @@ def draw_numbers(ax, values, texts, small=None, title="", fontsize=9, weight="no
         place = {"ha": "center", "va": "center", "color": ink(picture.cmap(picture.norm(values[line][column])))}
         ax.text(column, line - 0.17 * bool(below), text, fontsize=fontsize, weight=weight, **place)
         ax.text(column, line + 0.22, below, fontsize=6.5, **place)
+    return picture
 
 
 def draw_frame(ax, top: float, left: float, height: float, width: float, **options) -> None:
@@ -173,7 +174,11 @@ def mistakes(images, for_wrong, for_right, evaluation, rows):
 
 def mean_cams(means: dict):
     """Eine Zeile je Modell, eine Spalte je Klasse; ``means``: dict Modellname → (10, h, b), Werte 0–1."""
-    rows = [row(name, draw_cam, itertools.repeat(None), maps, CLASS_NAMES) for name, maps in means.items()]
+    titles = itertools.chain([CLASS_NAMES], itertools.repeat([""] * len(CLASS_NAMES)))
+    rows = [
+        row(name, draw_cam, itertools.repeat(None), *each)
+        for (name, *each) in zip(means, means.values(), titles, strict=False)
+    ]
     return panel(rows, "Mittlere Karte je Klasse")
 
 
@@ -212,7 +217,7 @@ def filter_results(image, kernels: dict, results: dict, title: str):
 
     Rot sind positive Werte, blau negative, weiß ist null; die Skala gehört zu jedem Ergebnis einzeln.
     """
-    figure, axes = plt.subplots(len(kernels), 3, figsize=(7.5, 2.6 * len(kernels) + 0.3))
+    figure, axes = plt.subplots(len(kernels), 3, figsize=(7.48, 2.52 * len(kernels) + 0.35))
     for (before, numbers, after), (name, kernel) in zip(axes, kernels.items(), strict=True):
         draw_image(before, image, "Bild")
         texts = [[german(float(v), 0 if float(v).is_integer() else 2) for v in line] for line in kernel]

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from helpers.basics import CLASS_NAMES, atomic_file, german, output_dir, write_json
 from helpers.panels import *  # noqa: F403  (die Raster heißen in den Notebooks plots.image_grid usw.)
-from helpers.panels import COLORS, SKY, VERMILION, draw_numbers, german_tick
+from helpers.panels import COLORS, SKY, VERMILION, bare, draw_numbers, german_tick
 
 ANSWER_COLORS = {"ja": SKY, "nein": VERMILION, "offen": "#DDDDDD", "": "white"}
 
@@ -131,26 +131,25 @@ def learning_curves(histories: dict):
 def confusion_matrix(confusion):
     """Konfusionsmatrix (10, 10) als Bild; Zeilen auf Anteile gerechnet, Zahlen in Prozent."""
     shares = confusion / np.maximum(np.sum(confusion, axis=1, keepdims=True), 1)
-    figure, ax = plt.subplots(figsize=(6, 5.8))
+    figure, ax = plt.subplots(figsize=(6.6, 5.8))
     texts = [[f"{100 * share:.0f}" if share >= 0.005 else "" for share in line] for line in shares]
-    draw_numbers(ax, shares, texts, fontsize=8, cmap="Blues", vmin=0, vmax=1)
+    picture = draw_numbers(ax, shares, texts, fontsize=8, cmap="Blues", vmin=0, vmax=1)
     ax.set_xticks(range(10), CLASS_NAMES, rotation=45, ha="right")
     ax.set_yticks(range(10), CLASS_NAMES)
     ax.set(xlabel="vorhergesagte Klasse", ylabel="wahre Klasse")
-    ax.set_title("Konfusionsmatrix (% der wahren Klasse)")
+    ax.set_title("Konfusionsmatrix")
+    figure.colorbar(picture, label="Anteil an der wahren Klasse", shrink=0.8, format=german_tick)
     return figure
 
 
-def _table(size, title: str, rows, columns, *fields, **options):
-    """``draw_numbers`` als Figur mit Zeilennamen links und Spaltennamen oben."""
-    figure, ax = plt.subplots(figsize=size)
+def _table(ax, title: str, rows, columns, *fields, **options) -> None:
+    """``draw_numbers`` mit Zeilennamen links und Spaltennamen oben."""
     draw_numbers(ax, *fields, vmin=0, aspect="auto", **options)
     ax.set_xticks(range(len(columns)), columns, fontsize=8.5)
     ax.set_yticks(range(len(rows)), rows, fontsize=9)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     ax.set_title(title)
-    return figure, ax
 
 
 def scorecard(card: dict, measures: dict, title: str = "Wertungstafel"):
@@ -168,9 +167,11 @@ def scorecard(card: dict, measures: dict, title: str = "Wertungstafel"):
     hints = {1: "groß ist gut", -1: "klein ist gut", 0: "Kontrolle"}
     heads = [f"{i}  {measure.title}\n({hints[measure.better]})" for i, measure in enumerate(used.values(), start=1)]
     notes = [f"{i}  {measure.misleads}" for i, measure in enumerate(used.values(), start=1)]
-    size = max(8.0, 2.4 + 1.3 * len(used)), 1.3 + 0.42 * len(card) + 0.24 * len(used)  # darunter stehen ganze Sätze
-    figure, ax = _table(size, title, list(card), heads, shade, large, small, cmap="Blues", vmax=1)
-    ax.set_xlabel("\n".join(notes), fontsize=8, loc="left", ma="left", linespacing=1.6, labelpad=10)
+    heights, width = (1.0 + 0.42 * len(card), 0.24 * len(used)), max(8.0, 2.4 + 1.3 * len(used))
+    figure, (ax, below) = plt.subplots(2, 1, figsize=(width, 0.3 + sum(heights)), height_ratios=heights)
+    _table(ax, title, list(card), heads, shade, large, small, cmap="Blues", vmax=1)
+    bare(below)
+    below.text(0, 1, "\n".join(notes), va="top", fontsize=8, linespacing=1.7)
     return figure
 
 
@@ -189,7 +190,8 @@ def trust_answers(models: dict):
     size, colors = (4.6 + 2.2 * len(models), 1.4 + 0.5 * len(rows)), ListedColormap(list(ANSWER_COLORS.values()))
     names = [*(line[0]["frage"] for line in rows), "Urteil"]
     options = {"weight": "bold", "cmap": colors, "vmax": 3}
-    figure, ax = _table(size, "Vertrauensbericht", names, list(models), codes, large, small, **options)
+    figure, ax = plt.subplots(figsize=size)
+    _table(ax, "Vertrauensbericht", names, list(models), codes, large, small, **options)
     ax.hlines(np.arange(len(rows)) + 0.5, -0.5, len(models) - 0.5, color="white", linewidth=4)
     ax.vlines(np.arange(len(models) - 1) + 0.5, -0.5, len(rows) + 0.5, color="white", linewidth=4)
     return figure
