@@ -287,10 +287,11 @@ class Explorer:
         self.paint, self.stamp, self.undo, self.restart = (button(name) for name in names)
         self.progress, self.sentence, self.picture = (widgets.HTML() for _ in range(3))
         self.progress.layout.min_height = "1.8em"  # damit nichts springt
+        brush = self.row, self.column, self.size, self.color
         rows = (
             (self.model, self.group, self.number),
             (self.asked, self.choice),
-            (self.row, self.column, self.size, self.color),
+            brush,
             (self.paint, self.stamp, self.undo, self.restart),
         )
         boxes = [widgets.HBox(each, layout={"flex_flow": "row wrap"}) for each in rows]
@@ -303,7 +304,7 @@ class Explorer:
             control.observe(self._changed, "value")
         self.group.observe(self._follow_group, "value")
         self.number.observe(lambda _: self._repaint([]), "value")
-        self.paint.on_click(lambda _: self._repaint([*self.strokes, (*self._brush(), self.color.value)]))
+        self.paint.on_click(lambda _: self._repaint([*self.strokes, tuple(each.value for each in brush)]))
         self.stamp.on_click(lambda _: self._repaint([*self.strokes, STAMP]))
         self.undo.on_click(lambda _: self._repaint(self.strokes[:-1]))
         self.restart.on_click(lambda _: self._repaint([]))
@@ -317,12 +318,10 @@ class Explorer:
         self.strokes = strokes
         self._changed()
 
-    def _brush(self) -> tuple[int, int, int]:
-        return self.row.value, self.column.value, self.size.value
-
     def _changed(self, _=None) -> None:
         row = self.scene.groups[self.group.value][self.number.value - 1]
-        state = self.model.value, int(row), self.choice.value, self.asked.value, self.strokes, self._brush()
+        brush = self.row.value, self.column.value, self.size.value
+        state = self.model.value, int(row), self.choice.value, self.asked.value, self.strokes, brush
         self._changes += 1
         self._drawing = self._thread.submit(self._draw, self._changes, state)
         self._drawing.add_done_callback(Future.result)  # ein unerwarteter Fehler soll sichtbar werden

@@ -174,11 +174,8 @@ def mistakes(images, for_wrong, for_right, evaluation, rows):
 
 def mean_cams(means: dict):
     """Eine Zeile je Modell, eine Spalte je Klasse; ``means``: dict Modellname → (10, h, b), Werte 0–1."""
-    titles = itertools.chain([CLASS_NAMES], itertools.repeat([""] * len(CLASS_NAMES)))
-    rows = [
-        row(name, draw_cam, itertools.repeat(None), *each)
-        for (name, *each) in zip(means, means.values(), titles, strict=False)
-    ]
+    titles = dict.fromkeys(means, [""] * 10) | {next(iter(means)): CLASS_NAMES}
+    rows = [row(name, draw_cam, [None] * 10, maps, titles[name]) for name, maps in means.items()]
     return panel(rows, "Mittlere Karte je Klasse")
 
 
