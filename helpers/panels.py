@@ -9,7 +9,6 @@ import textwrap
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
 from helpers.basics import CLASS_NAMES, german
@@ -35,11 +34,6 @@ plt.rc("legend", frameon=False)
 def german_tick(value, _=None) -> str:
     """Achsenmarke mit Dezimalkomma und so vielen Stellen, wie sie braucht; für ``axis.set_major_formatter``."""
     return f"{value:,.10g}".translate(str.maketrans(",.-", ".,−"))
-
-
-def ink(color) -> str:
-    """Schwarz oder Weiß, je nachdem, was sich von einer Farbe stärker abhebt (relative Leuchtdichte nach WCAG 2.2)."""
-    return "black" if np.power(to_rgb(color), 2.2) @ (0.2126, 0.7152, 0.0722) > 0.18 else "white"
 
 
 def bare(ax) -> None:
@@ -89,7 +83,10 @@ def draw_numbers(ax, values, texts, small=None, title="", fontsize=9, weight="no
     picture = _draw(ax, values, title, **options)
     for (line, column), text in np.ndenumerate(texts):
         below = small[line][column] if small is not None else ""
-        place = {"ha": "center", "va": "center", "color": ink(picture.cmap(picture.norm(values[line][column])))}
+        face = picture.cmap(picture.norm(values[line][column]))[:3]
+        # Was sich stärker abhebt, nach der relativen Leuchtdichte (WCAG 2.2)
+        color = "black" if np.power(face, 2.2) @ (0.2126, 0.7152, 0.0722) > 0.18 else "white"
+        place = {"ha": "center", "va": "center", "color": color}
         ax.text(column, line - 0.17 * bool(below), text, fontsize=fontsize, weight=weight, **place)
         ax.text(column, line + 0.22, below, fontsize=6.5, **place)
     return picture

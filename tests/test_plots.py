@@ -30,7 +30,6 @@ CONFIDENCE = RNG.random(400)
 KERNELS = {"Kante": np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]), "Mittel": np.full((3, 3), 1 / 9)}
 EVALUATION = SimpleNamespace(predictions=np.arange(10)[::-1], labels=np.arange(10))
 CLASSES = np.arange(10)
-
 CHECK = {"wert": 0.9, "tief": 0.8, "hoch": 1.0}
 TRUSTED = {
     "urteil": "nicht entscheidbar",
@@ -39,11 +38,7 @@ TRUSTED = {
         for (name, question), answer in zip(QUESTIONS.items(), ("ja", "nein", "offen") * 3, strict=False)
     },
 }
-
-CARD = {
-    name: {key: (0.523, 0.4, 0.6) for key in MEASURES} | {"ms": (12, 12, 12)}
-    for name in ("Grad-CAM", "LRP-α2β1 (ohne Bias)")
-}
+CARD = {name: {key: (0.523, 0.4, 0.6) for key in MEASURES} | {"ms": (12, 12, 12)} for name in ("LRP-α2β1", "Zufall")}
 FILTERED = {name: RNG.normal(size=(26, 26)) for name in KERNELS}
 FIELDS = {"block1_conv1": 3, "block3_conv3": 40, "block5_conv3": 196}
 RELIABLE = {"sauber": (CONFIDENCE, CONFIDENCE > 0.5), "Zwilling": (CONFIDENCE, CONFIDENCE > 0.2)}
