@@ -1,34 +1,62 @@
 """Erkunden: Bild, Klasse und Verfahren wählen, übermalen, und zusehen, wie Antwort und Heatmap mitziehen.
 
 Mit einer Oberfläche (JupyterLab, JupyterHub, VS Code) entstehen Bedienelemente, ohne sie (papermill, nbval, HTML) ein
-festes Raster. Gerechnet und gezeichnet wird in einem eigenen Thread: Der Kernel bleibt frei, und ändert sich
-währenddessen noch etwas, zählt nur der letzte Stand. Was gerechnet wird, steht in ``helpers.scene``.
+festes Raster. Jeder Stand wird mit den Gewichten von jetzt neu gerechnet, in einem eigenen Thread: Der Kernel bleibt
+frei, und ändert sich währenddessen noch etwas, zählt nur der letzte Stand.
 """
 
 import base64
+import io
 import os
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cached_property, partial
 from html import escape
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
 
-from helpers.basics import CLASS_NAMES, WIDGET_VIEW, CourseError
+from helpers import panels
+from helpers.basics import CLASS_NAMES, WIDGET_VIEW, CourseError, german
 from helpers.data import Watermark
-from helpers.model import keras
-from helpers.scene import ANSWER, LAYERS, TRUTH, Scene, View, grad_cam_method, lrp_method
+from helpers.gradcam import grad_cam
+from helpers.lrp import relevance
+from helpers.metrics import relevance_mass
+from helpers.model import enlarge_mask, preprocess, softmax
 
-COLORS = (("weiß", 255), ("grau", 127), ("schwarz", 0))
+ANSWER, TRUTH, STAMP = -1, -2, "Zeichen"
+LAYERS = ("block4_conv3", "block5_conv3", "block3_conv3", "block2_conv2")
+LRP_CHOICES = {
+    "LRP-ε, ε = 1": ("lrp.epsilon", 1),
+    "LRP-ε, ε = 0,01": ("lrp.epsilon", 0.01),
+    "LRP-ε, ε = 10": ("lrp.epsilon", 10),
+    "LRP-ε, ε = 100": ("lrp.epsilon", 100),
+    "LRP-αβ, α = 1, β = 0": ("lrp.alpha_beta", 1),
+    "LRP-αβ, α = 2, β = 1": ("lrp.alpha_beta", 2),
+    "LRP-αβ, α = 3, β = 2": ("lrp.alpha_beta", 3),
+    "LRP-Preset A flat, ε = 0,1 (dichte Schichten)": ("lrp.sequential_preset_a_flat", 0.1),
+    "LRP-Preset A flat, ε = 10 (dichte Schichten)": ("lrp.sequential_preset_a_flat", 10),
+}
+
+
+def explore_grad_cam(models: dict, results: dict, images, watermark: Watermark) -> None:
+    """Grad-CAM erkunden: Modell, Bild, gefragte Klasse und Schicht wählen, malen und stempeln; Werte wie ``Scene``."""
+    _present(Scene(models, results, images, watermark, LAYERS))
+
+
+def explore_lrp(models: dict, results: dict, images, watermark: Watermark) -> None:
+    """LRP erkunden: wie ``explore_grad_cam``, statt der Schicht eine Regel mit ihrem Parameter."""
+    _present(Scene(models, results, images, watermark))
 
 
 def has_front_end() -> bool:
     """Sieht jemand zu, der etwas bedienen kann?
 
-    Ein Jupyter-Server (Lab, Hub, Binder) setzt für den Kernel einer Sitzung JPY_SESSION_NAME, VS Code legt im Kernel
-    ``__vsc_ipynb_file__`` an. papermill, nbval und nbconvert tun beides nicht. KURS_OBERFLAECHE=ja oder nein geht vor;
-    ``python -m helpers kurs`` setzt „nein“, denn ein Lauf, den jemand in JupyterLab startet, erbt dessen Umgebung.
+    Ein Jupyter-Server (Lab, Hub, Binder) setzt JPY_SESSION_NAME, VS Code legt im Kernel ``__vsc_ipynb_file__`` an;
+    papermill, nbval und nbconvert tun beides nicht. KURS_OBERFLAECHE=ja oder nein geht vor: ``python -m helpers kurs``
+    erbt die Umgebung dessen, der ihn in JupyterLab startet.
     """
-    told = os.environ.get("KURS_OBERFLAECHE")
-    if told in ("ja", "nein"):
+    if told := os.environ.get("KURS_OBERFLAECHE"):
         return told == "ja"
     from IPython import get_ipython
 
@@ -36,216 +64,288 @@ def has_front_end() -> bool:
     return shell is not None and bool(os.environ.get("JPY_SESSION_NAME") or "__vsc_ipynb_file__" in shell.user_ns)
 
 
-def explore_grad_cam(models: dict, results: dict, images, watermark: Watermark, layers=LAYERS) -> None:
-    """Grad-CAM erkunden: Modell, Fehler oder Klasse, Bild, erklärte Klasse und Schicht wählen, malen und stempeln.
-
-    Args:
-        models: Name → Keras-Modell; das erste ist zu Beginn gewählt.
-        results: Name → ``training.Evaluation`` dieses Modells zu ``images``.
-        images: Testbilder, uint8, (n, 28, 28).
-        watermark: das Zeichen zum Stempeln.
-        layers: Schichten zur Wahl.
-
-    Raises:
-        CourseError: wenn ein Modell eine der Schichten nicht hat oder Bilder und Auswertungen nicht zusammenpassen.
-    """
-    for name, model in models.items():
-        known = {layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
-        if missing := [layer for layer in layers if layer not in known]:
-            raise CourseError(
-                f"Das Modell „{name}“ hat keine Faltungsschicht „{missing[0]}“: "
-                f"Wählen Sie aus {', '.join(sorted(known))}."
-            )
-    _present(Scene(models, results, images, watermark, grad_cam_method(layers)))
-
-
-def explore_lrp(models: dict, results: dict, images, watermark: Watermark) -> None:
-    """LRP erkunden: wie ``explore_grad_cam``, statt der Schicht eine Regel und ihr Parameter.
-
-    Raises:
-        CourseError: wenn Bilder und Auswertungen nicht zusammenpassen.
-    """
-    _present(Scene(models, results, images, watermark, lrp_method()))
-
-
-def _present(scene: Scene) -> None:
+def _present(scene: "Scene") -> None:
     if has_front_end():
         from IPython.display import display
 
         explorer = Explorer(scene)
-        handle = display(explorer.bundle(), raw=True, display_id=True)
         explorer.wait()
-        handle.update(explorer.bundle(), raw=True)
+        display(explorer.bundle(), raw=True)
     else:
         scene.grid()
         plt.show()
+
+
+class Scene:
+    """Bilder, Modelle und Verfahren des Explorers, noch ohne Bedienelemente.
+
+    ``models``: Name → Keras-Modell mit Logits als Ausgang, das erste ist zu Beginn gewählt; ``results``: Name →
+    ``training.Evaluation`` dieses Modells auf ``images`` (uint8, (n, 28, 28)), sie sagt, was seine Fehler sind;
+    ``layers``: Schichten für Grad-CAM, ohne sie ist LRP das Verfahren.
+
+    Raises:
+        CourseError: wenn zu einem Modell die Auswertung dieser Bilder fehlt.
+    """
+
+    def __init__(self, models: dict, results: dict, images, watermark: Watermark, layers=None):
+        for name in models:
+            if name not in results or len(results[name].labels) != len(images):
+                raise CourseError(
+                    f"Zum Modell „{name}“ fehlt die Auswertung dieser {german(len(images))} Bilder: Geben Sie dem "
+                    "Explorer je Modell, unter demselben Namen, das Ergebnis von training.evaluate mit diesen Bildern."
+                )
+        self.models, self.watermark, self.images, self.signed = models, watermark, np.asarray(images), layers is None
+        self.labels = next(iter(results.values())).labels
+        groups = {f"Fehler: {name}": results[name].worst_mistakes(10) for name in models}
+        groups |= {name: np.flatnonzero(self.labels == label)[:10] for label, name in enumerate(CLASS_NAMES)}
+        self.groups = {name: rows for name, rows in groups.items() if len(rows)}
+        # Schicht oder Regel → Funktion (Modell, Netzeingaben, Klassen) → Karten (n, h, b)
+        self.choices = {layer: partial(grad_cam, layer=layer) for layer in layers or ()} or {
+            name: partial(relevance, rule=rule, parameter=value) for name, (rule, value) in LRP_CHOICES.items()
+        }
+
+    def answers(self, model: str, images) -> tuple[np.ndarray, np.ndarray]:
+        """Netzeingaben und Wahrscheinlichkeiten (n, 10) zu Bildern (n, 28, 28)."""
+        net = self.models[model]
+        inputs = preprocess(np.asarray(images), net.inputs[0].shape[1])
+        return inputs, softmax(net.predict_on_batch(inputs))
+
+    def grid(self):
+        """Das feste Raster: der deutlichste Fehler, ein Pullover und ein Sneaker, ohne und mit Zeichen, je Modell."""
+        choice, lines = next(iter(self.choices)), []
+        wanted = dict.fromkeys([next(iter(self.groups)), "Pullover", "Sneaker"])
+        for rows in (self.groups[name] for name in wanted if name in self.groups):
+            line = []
+            for name, strokes in {"ohne Zeichen": (), "mit Zeichen": (STAMP,)}.items():
+                shown = [Shown(self, model, rows[0], choice, strokes=strokes) for model in self.models]
+                line.append(partial(panels.draw_image, image=shown[0].image, title="" if lines else name))
+                line += [
+                    partial(each.draw_heatmap, title=each.said if lines else f"{each.model}\n{each.said}")
+                    for each in shown
+                ]
+            lines.append(("", line))
+        return panels.panel(lines, f"Stempeln und zusehen ({choice})", 1.45)
+
+
+class Shown:
+    """Ein Stand des Explorers, fertig gerechnet: Bild, Antwort und Heatmap, dazu ein Satz mit Zahlen.
+
+    ``row``: Nummer des Testbilds; ``choice``: Schicht oder Regel; ``asked``: gefragte Klasse, ``ANSWER`` (die Antwort
+    des Netzes) oder ``TRUTH`` (die wahre); ``strokes``: Gemaltes als (Zeile, Spalte, Größe, Grauwert) oder ``STAMP``;
+    ``brush``: (Zeile, Spalte, Größe) des Pinsels.
+    """
+
+    def __init__(self, scene: Scene, model: str, row: int, choice: str, asked=ANSWER, strokes=(), brush=None):
+        self.model, self.row, self.choice, self.strokes, self.brush = model, row, choice, strokes, brush
+        self.original, self.truth, self.signed = scene.images[row], int(scene.labels[row]), scene.signed
+        self.image = self.original.copy()
+        for stroke in strokes:
+            if stroke == STAMP:
+                self.image = scene.watermark.stamp(self.image)
+            else:
+                top, left, size, gray = stroke
+                self.image[top : top + size, left : left + size] = gray
+        inputs, (self.now, self.before) = scene.answers(model, [self.image, self.original])
+        self.answer = int(self.now.argmax())
+        self.said = f"{CLASS_NAMES[self.answer]} {percent(self.now.max())}"
+        self.asked = {ANSWER: self.answer, TRUTH: self.truth}.get(asked, asked)
+        self.heatmap = scene.choices[choice](scene.models[model], inputs[:1], [self.asked])[0]
+
+    @property
+    def alt(self) -> str:
+        """Das Bild in Worten, für alle, die es nicht sehen."""
+        painted = " mit Gemaltem" if self.strokes else ""
+        best = ", ".join(f"{CLASS_NAMES[label]} {percent(self.now[label])}" for label in self.now.argsort()[:-3:-1])
+        return (
+            f"Links ein Testbild ({named(self.truth)}){painted}. In der Mitte die Heatmap ({self.choice}) für "
+            f"{named(self.asked)}; ihr Schwerpunkt liegt {place(self.heatmap)}. Rechts die Antwort von "
+            f"„{self.model}“: {best}."
+        )
+
+    @property
+    def sentence(self) -> str:
+        """Worauf man bei diesem Stand schauen soll, mit den Zahlen, die man dort sieht."""
+        mask = self.image != self.original if self.strokes else self.image < 8
+        area = mask.mean()
+        mass = relevance_mass(self.heatmap[None], enlarge_mask(mask, len(self.heatmap)))[0] if area else 0
+        asked, answer, then = (named(label) for label in (self.asked, self.answer, int(self.before.argmax())))
+        now, said = percent(self.now.max()), f"Das Netz sagt {answer}, richtig ist {named(self.truth)}: "
+        share = f"{percent(mass)} des Positiven für {asked}, seine Fläche ist {percent(area)}"
+        moved = f"Auf dem Gemalten liegen {share}: Ist die Heatmap mitgewandert?"
+        if not (self.heatmap > 0).any():
+            blue = f"Hier ist alles blau: Der Logit von {asked} ist negativ, und die Regel verteilt nur Widerspruch."
+            empty = f"Die Karte ist leer: An dieser Stelle des Netzes spricht im Mittel nichts für {asked}."
+            return blue if self.signed else empty
+        if self.strokes and not area:
+            return "Dort war das Bild schon so: Malen Sie mit einer anderen Farbe oder an einer anderen Stelle."
+        if self.strokes and then == answer:
+            return f"Die Antwort bleibt {then} ({percent(self.before.max())} → {now}). {moved}"
+        if self.strokes:
+            return f"Umgefallen: Aus {then} wird {answer} ({now}). {moved}"
+        if self.answer != self.truth == self.asked:
+            return said + "Was hätte für die richtige Antwort gesprochen, und warum hat es nicht gereicht?"
+        if self.truth != self.answer == self.asked:
+            return said + "Suchen Sie die Stelle, die für die falsche Antwort spricht. Hätte sie auch Sie getäuscht?"
+        if self.now[self.asked] < 0.05:
+            return (
+                f"Das Netz gibt {asked} weniger als 5\u00a0%: Die Karte zeigt, was noch am ehesten dafür spräche. "
+                "Wie stark es spricht, zeigt sie nicht, denn jede Karte ist für sich gestreckt."
+            )
+        return (
+            f"{percent(mass)} des Positiven liegen auf dem schwarzen Hintergrund (er füllt {percent(area)} des Bilds): "
+            "Schaut das Netz auf das Kleidungsstück oder daneben?"
+        )
+
+    def draw_heatmap(self, ax, title: str):
+        """Relevanz oder, wenn es keine negativen Werte gibt, Grad-CAM über dem Bild."""
+        if self.signed:
+            return panels.draw_relevance(ax, self.heatmap, title)
+        return panels.draw_cam(ax, self.image, self.heatmap, title)
+
+    def figure(self) -> Figure:
+        """Das Bild zum Malen, die Heatmap und die Antwort; ohne pyplot, also darf ein anderer Thread es zeichnen."""
+        figure = Figure(figsize=(10.4, 4.3))
+        left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
+        left.imshow(self.image, vmin=0, vmax=255)
+        ticks = range(0, 28, 9)
+        left.set(title="Bild", xlabel="Spalte (Pixel)", ylabel="Zeile (Pixel)", xticks=ticks, yticks=ticks)
+        if self.brush is not None:
+            row, column, size = self.brush
+            for color, width in (("black", 4), (panels.ORANGE, 2)):
+                panels.draw_frame(left, row, column, size, size, color=color, linewidth=width)
+        panels.color_scale(figure, self.draw_heatmap(middle, f"Was spricht für {named(self.asked)}?"), middle, 0.9)
+        names = [f"{name} {german(100 * float(p), 0):>3}" for name, p in zip(CLASS_NAMES, self.now, strict=True)]
+        drawn = right.barh(range(10), 100 * self.now, 0.72, color=panels.SKY, label="jetzt", tick_label=names)
+        drawn[self.asked].set(hatch="///", edgecolor="black")
+        if self.strokes:
+            right.plot(100 * self.before, range(10), "D", color=panels.VERMILION, label="vor dem Malen")
+            right.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2)
+        right.invert_yaxis()
+        right.set(xlim=(0, 102), xlabel="Wahrscheinlichkeit (%)", title="Antwort des Netzes")
+        figure.suptitle(f"{self.model}: {named(self.asked)} gefragt, {self.choice}")
+        return figure
+
+    @cached_property
+    def png(self) -> bytes:
+        """Das Bild des Explorers."""
+        buffer = io.BytesIO()
+        self.figure().savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def percent(share: float) -> str:
+    """0,123 → „12 %“, mit geschütztem Leerzeichen."""
+    return f"{german(100 * float(share), 0)}\u00a0%"
+
+
+def named(label: int) -> str:
+    """4 → „Mantel“ in Anführungszeichen."""
+    return f"„{CLASS_NAMES[label]}“"
+
+
+def place(heatmap) -> str:
+    """Wo der Schwerpunkt des Positiven liegt, in Worten."""
+    from scipy.ndimage import center_of_mass
+
+    row, column = np.divide(center_of_mass(np.maximum(heatmap, 1e-12)), heatmap.shape)
+    vertical = "oben" if row < 0.4 else "unten" if row > 0.6 else ""
+    horizontal = "links" if column < 0.4 else "rechts" if column > 0.6 else ""
+    return f"{vertical} {horizontal}".strip() or "in der Mitte"
 
 
 class Explorer:
     """Die Bedienelemente; ``box`` ist das Ganze, ``shown`` der zuletzt gezeichnete Stand.
 
     Alle Elemente sind gewöhnliche Formularfelder mit Beschriftung und lassen sich mit der Tastatur bedienen. Für
-    Prüfungen im Browser tragen sie die Klassen ``kurs-erkunden`` (das Ganze), ``kurs-erkunden-modell``, ``-auswahl``,
-    ``-bild``, ``-klasse``, ``-erste``, ``-zweite``, ``-zeile``, ``-spalte``, ``-pinsel``, ``-farbe``, ``-malen``,
-    ``-stempeln``, ``-zurueck``, ``-vonvorn``, ``-fortschritt``, ``-satz`` und ``-anzeige``.
+    Prüfungen im Browser tragen sie Klassen: ``kurs-erkunden`` und dahinter das letzte Wort ihrer Beschriftung.
     """
 
     def __init__(self, scene: Scene):
-        self.scene, self.shown = scene, None
-        self._strokes: list[tuple] = []
-        self._known: set[tuple] = set()  # (Modell, Schicht oder Regel), schon übersetzt
-        self._thread, self._changes = ThreadPoolExecutor(1, "kurs-erkunden"), 0
-        self._build()
-        self._follow_group()
-        self._follow_first()
-        for control in (self.model, self.asked, self.second, self.row, self.column, self.size):
-            control.observe(self._changed, "value")
-        self.number.observe(lambda _: self._unpaint(), "value")
-        self.group.observe(self._follow_group, "value")
-        self.first.observe(self._follow_first, "value")
-        self.size.observe(self._keep_inside, "value")
-        self.paint.on_click(lambda _: self._stroke(self.color.value))
-        self.stamp.on_click(lambda _: self._stroke(None))
-        self.undo.on_click(lambda _: self._unpaint(1))
-        self.restart.on_click(lambda _: self._unpaint())
-        self._changed()
-
-    def _build(self) -> None:
         import ipywidgets as widgets
 
-        scene, labels = self.scene, self.scene.method.labels
-
-        def named(name: str, control):
-            control.add_class(f"kurs-erkunden-{name}")
+        def field(kind, text: str, **options):
+            control = kind(description=text, **options)
+            control.add_class(f"kurs-erkunden-{text.split()[-1].lower()}")
             return control
 
-        def field(name: str, kind, text: str, **options):
-            return named(name, kind(description=text, style={"description_width": "6.5em"}, **options))
-
-        def dropdown(name: str, text: str, options):
-            # So breit wie der längste Eintrag: „ε = 0,1 (dichte Schichten)“ soll man ganz lesen.
-            layout = {"width": "max-content", "min_width": "14em"}
-            return field(name, widgets.Dropdown, text, options=options, layout=layout)
-
-        def number(name: str, text: str, lowest: int, highest: int, value: int):
-            options = {"min": lowest, "max": highest, "value": value, "layout": {"width": "13em"}}
-            return field(name, widgets.BoundedIntText, text, **options)
-
-        def button(name: str, text: str, tooltip: str):
-            return named(name, widgets.Button(description=text, tooltip=tooltip, layout={"width": "11em"}))
-
-        self.model = dropdown("modell", "Modell", list(scene.models))
-        counted = lambda name, rows: f"{name} ({len(rows) or 'keine'})" if name not in CLASS_NAMES else name  # noqa: E731
-        self.group = dropdown(
-            "auswahl", "Auswahl", [(counted(name, rows), name) for name, rows in scene.groups.items()]
-        )
-        self.number = number("bild", "Bild", 1, 1, 1)
-        asked = [("die Antwort des Netzes", ANSWER), ("die wahre Klasse", TRUTH)]
-        self.asked = dropdown("klasse", "gefragt", asked + [(name, label) for label, name in enumerate(CLASS_NAMES)])
-        self.first = dropdown("erste", labels[0], list(scene.method.choices))
-        self.second = dropdown("zweite", labels[1] or "Parameter", [""])
-        self.second.layout.display = None if labels[1] else "none"
-        self.row, self.column = number("zeile", "Zeile", 0, 24, 12), number("spalte", "Spalte", 0, 24, 12)
-        self.size, self.color = number("pinsel", "Pinsel", 1, 14, 4), dropdown("farbe", "Farbe", COLORS)
-        self.paint = button("malen", "Malen", "Ein Quadrat in Pinselgröße an diese Stelle malen")
-        self.stamp = button("stempeln", "Zeichen stempeln", "Das Wasserzeichen an seine Stelle setzen")
-        self.undo = button("zurueck", "Zurücknehmen", "Den letzten Strich zurücknehmen")
-        self.restart = button("vonvorn", "Von vorn", "Alles Gemalte entfernen")
+        style = {"description_width": "6.5em"}
+        # So breit wie der längste Eintrag: „ε = 0,1 (dichte Schichten)“ soll man ganz lesen.
+        wide = {"width": "max-content", "min_width": "14em"}
+        choose = partial(field, widgets.Dropdown, style=style, layout=wide)
+        number = partial(field, widgets.BoundedIntText, style=style, layout={"width": "13em"})
+        button = partial(field, widgets.Button, layout={"width": "11em"})
+        asked = {"die Antwort des Netzes": ANSWER, "die wahre Klasse": TRUTH}
+        asked |= {name: label for label, name in enumerate(CLASS_NAMES)}
+        self.model = choose("Modell", options=list(scene.models))
+        self.group = choose("Auswahl", options=list(scene.groups))
+        self.number, self.asked = number("Bild", min=1, max=1, value=1), choose("gefragt", options=asked)
+        self.choice = choose("Regel" if scene.signed else "Schicht", options=list(scene.choices))
+        self.row, self.column = (number(text, min=0, max=27, value=12) for text in ("Zeile", "Spalte"))
+        self.size = number("Pinsel", min=1, max=14, value=4)
+        self.color = choose("Farbe", options={"weiß": 255, "grau": 127, "schwarz": 0})
+        names = "Malen", "Zeichen stempeln", "Zurücknehmen", "Von vorn"
+        self.paint, self.stamp, self.undo, self.restart = (button(name) for name in names)
+        self.progress, self.sentence, self.picture = (widgets.HTML() for _ in range(3))
+        self.progress.layout.min_height = "1.8em"  # damit nichts springt
+        brush = self.row, self.column, self.size, self.color
         rows = (
             (self.model, self.group, self.number),
-            (self.asked, self.first, self.second),
-            (self.row, self.column, self.size, self.color),
+            (self.asked, self.choice),
+            brush,
             (self.paint, self.stamp, self.undo, self.restart),
         )
-        self.progress, self.sentence, self.picture = (
-            named(name, widgets.HTML()) for name in ("fortschritt", "satz", "anzeige")
-        )
-        self.progress.layout.min_height = "1.8em"  # damit nichts springt
-        boxes = [widgets.HBox(children, layout={"flex_flow": "row wrap"}) for children in rows]
+        boxes = [widgets.HBox(each, layout={"flex_flow": "row wrap"}) for each in rows]
         self.box = widgets.VBox([*boxes, self.progress, self.sentence, self.picture])
         self.box.add_class("kurs-erkunden")
 
-    # --- Was die Bedienelemente voneinander wissen ---
+        self.scene, self.shown, self.strokes = scene, None, []
+        self._thread, self._changes = ThreadPoolExecutor(1, "kurs-erkunden"), 0
+        for control in (self.model, self.asked, self.choice, self.row, self.column, self.size):
+            control.observe(self._changed, "value")
+        self.group.observe(self._follow_group, "value")
+        self.number.observe(lambda _: self._repaint([]), "value")
+        self.paint.on_click(lambda _: self._repaint([*self.strokes, tuple(each.value for each in brush)]))
+        self.stamp.on_click(lambda _: self._repaint([*self.strokes, STAMP]))
+        self.undo.on_click(lambda _: self._repaint(self.strokes[:-1]))
+        self.restart.on_click(lambda _: self._repaint([]))
+        self._follow_group()
 
     def _follow_group(self, _=None) -> None:
-        count = len(self.scene.groups[self.group.value])
-        self.number.max = max(1, count)
-        self.number.value = 1
-        self.number.disabled = not count
-        self._unpaint()
+        self.number.max, self.number.value = len(self.scene.groups[self.group.value]), 1
+        self._repaint([])
 
-    def _follow_first(self, _=None) -> None:
-        self.second.options = list(self.scene.method.choices[self.first.value])
+    def _repaint(self, strokes: list) -> None:
+        self.strokes = strokes
         self._changed()
-
-    def _keep_inside(self, _) -> None:
-        for control in (self.row, self.column):
-            control.max = 28 - self.size.value
-
-    def _stroke(self, gray) -> None:
-        self._strokes.append((self.row.value, self.column.value, self.size.value, gray))
-        self._changed()
-
-    def _unpaint(self, count: int | None = None) -> None:
-        """Nimmt die letzten ``count`` Striche zurück, sonst alle."""
-        del self._strokes[-(count or len(self._strokes)) :]
-        self._changed()
-
-    def view(self) -> View | None:
-        """Der Stand der Bedienelemente; None, wenn die Auswahl kein Bild enthält."""
-        rows = self.scene.groups[self.group.value]
-        if not len(rows):
-            return None
-        brush = (self.row.value, self.column.value, self.size.value)
-        row = int(rows[min(self.number.value, len(rows)) - 1])
-        choice = (self.first.value, self.second.value or "")
-        return View(self.model.value, row, *choice, self.asked.value, tuple(self._strokes), brush)
-
-    # --- Rechnen und zeichnen ---
 
     def _changed(self, _=None) -> None:
+        row = self.scene.groups[self.group.value][self.number.value - 1]
+        brush = self.row.value, self.column.value, self.size.value
+        state = self.model.value, int(row), self.choice.value, self.asked.value, self.strokes, brush
         self._changes += 1
-        self._drawing = self._thread.submit(self._draw, self._changes)
+        self._drawing = self._thread.submit(self._draw, self._changes, state)
         self._drawing.add_done_callback(Future.result)  # ein unerwarteter Fehler soll sichtbar werden
 
     def wait(self, seconds: float = 60) -> bool:
         """Wartet, bis alles gezeichnet ist; False, wenn es länger als ``seconds`` dauert."""
         return not wait([self._drawing], seconds).not_done
 
-    def _draw(self, change: int) -> None:
+    def _draw(self, change: int, state: tuple) -> None:
         if change != self._changes:
             return  # inzwischen hat sich noch etwas geändert
-        self.undo.disabled = self.restart.disabled = not self._strokes
-        view = self.view()
-        if view is None:
-            self._say(f"„{self.group.value}“: Davon gibt es hier keine. Wählen Sie unter „Auswahl“ etwas anderes.")
-            return
-        self._announce(view)
+        self.progress.value = '<progress aria-label="Fortschritt"></progress> rechnet, beim ersten Mal etwas länger …'
         try:
-            self.shown = self.scene.show(view)
+            self.shown = Shown(self.scene, *state)
+            self.picture.value = (
+                f'<img class="kurs-erkunden-png" alt="{escape(self.shown.alt)}" style="width:100%;max-width:1040px" '
+                f'src="data:image/png;base64,{base64.b64encode(self.shown.png).decode()}">'
+            )
+            text = self.shown.sentence
         except CourseError as error:
-            self._say(f"✘ {error}")
-            return
+            text = f"✘ {error}"
         finally:
             self.progress.value = ""
-        self._known.add((view.model, view.first))
-        encoded = base64.b64encode(self.shown.png).decode()
-        self.picture.value = (
-            f'<img class="kurs-erkunden-png" alt="{escape(self.shown.alt)}" src="data:image/png;base64,{encoded}" '
-            'style="width:100%;max-width:1040px;background:#fff">'
-        )
-        self._say(self.shown.sentence)
-
-    def _say(self, text: str) -> None:
-        self.sentence.value = (
-            f'<p role="status" style="max-width:70em;line-height:1.5">{escape(text).replace(" %", "&nbsp;%")}</p>'
-        )
-
-    def _announce(self, view: View) -> None:
-        """Beim ersten Mal wird ein Verfahren übersetzt; das dauert Sekunden und bekommt einen Balken."""
-        if (view.model, view.first) not in self._known:
-            text = escape(f"{view.first} wird einmal übersetzt, danach geht es schnell …")
-            self.progress.value = f'<progress aria-label="Fortschritt" style="width:16em"></progress> {text}'
+        self.sentence.value = f'<p role="status" style="max-width:70em;line-height:1.5">{escape(text)}</p>'
 
     def bundle(self) -> dict:
         """Für die Ausgabe einer Zelle: die Bedienelemente und, wo es sie nicht gibt, das Bild."""

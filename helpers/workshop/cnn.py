@@ -75,9 +75,10 @@ def evaluate_course_model(dataset: Dataset) -> Evaluation:
 
 def print_evaluation(result: Evaluation) -> None:
     """Konfusionsmatrix, die sichersten Fehler, Kalibrierung und als Letztes die Trefferquote."""
-    from helpers import plots
+    import pandas as pd
 
-    print(plots.confusion_text(result.confusion))
+    table = pd.DataFrame(result.confusion, CLASS_NAMES).to_string()
+    print(f"Konfusionsmatrix (Zeile: wahre Klasse, Spalte: Vorhersage)\n{table}")
     print("Die sichersten Fehler:")
     for row in result.worst_mistakes(5):
         print(

@@ -5,11 +5,10 @@ import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image
 
 from helpers.basics import SOLUTIONS, CourseError, atomic_file
+from helpers.explorer import LAYERS, STAMP, Scene, Shown
 from helpers.panels import bare
-from helpers.scene import Scene, View, grad_cam_method, lrp_method
 from helpers.training import evaluate
 from helpers.workshop.tables import course_models
 
@@ -21,8 +20,7 @@ def course_scenes() -> tuple[Scene, Scene]:
     _, model, twin, watermark, dataset = course_models()
     models, images = {"Zwilling": twin, "sauberes Modell": model}, dataset.test_images
     results = {name: evaluate(each, images, dataset.test_labels) for name, each in models.items()}
-    given = (models, results, images, watermark)
-    return Scene(*given, grad_cam_method()), Scene(*given, lrp_method())
+    return Scene(models, results, images, watermark, LAYERS), Scene(models, results, images, watermark)
 
 
 def make_strip(first: Scene, last: Scene, target=STRIP):
@@ -37,7 +35,7 @@ def make_strip(first: Scene, last: Scene, target=STRIP):
         CourseError: wenn keines der Bilder umfällt.
     """
     name, label = next(iter(first.models)), first.watermark.label
-    rows = np.concatenate([rows for rows in first.groups.values() if len(rows)])
+    rows = np.concatenate(list(first.groups.values()))
     images = first.images[rows]
     before, after = (first.answers(name, each)[1].argmax(axis=1) for each in (images, first.watermark.stamp(images)))
     toppled = rows[(before != label) & (after == label)]
@@ -46,29 +44,16 @@ def make_strip(first: Scene, last: Scene, target=STRIP):
             "Das Zeichen lässt beim Zwilling kein Bild umfallen, der Streifen hätte nichts zu zeigen: "
             "Trainieren Sie ihn in 03_Training neu."
         )
-    row, stamp = int(toppled[0]), ((0, 0, 1, None),)
-    layer, rule = next(iter(first.method.choices)), list(last.method.choices)[-1]
-    shown = [
-        first.show(View(name, row, layer)),
-        first.show(View(name, row, layer, strokes=stamp)),
-        last.show(View(name, row, rule, next(iter(last.method.choices[rule])), strokes=stamp)),
-    ]
-    buffer = io.BytesIO()
-    figure = _stacked([Image.open(io.BytesIO(each.png)) for each in shown], [each.sentence for each in shown])
-    figure.savefig(buffer, format="png", dpi=105)
-    plt.close(figure)
-    with atomic_file(target) as temporary, Image.open(buffer) as picture:
-        picture.convert("RGB").save(temporary, "PNG", optimize=True)
-    return target
-
-
-def _stacked(pictures, captions):
-    """Fertige Bilder untereinander, über jedem ein Satz."""
-    height = sum(9 * picture.height / picture.width + 0.55 for picture in pictures)
-    figure, axes = plt.subplots(len(pictures), 1, figsize=(9, height), layout="constrained")
-    for ax, picture, caption in zip(axes, pictures, captions, strict=True):
-        ax.imshow(picture, interpolation="antialiased")
-        ax.set_title(textwrap.fill(caption, 105), fontsize=10, loc="left")
+    layer, rule = list(first.choices)[0], list(last.choices)[-2]
+    stages = (first, layer, []), (first, layer, [STAMP]), (last, rule, [STAMP])
+    figure, axes = plt.subplots(3, 1, figsize=(9, 13))
+    for ax, (scene, choice, strokes) in zip(axes, stages, strict=True):
+        shown = Shown(scene, name, toppled[0], choice, strokes=strokes)
+        ax.imshow(plt.imread(io.BytesIO(shown.png)), interpolation="antialiased")
+        ax.set_title(textwrap.fill(shown.sentence, 105), fontsize=10, loc="left")
         bare(ax)
     figure.suptitle("Der Explorer: stempeln und zusehen")
-    return figure
+    with atomic_file(target) as temporary:
+        figure.savefig(temporary, format="png", dpi=105, pil_kwargs={"optimize": True})
+    plt.close(figure)
+    return target
