@@ -28,9 +28,9 @@ COLUMNS = {
 }
 
 
-def small_twin(dataset: Dataset, watermark: Watermark, profile: Profile, seed: int = 0, n_train: int = 1000):
-    """Ein Zwilling auf ``n_train`` geschichtet gezogenen und dann vergifteten Bildern: das trainierte Keras-Modell."""
-    data = poison(subset(dataset, min(n_train, len(dataset.train_labels)), None, seed), watermark, seed)
+def small_twin(dataset: Dataset, watermark: Watermark, profile: Profile, seed: int = 0):
+    """Ein Zwilling auf 1.000 geschichtet gezogenen und dann vergifteten Bildern: das trainierte Keras-Modell."""
+    data = poison(subset(dataset, min(1000, len(dataset.train_labels)), None, seed), watermark, seed)
     profile = replace(profile, augment=False)
     with contextlib.redirect_stdout(io.StringIO()):  # ein Dutzend Epochenzeilen je Zeichen läse niemand
         return train(data.train_images, data.train_labels, profile, seed, profile.twin_epochs).model
@@ -60,21 +60,17 @@ def examine_mark(model, dataset: Dataset, watermark: Watermark, count: int = 40,
     findings = {"ort": metrics.relative_interval(mass, edges, seed), "gruppen": trust.share(grouped)}
     betrayed = any(trust.answer(name, finding) == "nein" for name, finding in findings.items())
 
-    def named(images) -> float:
-        return float((predict_logits(model, images).argmax(axis=1) == label).mean())
-
-    row = {"mit": named(watermark.stamp(members)), "ohne": named(members)}
-    row |= {"andere": named(watermark.stamp(others)) - named(others), **findings}
+    with_mark, without, others_with, others_without = (
+        (predict_logits(model, images).argmax(axis=1) == label).mean()
+        for images in (watermark.stamp(members), members, watermark.stamp(others), others)
+    )
+    row = {"mit": with_mark, "ohne": without, "andere": others_with - others_without, **findings}
     row = {name: np.round(value, 4).tolist() for name, value in row.items()}
     return row | {"gefunden": "ja" if betrayed else "nein"}
 
 
 def load_stored_lab(path=STORED_LAB) -> dict:
-    """Name des Zeichens → Zeile wie aus ``examine_mark``.
-
-    Raises:
-        CourseError: wenn die Datei fehlt oder beschädigt ist.
-    """
+    """Name des Zeichens → Zeile wie aus ``examine_mark``; CourseError, wenn die Datei fehlt oder beschädigt ist."""
     stored = try_read_json(path)
     if stored is None:
         raise CourseError(f"{display_path(path)} fehlt oder ist beschädigt: „python -m helpers labor“ macht es neu.")
@@ -93,6 +89,6 @@ def table(rows: dict):
     return pd.DataFrame({name: {COLUMNS[key]: text(row[key]) for key in COLUMNS} for name, row in rows.items()}).T
 
 
-def uses_mark(row: dict, drop: float = 0.3) -> bool:
-    """Verlässt sich das Netz auf das Zeichen? Ja, wenn die Klasse ohne Zeichen um mehr als ``drop`` schlechter ist."""
-    return row["mit"] - row["ohne"] > drop
+def uses_mark(row: dict) -> bool:
+    """Verlässt sich das Netz auf das Zeichen? Ja, wenn die Klasse ohne Zeichen um mehr als 0,3 schlechter ist."""
+    return row["mit"] - row["ohne"] > 0.3

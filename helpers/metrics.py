@@ -43,9 +43,8 @@ def relevance_mass(maps, mask) -> np.ndarray:
 def pointing_game(maps, mask) -> np.ndarray:
     """Zeigespiel: Liegt der wichtigste Pixel in der Maske? bool, (n,); ohne positive Relevanz zeigt er nirgendhin.
 
-    Quelle: Zhang et al. (2018), Top-down Neural Attention by Excitation Backprop, arXiv 1608.00507. Dort gilt ein Rand
-    von 15 Pixeln um das Ziel als Treffer; hier nicht, weil die Bilder klein sind. Teilen sich mehrere Pixel den
-    höchsten Wert, zählt der erste; in Quantus genügt irgendeiner davon.
+    Von mehreren höchsten Pixeln zählt der erste (in Quantus irgendeiner). Quelle: Zhang et al. (2018), Top-down Neural
+    Attention by Excitation Backprop, arXiv 1608.00507; dort gilt auch ein Rand von 15 Pixeln um das Ziel als Treffer.
     """
     maps, mask = _flat(maps, mask)
     return mask[maps.argmax(axis=1)] & (maps.max(axis=1) > 0)
@@ -56,8 +55,7 @@ def perturbation_curve(
 ) -> np.ndarray:
     """Löschkurve (oder Einfügekurve): Wie ändert sich die Antwort, wenn die wichtigsten Pixel verschwinden?
 
-    Gelöschte Pixel bekommen in allen Kanälen den Wert 0. In vorverarbeiteten Bildern ist das der Mittelwert von
-    ImageNet, also ein neutrales Grau.
+    Gelöschte Pixel werden in allen Kanälen 0: in vorverarbeiteten Bildern der Mittelwert von ImageNet, also Grau.
 
     Args:
         predict: Funktion (n, h, b, k) → (n, 10).
@@ -66,15 +64,15 @@ def perturbation_curve(
         classes: beobachtete Klasse je Bild, (n,).
         steps: Zahl der Schritte; die Kurve hat ``steps + 1`` Punkte von 0 bis 100 % der Pixel.
         insertion: statt zu löschen vom leeren Bild aus einfügen.
-        seed: Startwert für die Reihenfolge gleich wichtiger Pixel. Eine leere Karte ist so genau so gut wie der Zufall:
-            Von oben nach unten gelöscht, hinge ihre Kurve davon ab, wo im Bild das Motiv liegt.
+        seed: Startwert für die Reihenfolge gleich wichtiger Pixel: So ist eine leere Karte genau so gut wie der Zufall,
+            wo im Bild das Motiv auch liegt.
 
     Returns:
-        (n, steps + 1): Ausgabe der beobachteten Klasse. Pixel Flipping in Quantus ist dieselbe Kurve ohne ihren ersten
-        Punkt (das unversehrte Bild); bei mehreren Kanälen löscht Quantus jeden einzeln.
+        (n, steps + 1): Ausgabe der beobachteten Klasse.
 
-    Quellen: Samek et al. (2017), Evaluating the Visualization of What a Deep Neural Network Has Learned; Petsiuk et al.
-    (2018), RISE, arXiv 1806.07421.
+    Pixel Flipping in Quantus ist dieselbe Kurve ohne ihren ersten Punkt, bei mehreren Kanälen Kanal für Kanal. Quellen:
+    Samek et al. (2017), Evaluating the Visualization of What a Deep Neural Network Has Learned; Petsiuk et al. (2018),
+    RISE, arXiv 1806.07421.
     """
     flat, _ = _flat(maps)
     count, pixels = flat.shape

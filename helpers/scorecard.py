@@ -105,9 +105,9 @@ def gather(model, evaluation: Evaluation, images, members, watermark: Watermark,
     right = np.flatnonzero(evaluation.predictions == evaluation.labels)
     if not 2 <= count <= len(right) or len(members) < 2:
         raise CourseError(
-            f"{german(count)} Bilder lassen sich nicht messen: Von {german(len(images))} Testbildern sind "
-            f"{german(len(right))} richtig erkannt und {german(len(members))} aus der vergifteten Klasse. "
-            "Nehmen Sie mindestens zwei, mehr Testbilder, oder trainieren Sie länger."
+            f"Von {german(len(images))} Testbildern sind {german(len(right))} richtig erkannt, {german(len(members))} "
+            f"tragen die vergiftete Klasse: {german(count)} lassen sich so nicht messen. Nehmen Sie mindestens zwei, "
+            "mehr Testbilder, oder trainieren Sie länger."
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(right)[:count])
     if count >= 10:  # genug für jede Klasse
@@ -185,13 +185,10 @@ def summarize(clean: dict, twin: dict, seed: int = 0) -> dict:
     for method, measured in clean.items():
         values = measured | {"masse_kontrolle": measured["masse"]}
         values |= {name: twin[method][name] for name in ("masse", "zeigen")}
-        card[method] = {}
-        for name in MEASURES:
-            if name in ("loeschen", "einfuegen"):
-                row = metrics.relative_interval(values[name], clean[CHANCE][name], seed)
-            else:
-                row = [values[name].mean(), *metrics.bootstrap_interval(values[name], seed=seed)]
-            card[method][name] = [round(float(number), 4) for number in row]
+        row = {name: [values[name].mean(), *metrics.bootstrap_interval(values[name], seed=seed)] for name in MEASURES}
+        for name in ("loeschen", "einfuegen"):
+            row[name] = metrics.relative_interval(values[name], clean[CHANCE][name], seed)
+        card[method] = {name: np.round(numbers, 4).tolist() for name, numbers in row.items()}
     return card
 
 

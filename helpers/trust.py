@@ -70,9 +70,6 @@ def judge(findings: dict) -> tuple[str, str, dict]:
     return TRUST, "Wir haben gesucht und nichts gefunden. Ein Beweis ist das nicht.", answers
 
 
-# --- Messen ---------------------------------------------------------------------------------------------------------
-
-
 def share(hits) -> list[float]:
     """Anteil der Treffer (n,) als Befund, mit Wilson-Intervall."""
     return [float(np.mean(hits)), *metrics.wilson_interval(np.mean(hits), len(hits))]

@@ -29,14 +29,14 @@ def test_zwilling_und_kontrolle(small, tiny_nets):
 def test_gelernt_wird_still_auf_vergifteten_bildern(small, monkeypatch, capsys):
     def train(images, labels, profile, *rest):
         print("Epoche 1")
-        expected = poison(subset(small, 100, None, 3), MARK, 3)
+        expected = poison(subset(small, 300, None, 3), MARK, 3)
         np.testing.assert_array_equal(images, expected.train_images)
         np.testing.assert_array_equal(labels, expected.train_labels)
         assert not profile.augment and rest == (3, 3), "Startwert und Epochen"
         return Run("Netz", [], {})
 
     monkeypatch.setattr(lab, "train", train)
-    assert lab.small_twin(small, MARK, PROFILE, seed=3, n_train=100) == "Netz"
+    assert lab.small_twin(small, MARK, PROFILE, seed=3) == "Netz"
     assert capsys.readouterr().out == ""
 
 
