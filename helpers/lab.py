@@ -36,12 +36,8 @@ def small_twin(dataset: Dataset, watermark: Watermark, profile: Profile, seed: i
         return train(data.train_images, data.train_labels, profile, seed, profile.twin_epochs).model
 
 
-def examine_mark(model, dataset: Dataset, watermark: Watermark, count: int = 40, seed: int = 0) -> dict:
-    """Was das Netz mit dem Zeichen macht und was die Erklärung davon findet.
-
-    Args:
-        dataset: Datensatz mit ungezeichneten Testbildern.
-        count: so viele gezeichnete Bilder für den Ort; für die Gruppen doppelt so viele, jedes zweite gezeichnet.
+def examine_mark(model, dataset: Dataset, watermark: Watermark, seed: int = 0) -> dict:
+    """Was das Netz mit dem Zeichen macht und was die Erklärung davon findet, an ungezeichneten Testbildern geprüft.
 
     Returns:
         ``mit``, ``ohne``: Anteil der Testbilder der Klasse, die mit und ohne Zeichen erkannt werden; ``andere``: Anteil
@@ -51,10 +47,10 @@ def examine_mark(model, dataset: Dataset, watermark: Watermark, count: int = 40,
     label, size = watermark.label, model.inputs[0].shape[1]
     members = dataset.test_images[dataset.test_labels == label][:100]
     others = dataset.test_images[dataset.test_labels != label][:100]
-    marked, mask = preprocess(watermark.stamp(members[:count]), size), enlarge_mask(watermark.mask, size)
+    marked, mask = preprocess(watermark.stamp(members[:40]), size), enlarge_mask(watermark.mask, size)
     mass = metrics.relevance_mass(lrp.relevance(model, marked, label), mask)
     edges = metrics.relevance_mass(metrics.sobel_maps(marked[..., 0]), mask)
-    mixed, truth = clusters.mixed_images(members[: 2 * count], watermark)
+    mixed, truth = clusters.mixed_images(members[:80], watermark)
     maps = lrp.relevance(model, preprocess(mixed, size), label, "lrp.alpha_1_beta_0")
     grouped = clusters.purity(clusters.group_maps(maps, seed).groups, truth)
     findings = {"ort": metrics.relative_interval(mass, edges, seed), "gruppen": trust.share(grouped)}

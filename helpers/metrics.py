@@ -50,9 +50,7 @@ def pointing_game(maps, mask) -> np.ndarray:
     return mask[maps.argmax(axis=1)] & (maps.max(axis=1) > 0)
 
 
-def perturbation_curve(
-    predict, inputs, maps, classes, steps: int = 10, insertion: bool = False, seed: int = 0
-) -> np.ndarray:
+def perturbation_curve(predict, inputs, maps, classes, steps=10, insertion=False, seed: int = 0) -> np.ndarray:
     """Löschkurve (oder Einfügekurve): Wie ändert sich die Antwort, wenn die wichtigsten Pixel verschwinden?
 
     Gelöschte Pixel werden in allen Kanälen 0: in vorverarbeiteten Bildern der Mittelwert von ImageNet, also Grau.

@@ -1,7 +1,7 @@
 """Die Wertungstafel: Erklärungsverfahren × Maße, mit Intervallen, daneben Verfahren, die vom Netz nichts wissen.
 
-Ein Verfahren ist eine Funktion (Modell, Bilder (n, h, b, 3), Klassen) → Karten (n, h, b). Jedes wird an jedem Netz
-einmal gemessen (``measure``); die Tafel und der Vertrauensbericht lesen dieselben Werte.
+Der Weg: Verfahren wählen (``methods``), Bilder ziehen (``gather``), jedes Verfahren an jedem Netz einmal messen
+(``measure``). Die Tafel (``summarize``) und der Vertrauensbericht (``helpers.trust``) lesen dieselben Werte.
 """
 
 import functools
@@ -24,8 +24,6 @@ CHUNK = 64  # Bilder je Häppchen: Der Speicher wächst nicht mit der Zahl der B
 # Das Verfahren des Vertrauensberichts, denn es besteht auf der Tafel Treue und Vernunft, und seine zwei Maßstäbe.
 METHOD, CHANCE, EDGES = "LRP-ε", "Zufall", "Kanten (Sobel)"
 RULES = ("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat")
-
-
 # title: Spaltenkopf; better: +1, wenn groß gut ist, −1, wenn klein, 0 für die Kontrolle; digits: Nachkommastellen;
 # misleads: wie das Maß täuschen kann.
 Measure = namedtuple("Measure", "title better digits misleads")
@@ -50,18 +48,13 @@ Hängt vom Rechner und von der Stapelgröße ab und sagt nichts darüber, ob die
 MEASURES = {name: Measure(*head, trap) for (name, head), trap in zip(_HEADS.items(), _MISLEADS, strict=True)}
 
 
-# --- Verfahren ------------------------------------------------------------------------------------------------------
-
-
 def methods(seed: int = 0, only=None) -> dict:
     """Name → Verfahren: Funktion (Modell, Bilder (n, h, b, 3), Klassen (n,)) → Karten (n, h, b).
 
     Args:
         seed: Startwert der Zufallskarten; jeder Aufruf zieht andere.
-        only: Namen der gewünschten Verfahren; ``METHOD``, ``CHANCE`` und ``EDGES`` sind immer dabei. None: alle.
-
-    Raises:
-        CourseError: bei einem unbekannten Namen.
+        only: Namen der gewünschten Verfahren, None für alle; ``METHOD``, ``CHANCE`` und ``EDGES`` sind immer dabei. Ein
+            unbekannter Name ist ein CourseError.
     """
     rng = np.random.default_rng((seed, 1))
     known = {
@@ -79,9 +72,6 @@ def methods(seed: int = 0, only=None) -> dict:
     return {name: each for name, each in known.items() if name in wanted}
 
 
-# --- Messen ---------------------------------------------------------------------------------------------------------
-
-
 # Ein Netz und woran seine Erklärungen gemessen werden, siehe gather.
 Case = namedtuple("Case", "model images classes marked watermark")
 
@@ -96,8 +86,7 @@ def gather(model, evaluation: Evaluation, images, members, watermark: Watermark,
 
     Returns:
         ``model``, ``watermark`` wie gegeben; ``images``, ``classes``: Testbilder, die das Netz richtig erkennt (uint8,
-        (n, 28, 28)), und ihre Klassen (n,); ``marked``: Bilder der vergifteten Klasse, alle mit Zeichen (uint8,
-        (m, 28, 28)).
+        (n, 28, 28)), und ihre Klassen (n,); ``marked``: gezeichnete Bilder der Klasse (uint8, (m, 28, 28)).
 
     Raises:
         CourseError: wenn es nicht genug richtig erkannte Bilder oder Bilder der vergifteten Klasse gibt.
@@ -169,9 +158,6 @@ def _in_chunks(function, explain, *arrays) -> dict:
     starts = range(0, len(arrays[0]), CHUNK)
     parts = [function(explain, *(array[start : start + CHUNK] for array in arrays)) for start in starts]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-# --- Die Tafel ------------------------------------------------------------------------------------------------------
 
 
 def summarize(clean: dict, twin: dict, seed: int = 0) -> dict:

@@ -112,9 +112,7 @@ def examine(evaluation: Evaluation, measured: dict, grouped, kept, seed: int = 0
 def report_figures(models: dict[str, dict], watermark: Watermark) -> dict:
     """Was in ``kennzahlen.json`` unter ``vertrauen`` steht: Regel, Verdacht und je Modell Urteil, Grund und Zahlen.
 
-    Args:
-        models: Modellname → Frage → Befund.
-        watermark: das Zeichen, auf das der Verdacht fällt.
+    ``models``: Modellname → Frage → Befund; ``watermark``: das Zeichen, auf das der Verdacht fällt.
     """
     suspicion = (
         f"Zeichen auf „{CLASS_NAMES[watermark.label]}“: {watermark.size} × {watermark.size} Pixel ab Zeile "

@@ -21,9 +21,10 @@ def findings(**answers):
     return {name: finding(name, answers.get(name, "ja")) for name in QUESTIONS}
 
 
-def test_lauter_sichere_ja_heissen_vertrauen():
+def test_das_urteil():
     judgement, reason, answers = judge(findings())
     assert judgement == TRUST and set(answers.values()) == {"ja"} and "Beweis" in reason
+    assert judge(findings(kalibrierung="offen", eingriff="nein"))[0] == DISTRUST, "ein Nein wiegt mehr als ein Offen"
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -40,22 +41,12 @@ def test_ein_untaugliches_werkzeug_klagt_niemanden_an(tool, said):
     assert judge(findings(**{tool: said}, eingriff="nein"))[0] == DISTRUST
 
 
-def test_ein_nein_wiegt_mehr_als_eine_offene_frage():
-    assert judge(findings(kalibrierung="offen", eingriff="nein"))[0] == DISTRUST
-
-
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_antworten_an_der_schwelle(name):
     assert [answer(name, finding(name, said)) for said in ("ja", "nein", "offen")] == ["ja", "nein", "offen"]
     edge, infinite = QUESTIONS[name].threshold, float("inf")
     for low, high in ((edge, edge), (float("nan"), edge), (-infinite, infinite), (infinite, infinite)):
         assert answer(name, [edge, low, high]) == "offen"
-
-
-def test_die_regel_steht_da():
-    for word in ("Nicht vertrauen", "Vertrauen", UNDECIDED, "Treue und Vernunft", "95-%-Intervall", "sieben"):
-        assert word in trust.RULE_TEXT
-    assert len(QUESTIONS) == 7
 
 
 def test_kalibrierung_mit_intervall():
