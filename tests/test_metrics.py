@@ -121,9 +121,6 @@ def test_intervalle():
     assert metrics.wilson_interval(0.5, 100) == pytest.approx((0.404, 0.596), abs=1e-3), "Tabellenwert"
 
 
-# --- SpRAy: Das Zeichen wird gefunden, und wo keines ist, nichts ---------------------------------------------------
-
-
 def fake_maps(marked=True):
     """Relevanz wie beim Zwilling: überall Stoff, auf jedem zweiten Bild zusätzlich ein heller Fleck unten links."""
     maps = np.abs(RNG.normal(size=(40, 64, 64))) * np.exp(-((np.arange(64) - 32) ** 2) / 400)

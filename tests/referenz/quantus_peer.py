@@ -16,13 +16,12 @@ import torch_peers  # noqa: E402, F401  (ersetzt torchvision, wo es zu PyTorch n
 import quantus  # noqa: E402  isort: skip
 
 
-def network(*weights: np.ndarray) -> torch.nn.Sequential:
+def network(lower: np.ndarray, upper: np.ndarray) -> torch.nn.Sequential:
     """Zwei dichte Schichten ohne Schwellenwerte, dazwischen ein ReLU."""
-    lower, upper = (torch.nn.Linear(*each.shape, bias=False) for each in weights)
-    with torch.no_grad():
-        for layer, values in zip((lower, upper), weights, strict=True):
-            layer.weight.copy_(torch.from_numpy(values.T))
-    return torch.nn.Sequential(torch.nn.Flatten(), lower, torch.nn.ReLU(), upper).eval()
+    layers = [torch.nn.Linear(*each.shape, bias=False) for each in (lower, upper)]
+    model = torch.nn.Sequential(torch.nn.Flatten(), layers[0], torch.nn.ReLU(), layers[1]).eval()
+    model.load_state_dict({"1.weight": torch.from_numpy(lower.T), "3.weight": torch.from_numpy(upper.T)})
+    return model
 
 
 def input_times_gradient(model, inputs, targets) -> np.ndarray:
