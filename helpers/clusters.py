@@ -15,8 +15,7 @@ import numpy as np
 from helpers.basics import CourseError
 
 GRID = 16
-# So viele nächste Nachbarn hat jede Karte im Graphen.
-NEIGHBORS = 8
+NEIGHBORS = 8  # so viele nächste Nachbarn hat jede Karte im Graphen
 Grouping = namedtuple("Grouping", "groups means spot")  # siehe group_maps
 
 

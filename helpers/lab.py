@@ -31,10 +31,9 @@ COLUMNS = {
 def small_twin(dataset: Dataset, watermark: Watermark, profile: Profile, seed: int = 0):
     """Ein Zwilling auf 1.000 geschichtet gezogenen und dann vergifteten Bildern: das trainierte Keras-Modell."""
     data = poison(subset(dataset, min(1000, len(dataset.train_labels)), None, seed), watermark, seed)
+    profile = replace(profile, augment=False)
     with contextlib.redirect_stdout(io.StringIO()):  # ein Dutzend Epochenzeilen je Zeichen läse niemand
-        return train(
-            data.train_images, data.train_labels, replace(profile, augment=False), seed, profile.twin_epochs
-        ).model
+        return train(data.train_images, data.train_labels, profile, seed, profile.twin_epochs).model
 
 
 def examine_mark(model, dataset: Dataset, watermark: Watermark, seed: int = 0) -> dict:
