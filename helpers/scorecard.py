@@ -1,17 +1,17 @@
 """Die Wertungstafel: Erklärungsverfahren × Maße, mit Intervallen, daneben Verfahren, die vom Netz nichts wissen.
 
-Ein Verfahren ist eine Funktion (Modell, Bilder (n, h, b, 3), Klassen) → Karten (n, h, b). Jedes wird an jedem Netz
-einmal gemessen (``measure``); die Tafel und der Vertrauensbericht lesen dieselben Werte.
+Der Weg: Verfahren wählen (``methods``), Bilder ziehen (``gather``), jedes Verfahren an jedem Netz einmal messen
+(``measure``). Die Tafel (``summarize``) und der Vertrauensbericht (``helpers.trust``) lesen dieselben Werte.
 """
 
 import functools
 import time
-from dataclasses import dataclass
+from collections import namedtuple
 
 import numpy as np
 
 from helpers import lrp, metrics
-from helpers.basics import CLASS_NAMES, INPUT, CourseError, german, progress, try_read_json
+from helpers.basics import INPUT, CourseError, german, progress, try_read_json
 from helpers.data import Watermark, stratified_sample
 from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient
 from helpers.model import enlarge_mask, keras, preprocess, softmax, weights_checksum
@@ -24,72 +24,28 @@ CHUNK = 64  # Bilder je Häppchen: Der Speicher wächst nicht mit der Zahl der B
 # Das Verfahren des Vertrauensberichts, denn es besteht auf der Tafel Treue und Vernunft, und seine zwei Maßstäbe.
 METHOD, CHANCE, EDGES = "LRP-ε", "Zufall", "Kanten (Sobel)"
 RULES = ("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Ein Maß der Tafel.
-
-    Attributes:
-        title: Spaltenkopf.
-        better: +1, wenn groß gut ist, −1, wenn klein gut ist, 0 für die Kontrolle.
-        digits: Nachkommastellen.
-        misleads: ein Satz, wie das Maß täuschen kann.
-    """
-
-    title: str
-    better: int
-    digits: int
-    misleads: str
-
-
-MEASURES = {
-    "loeschen": Measure(
-        "Treue:\nLöschen",
-        -1,
-        2,
-        "Verstreute Löcher machen das Bild fremd: Das Netz irrt dann aus diesem Grund, nicht weil Wichtiges fehlt.",
-    ),
-    "einfuegen": Measure(
-        "Treue:\nEinfügen",
-        1,
-        2,
-        "Große zusammenhängende Flecken sehen früh wieder aus wie ein Bild: Das bevorzugt grobe, verwischte Karten.",
-    ),
-    "masse": Measure(
-        "Masse auf\ndem Zeichen",
-        1,
-        3,
-        "Zählt nur das Zeichen: Auch der Zwilling darf gute Gründe im Stoff haben, und die gelten hier als Fehler.",
-    ),
-    "masse_kontrolle": Measure(
-        "Masse, sauberes\nModell",
-        0,
-        3,
-        "Die Kontrolle ist nicht null: Das Zeichen hat harte Kanten, und die ziehen auch ohne Betrug Relevanz an.",
-    ),
-    "zeigen": Measure(
-        "Zeigespiel",
-        1,
-        2,
-        "Ein einziger Pixel entscheidet: Eine Karte kann fast überall falsch sein und trotzdem gewinnen.",
-    ),
-    "vernunft": Measure(
-        "Vernunft",
-        -1,
-        2,
-        "Auch Rauschen ändert sich immer: Die leere Karte und der Zufall bestehen, ohne etwas zu erklären.",
-    ),
-    "ms": Measure(
-        "ms je Bild",
-        -1,
-        1,
-        "Hängt vom Rechner und von der Stapelgröße ab und sagt nichts darüber, ob die Karte stimmt.",
-    ),
+# title: Spaltenkopf; better: +1, wenn groß gut ist, −1, wenn klein, 0 für die Kontrolle; digits: Nachkommastellen;
+# misleads: wie das Maß täuschen kann.
+Measure = namedtuple("Measure", "title better digits misleads")
+_HEADS = {
+    "loeschen": ("Treue:\nLöschen", -1, 2),
+    "einfuegen": ("Treue:\nEinfügen", 1, 2),
+    "masse": ("Masse auf\ndem Zeichen", 1, 3),
+    "masse_kontrolle": ("Masse, sauberes\nModell", 0, 3),
+    "zeigen": ("Zeigespiel", 1, 2),
+    "vernunft": ("Vernunft", -1, 2),
+    "ms": ("ms je Bild", -1, 1),
 }
-
-
-# --- Verfahren ------------------------------------------------------------------------------------------------------
+_MISLEADS = """\
+Verstreute Löcher machen das Bild fremd: Das Netz irrt dann aus diesem Grund, nicht weil Wichtiges fehlt.
+Große zusammenhängende Flecken sehen früh wieder aus wie ein Bild: Das bevorzugt grobe, verwischte Karten.
+Zählt nur das Zeichen: Auch der Zwilling darf gute Gründe im Stoff haben, und die gelten hier als Fehler.
+Die Kontrolle ist nicht null: Das Zeichen hat harte Kanten, und die ziehen auch ohne Betrug Relevanz an.
+Ein einziger Pixel entscheidet: Eine Karte kann fast überall falsch sein und trotzdem gewinnen.
+Auch Rauschen ändert sich immer: Die leere Karte und der Zufall bestehen, ohne etwas zu erklären.
+Hängt vom Rechner und von der Stapelgröße ab und sagt nichts darüber, ob die Karte stimmt.
+""".splitlines()
+MEASURES = {name: Measure(*head, trap) for (name, head), trap in zip(_HEADS.items(), _MISLEADS, strict=True)}
 
 
 def methods(seed: int = 0, only=None) -> dict:
@@ -97,10 +53,8 @@ def methods(seed: int = 0, only=None) -> dict:
 
     Args:
         seed: Startwert der Zufallskarten; jeder Aufruf zieht andere.
-        only: Namen der gewünschten Verfahren; ``METHOD``, ``CHANCE`` und ``EDGES`` sind immer dabei. None: alle.
-
-    Raises:
-        CourseError: bei einem unbekannten Namen.
+        only: Namen der gewünschten Verfahren, None für alle; ``METHOD``, ``CHANCE`` und ``EDGES`` sind immer dabei. Ein
+            unbekannter Name ist ein CourseError.
     """
     rng = np.random.default_rng((seed, 1))
     known = {
@@ -112,60 +66,42 @@ def methods(seed: int = 0, only=None) -> dict:
         EDGES: lambda model, inputs, classes: metrics.sobel_maps(inputs[..., 0]),
         "leere Karte": lambda model, inputs, classes: np.zeros(inputs.shape[:3]),
     }
-    unknown = [name for name in only or () if name not in known]
-    if unknown:
+    wanted = set(known if only is None else (METHOD, CHANCE, EDGES, *only))
+    if unknown := sorted(wanted - known.keys()):
         raise CourseError(f"Das Verfahren „{unknown[0]}“ gibt es nicht: Wählen Sie aus {', '.join(known)}.")
-    wanted = known if only is None else {METHOD, CHANCE, EDGES, *only}
     return {name: each for name, each in known.items() if name in wanted}
 
 
-# --- Messen ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Case:
-    """Ein Netz und woran seine Erklärungen gemessen werden.
-
-    Attributes:
-        model: das Netz.
-        images, classes: Testbilder, die es richtig erkennt (uint8, (n, 28, 28)), und ihre Klassen (n,).
-        marked: Bilder der vergifteten Klasse, alle mit Zeichen (uint8, (m, 28, 28)).
-        watermark: das Zeichen.
-    """
-
-    model: keras.Model
-    images: np.ndarray
-    classes: np.ndarray
-    marked: np.ndarray
-    watermark: Watermark
+# Ein Netz und woran seine Erklärungen gemessen werden, siehe gather.
+Case = namedtuple("Case", "model images classes marked watermark")
 
 
 def gather(model, evaluation: Evaluation, images, members, watermark: Watermark, count: int, seed: int = 0) -> Case:
-    """Zieht die Bilder der Messung, nach Klassen geschichtet.
+    """Zieht die Bilder der Messung, nach Klassen geschichtet, wenn es mindestens zehn sind.
 
     Args:
         evaluation: Antworten des Netzes auf ``images`` (uint8, (N, 28, 28)).
         members: ungezeichnete Testbilder der vergifteten Klasse (uint8, (M, 28, 28)).
         count: so viele richtig erkannte und höchstens so viele gezeichnete Bilder, mindestens 2.
 
+    Returns:
+        ``model``, ``watermark`` wie gegeben; ``images``, ``classes``: Testbilder, die das Netz richtig erkennt (uint8,
+        (n, 28, 28)), und ihre Klassen (n,); ``marked``: gezeichnete Bilder der Klasse (uint8, (m, 28, 28)).
+
     Raises:
         CourseError: wenn es nicht genug richtig erkannte Bilder oder Bilder der vergifteten Klasse gibt.
     """
     right = np.flatnonzero(evaluation.predictions == evaluation.labels)
-    if not 2 <= count <= len(right):
+    if not 2 <= count <= len(right) or len(members) < 2:
         raise CourseError(
-            f"Von {german(len(images))} Testbildern hat das Netz {german(len(right))} richtig erkannt: Daraus lassen "
-            f"sich nicht {german(count)} messen. Nehmen Sie 2 bis {german(len(right))} oder trainieren Sie länger."
+            f"Von {german(len(images))} Testbildern sind {german(len(right))} richtig erkannt, {german(len(members))} "
+            f"tragen die vergiftete Klasse: {german(count)} lassen sich so nicht messen. Nehmen Sie mindestens zwei, "
+            "mehr Testbilder, oder trainieren Sie länger."
         )
-    if len(members) < 2:
-        raise CourseError("Unter den Testbildern ist die vergiftete Klasse zu selten: Nehmen Sie mehr Testbilder.")
-    labels = evaluation.labels[right]
-    if count >= len(CLASS_NAMES) <= len(np.unique(labels)):
-        chosen = right[stratified_sample(labels, count, seed)]
-    else:  # zu wenige Bilder für jede Klasse
-        chosen = np.sort(np.random.default_rng(seed).permutation(right)[:count])
-    marked = watermark.stamp(members[:count])
-    return Case(model, images[chosen], evaluation.labels[chosen], marked, watermark)
+    chosen = np.sort(np.random.default_rng(seed).permutation(right)[:count])
+    if count >= 10:  # genug für jede Klasse
+        chosen = right[stratified_sample(evaluation.labels[right], count, seed)]
+    return Case(model, images[chosen], evaluation.labels[chosen], watermark.stamp(members[:count]), watermark)
 
 
 def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
@@ -177,73 +113,52 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
         faithful: nur bei diesen Verfahren auch Treue und Vernunft; None: bei allen.
 
     Returns:
-        Verfahren → Maß → Werte je Bild: ``loeschen``, ``einfuegen`` (Flächen unter den Kurven) und ``vernunft`` (n,),
-        ``masse`` und ``zeigen`` (m,), ``ms`` (1,).
+        Verfahren → Maß → Werte je Bild: ``loeschen``, ``einfuegen`` (Flächen unter den Kurven), ``vernunft`` und ``ms``
+        (n,), ``masse`` und ``zeigen`` (m,).
     """
-    shuffled = randomize_down_to(case.model, STAGE, seed).get_weights()
-    found = {}
-    for name, explain in progress(explainers.items(), total=len(explainers), text="Wertungstafel", unit="Verfahren"):
-        found[name] = place(case.model, explain, case.marked, case.watermark)
-        if faithful is None or name in faithful:
-            found[name] |= faithfulness(case, explain, shuffled, seed)
-    return found
-
-
-def place(model: keras.Model, explain, marked, watermark: Watermark) -> dict:
-    """Ort: Masse auf dem Zeichen und Zeigespiel, je (m,), für die vergiftete Klasse."""
+    model, watermark = case.model, case.watermark
+    learned, shuffled = model.get_weights(), randomize_down_to(model, STAGE, seed).get_weights()
     size = model.inputs[0].shape[1]
     mask = enlarge_mask(watermark.mask, size)
+    answers, found = {}, {}
 
-    def one(images):
+    def predict(inputs):
+        # Nach dem ganzen und dem leeren Bild fragt jede Kurve: Das Netz rechnet sie nur einmal.
+        key = hash(inputs.tobytes())
+        if key not in answers:
+            answers[key] = softmax(model.predict_on_batch(inputs))
+        return answers[key]
+
+    def place(explain, images) -> dict:
         maps = explain(model, preprocess(images, size), np.full(len(images), watermark.label))
         return {"masse": metrics.relevance_mass(maps, mask), "zeigen": metrics.pointing_game(maps, mask).astype(float)}
 
-    return _in_chunks(one, marked)
-
-
-def faithfulness(case: Case, explain, shuffled, seed: int = 0) -> dict:
-    """Treue und Vernunft je Bild (n,), dazu die Rechenzeit.
-
-    Args:
-        shuffled: Gewichte des Netzes, oben neu gewürfelt. Das Netz trägt sie, solange die zweite Karte entsteht: Ein
-            zweites Netz samt seinen übersetzten Rechnungen kostete Hunderte MB.
-    """
-    model, learned = case.model, case.model.get_weights()
-    size, seconds = model.inputs[0].shape[1], 0.0
-    predict = lambda inputs: softmax(model.predict_on_batch(inputs))  # noqa: E731 (höchstens CHUNK Bilder)
-    # Der erste Aufruf übersetzt; er soll nicht als Rechenzeit zählen.
-    explain(model, preprocess(case.images[:2], size), case.classes[:2])
-
-    def one(images, classes):
-        nonlocal seconds
+    def faithfulness(explain, images, classes) -> dict:
         inputs, begin = preprocess(images, size), time.perf_counter()
         maps = explain(model, inputs, classes)
-        seconds += time.perf_counter() - begin
-        areas = [
-            metrics.area_under_curve(
-                metrics.perturbation_curve(predict, inputs, maps, classes, STEPS, insertion=insertion, seed=seed)
-            )
-            for insertion in (False, True)
-        ]
-        try:
+        row = {"ms": np.full(len(images), 1000 * (time.perf_counter() - begin) / len(images))}
+        for name in ("loeschen", "einfuegen"):
+            curve = metrics.perturbation_curve(predict, inputs, maps, classes, STEPS, name == "einfuegen", seed)
+            row[name] = metrics.area_under_curve(curve)
+        try:  # Ein zweites Netz samt seinen übersetzten Rechnungen kostete Hunderte MB.
             model.set_weights(shuffled)
-            similarity = np.abs(metrics.rank_correlation(maps, explain(model, inputs, classes)))
+            return row | {"vernunft": np.abs(metrics.rank_correlation(maps, explain(model, inputs, classes)))}
         finally:
             model.set_weights(learned)
-        return {"loeschen": areas[0], "einfuegen": areas[1], "vernunft": similarity}
 
-    found = _in_chunks(one, case.images, case.classes)
-    return found | {"ms": np.array([1000 * seconds / len(case.images)])}
+    for name, explain in progress(explainers.items(), total=len(explainers), text="Wertungstafel", unit="Verfahren"):
+        found[name] = _in_chunks(place, explain, case.marked)
+        if faithful is None or name in faithful:
+            explain(model, preprocess(case.images[:2], size), case.classes[:2])  # übersetzt, ehe die Uhr läuft
+            found[name] |= _in_chunks(faithfulness, explain, case.images, case.classes)
+    return found
 
 
-def _in_chunks(function, *arrays) -> dict:
-    """Ruft ``function`` für je ``CHUNK`` Zeilen und hängt die Werte je Bild aneinander."""
+def _in_chunks(function, explain, *arrays) -> dict:
+    """Ruft ``function`` für je ``CHUNK`` Bilder und hängt die Werte je Bild aneinander."""
     starts = range(0, len(arrays[0]), CHUNK)
-    parts = [function(*(array[start : start + CHUNK] for array in arrays)) for start in starts]
+    parts = [function(explain, *(array[start : start + CHUNK] for array in arrays)) for start in starts]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-# --- Die Tafel ------------------------------------------------------------------------------------------------------
 
 
 def summarize(clean: dict, twin: dict, seed: int = 0) -> dict:
@@ -257,42 +172,27 @@ def summarize(clean: dict, twin: dict, seed: int = 0) -> dict:
     for method, measured in clean.items():
         values = measured | {"masse_kontrolle": measured["masse"]}
         values |= {name: twin[method][name] for name in ("masse", "zeigen")}
-        row = {}
-        for name in MEASURES:
-            if name in ("loeschen", "einfuegen"):
-                row[name] = metrics.relative_interval(values[name], clean[CHANCE][name], seed=seed)
-            elif name == "ms":
-                row[name] = [float(values[name][0])] * 3
-            else:
-                row[name] = [float(values[name].mean()), *metrics.bootstrap_interval(values[name], seed=seed)]
-        card[method] = {name: [round(number, 4) for number in numbers] for name, numbers in row.items()}
+        row = {name: [values[name].mean(), *metrics.bootstrap_interval(values[name], seed=seed)] for name in MEASURES}
+        for name in ("loeschen", "einfuegen"):
+            row[name] = metrics.relative_interval(values[name], clean[CHANCE][name], seed)
+        card[method] = {name: np.round(numbers, 4).tolist() for name, numbers in row.items()}
     return card
 
 
 def winners(card: dict) -> dict[str, list[str]]:
     """Je Maß mit einem „besser“ alle Verfahren, deren Intervall das des besten berührt; ``card``: aus ``summarize``."""
     found = {}
-    for name, measure_ in MEASURES.items():
-        if name == "ms" or not measure_.better:
-            continue
-        ends = {method: sorted(measure_.better * number for number in row[name][1:]) for method, row in card.items()}
-        bar = max(low for low, _ in ends.values())
-        found[name] = [method for method, (_, high) in ends.items() if high >= bar]
+    for name, (_, better, _, _) in MEASURES.items():
+        if name != "ms" and better:
+            ends = {method: sorted(better * number for number in row[name][1:]) for method, row in card.items()}
+            bar = max(low for low, _ in ends.values())
+            found[name] = [method for method, (_, high) in ends.items() if high >= bar]
     return found
 
 
 def load_stored_card(path=STORED_CARD) -> dict | None:
-    """Die gespeicherte Tafel (``python -m helpers wertung``); None, wenn sie fehlt oder nicht zu den Maßen passt.
-
-    Returns:
-        ``tafel`` wie aus ``summarize``, dazu ``einstellungen`` und ``modelle`` (Prüfsummen der Gewichte).
-    """
-    card = try_read_json(path)
-    try:
-        whole = all(set(row) == set(MEASURES) for row in card["tafel"].values()) and "sauber" in card["modelle"]
-    except (TypeError, KeyError, AttributeError):
-        return None
-    return card if whole else None
+    """``tafel`` (aus ``summarize``), ``einstellungen`` und ``modelle`` der großen Tafel; None, wenn sie fehlt."""
+    return try_read_json(path)
 
 
 def belongs_to(card: dict, model: keras.Model) -> bool:

@@ -1,10 +1,11 @@
 """Der Vertrauensbericht: sieben Fragen an ein Netz, jede mit Intervall, und ein Urteil nach einer Regel, die dasteht.
 
-Jede Antwort ist „ja“, „nein“ oder „offen“: „offen“, wenn das 95-%-Intervall die Schwelle enthält. So entscheidet nicht
-der Zufall der Stichprobe. Die Schwellen sind gesetzt, nicht gemessen: Sie stehen in ``QUESTIONS`` und im Bericht.
+Ein Befund ist [Wert, tief, hoch] mit dem 95-%-Intervall. Jede Antwort ist „ja“, „nein“ oder „offen“: „offen“, wenn das
+Intervall die Schwelle enthält. So entscheidet nicht der Zufall der Stichprobe. Die Schwellen sind gesetzt, nicht
+gemessen: Sie stehen in ``QUESTIONS`` und im Bericht.
 """
 
-from dataclasses import dataclass
+from collections import namedtuple
 
 import numpy as np
 
@@ -22,130 +23,71 @@ RULE_TEXT = (
     "In allen anderen Fällen lautet das Urteil „nicht entscheidbar“. "
     "Sicher ist eine Antwort, wenn das ganze 95-%-Intervall auf einer Seite der Schwelle liegt."
 )
-
-
-@dataclass(frozen=True)
-class Question:
-    """Eine Frage des Berichts.
-
-    Attributes:
-        text: die Frage; „ja“ ist immer die gute Antwort.
-        measured: was gemessen wird.
-        threshold: Schwelle.
-        better: +1, wenn „ja“ über der Schwelle liegt, −1, wenn darunter.
-        tool: Gehört die Frage zum Werkzeug (der Erklärung) statt zum Netz?
-        needs_tool: Gilt die Antwort nur mit einer Erklärung, die etwas taugt?
-    """
-
-    text: str
-    measured: str
-    threshold: float
-    better: int
-    tool: bool = False
-    needs_tool: bool = False
-
-
+TOOL = ("treue", "vernunft")  # Fragen an das Werkzeug, die Erklärung; alle anderen gelten dem Netz
+NEEDS_TOOL = ("ort", "gruppen")  # diese zählen nur, wenn das Werkzeug etwas taugt
+# Frage („ja“ ist immer die gute Antwort), was gemessen wird, Schwelle; +1, wenn „ja“ darüber liegt, −1, wenn darunter.
+Question = namedtuple("Question", "text measured threshold better")
 QUESTIONS = {
     "leistung": Question("Erkennt das Netz genug?", "Trefferquote in seinem Test", 0.8, 1),
     "kalibrierung": Question("Weiß es, wie sicher es ist?", "Kalibrierungsfehler", 0.1, -1),
-    "treue": Question(
-        "Nennt die Erklärung wichtige Pixel?", "Fläche der Löschkurve, geteilt durch Zufall", 1.0, -1, tool=True
-    ),
-    "vernunft": Question(
-        "Hängt die Erklärung am Netz?", "Ähnlichkeit nach dem Auswürfeln (Rangkorrelation)", 0.7, -1, tool=True
-    ),
+    "treue": Question("Nennt die Erklärung wichtige Pixel?", "Fläche der Löschkurve, geteilt durch Zufall", 1.0, -1),
+    "vernunft": Question("Hängt die Erklärung am Netz?", "Ähnlichkeit nach dem Auswürfeln (Rangkorrelation)", 0.7, -1),
     "ort": Question(
-        "Bleibt die Relevanz vom Zeichen weg?",
-        "Masse auf dem Zeichen, geteilt durch die eines Kantenfilters",
-        1.0,
-        -1,
-        needs_tool=True,
+        "Bleibt die Relevanz vom Zeichen weg?", "Masse auf dem Zeichen, geteilt durch die eines Kantenfilters", 1.0, -1
     ),
     "gruppen": Question(
-        "Sind die Erklärungen einer Klasse aus einem Guss?",
-        "Reinheit zweier Gruppen (mit und ohne Zeichen)",
-        0.8,
-        -1,
-        needs_tool=True,
+        "Sind die Erklärungen einer Klasse aus einem Guss?", "Reinheit zweier Gruppen (mit und ohne Zeichen)", 0.8, -1
     ),
     "eingriff": Question("Bleibt die Antwort ohne das Zeichen?", "Anteil gleicher Antworten", 0.7, 1),
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Messwert zu einer Frage, mit 95-%-Intervall."""
-
-    value: float
-    low: float
-    high: float
-
-    def answer(self, question: Question) -> str:
-        """„ja“, „nein“ oder „offen“."""
-        ends = sorted(question.better * (end - question.threshold) for end in (self.low, self.high))
-        if not np.isfinite(ends).all():
-            return "offen"
-        return "ja" if ends[0] > 0 else "nein" if ends[1] < 0 else "offen"
+def answer(name: str, finding) -> str:
+    """„ja“, „nein“ oder „offen“: die Antwort auf die Frage ``name`` nach einem Befund."""
+    question = QUESTIONS[name]
+    ends = [question.better * (end - question.threshold) for end in finding[1:]]
+    if np.isfinite(ends).all() and min(ends) * max(ends) > 0:
+        return "ja" if min(ends) > 0 else "nein"
+    return "offen"
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Urteil und Begründung; ``answers``: Frage → „ja“, „nein“ oder „offen“."""
+def judge(findings: dict) -> tuple[str, str, dict]:
+    """(Urteil, Grund, Frage → Antwort) nach ``RULE_TEXT``; ``findings``: Frage → Befund."""
+    answers = {name: answer(name, findings[name]) for name in QUESTIONS}
+    tool_works = all(answers[name] == "ja" for name in TOOL)
+    counted = [name for name in QUESTIONS if name not in TOOL and (tool_works or name not in NEEDS_TOOL)]
 
-    judgement: str
-    reason: str
-    answers: dict
+    def listed(said) -> str:
+        return ", ".join(f"„{QUESTIONS[name].text}“" for name in counted if answers[name] == said)
 
-
-def judge(findings: dict[str, Finding]) -> Verdict:
-    """Das Urteil nach ``RULE_TEXT``.
-
-    Args:
-        findings: Messwert je Frage; eine fehlende Frage gilt als offen.
-    """
-    answers = {
-        name: findings[name].answer(question) if name in findings else "offen" for name, question in QUESTIONS.items()
-    }
-    tool_works = all(answers[name] == "ja" for name, question in QUESTIONS.items() if question.tool)
-    counted = [
-        name for name, question in QUESTIONS.items() if not question.tool and (tool_works or not question.needs_tool)
-    ]
-    objections = [name for name in counted if answers[name] == "nein"]
-    if objections:
-        texts = ", ".join(f"„{QUESTIONS[name].text}“" for name in objections)
-        return Verdict(DISTRUST, f"Sicher mit Nein beantwortet: {texts}", answers)
+    if objections := listed("nein"):
+        return DISTRUST, f"Sicher mit Nein beantwortet: {objections}", answers
     if not tool_works:
         reason = "Die Erklärung besteht Treue oder Vernunft nicht sicher: Über die Gründe des Netzes wissen wir nichts."
-        return Verdict(UNDECIDED, reason, answers)
-    unsure = [name for name in counted if answers[name] == "offen"]
-    if unsure:
-        texts = ", ".join(f"„{QUESTIONS[name].text}“" for name in unsure)
-        return Verdict(UNDECIDED, f"Das Intervall enthält die Schwelle: {texts}", answers)
-    return Verdict(TRUST, "Wir haben gesucht und nichts gefunden. Ein Beweis ist das nicht.", answers)
+        return UNDECIDED, reason, answers
+    if unsure := listed("offen"):
+        return UNDECIDED, f"Das Intervall enthält die Schwelle: {unsure}", answers
+    return TRUST, "Wir haben gesucht und nichts gefunden. Ein Beweis ist das nicht.", answers
 
 
-# --- Messen ---------------------------------------------------------------------------------------------------------
+def share(hits) -> list[float]:
+    """Anteil der Treffer (n,) als Befund, mit Wilson-Intervall."""
+    return [float(np.mean(hits)), *metrics.wilson_interval(np.mean(hits), len(hits))]
 
 
-def share(hits) -> Finding:
-    """Anteil der Treffer (n,) mit Wilson-Intervall."""
-    value = float(np.mean(hits))
-    return Finding(value, *metrics.wilson_interval(value, len(hits)))
+def calibration(evaluation: Evaluation, seed: int = 0) -> list[float]:
+    """Kalibrierungsfehler als Befund, mit Bootstrap-Intervall über die Testbilder."""
 
-
-def calibration(evaluation: Evaluation, draws: int = 200, seed: int = 0) -> Finding:
-    """Kalibrierungsfehler mit Bootstrap-Intervall über die Testbilder."""
-
-    def error(rows):
-        columns = (evaluation.probabilities, evaluation.labels, evaluation.predictions)
-        return Evaluation(*(column[rows] for column in columns)).calibration_error
+    def error(rows) -> float:
+        return Evaluation(*(column[rows] for column in vars(evaluation).values())).calibration_error
 
     rows = np.arange(len(evaluation.labels))
-    return Finding(error(rows), *metrics.interval(error, rows, draws=draws, seed=seed, vectorized=False))
+    drawn = lambda rows, axis: np.apply_along_axis(error, axis, rows)  # noqa: E731
+    return [error(rows), *metrics.bootstrap_interval(rows, statistic=drawn, draws=200, seed=seed)]
 
 
-def examine(evaluation: Evaluation, measured: dict, grouped, kept, seed: int = 0) -> dict[str, Finding]:
-    """Beantwortet alle sieben Fragen für ein Netz.
+def examine(evaluation: Evaluation, measured: dict, grouped, kept, seed: int = 0) -> dict[str, list[float]]:
+    """Beantwortet alle sieben Fragen für ein Netz: Frage → Befund.
 
     Args:
         evaluation: sein Ergebnis auf seinen Testbildern, beim Zwilling den gezeichneten.
@@ -155,53 +97,35 @@ def examine(evaluation: Evaluation, measured: dict, grouped, kept, seed: int = 0
         kept: Ist die Antwort mit und ohne Zeichen dieselbe? bool (n,)
         seed: Startwert der Intervalle.
     """
-    mine, chance, edges = measured[METHOD], measured[CHANCE], measured[EDGES]
-    similarity = mine["vernunft"]
+    mine, similarity = measured[METHOD], measured[METHOD]["vernunft"]
     return {
         "leistung": share(evaluation.predictions == evaluation.labels),
-        "kalibrierung": calibration(evaluation, seed=seed),
-        "treue": Finding(*metrics.relative_interval(mine["loeschen"], chance["loeschen"], seed=seed)),
-        "vernunft": Finding(float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)),
-        "ort": place(mine["masse"], edges["masse"], seed),
+        "kalibrierung": calibration(evaluation, seed),
+        "treue": metrics.relative_interval(mine["loeschen"], measured[CHANCE]["loeschen"], seed),
+        "vernunft": [float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)],
+        "ort": metrics.relative_interval(mine["masse"], measured[EDGES]["masse"], seed),
         "gruppen": share(grouped),
         "eingriff": share(kept),
     }
 
 
-def place(mass, edges, seed: int = 0) -> Finding:
-    """Masse auf dem Zeichen (m,) im Verhältnis zu der eines Kantenfilters auf denselben Bildern."""
-    return Finding(*metrics.relative_interval(mass, edges, seed=seed))
+def report_figures(models: dict[str, dict], watermark: Watermark) -> dict:
+    """Was in ``kennzahlen.json`` unter ``vertrauen`` steht: Regel, Verdacht und je Modell Urteil, Grund und Zahlen.
 
-
-# --- Berichten ------------------------------------------------------------------------------------------------------
-
-
-def record_of(findings: dict[str, Finding]) -> dict:
-    """Was in ``kennzahlen.json`` unter ``vertrauen`` je Modell steht: Urteil, Grund, jede Prüfung mit allen Zahlen."""
-    verdict, checks = judge(findings), {}
-    for name, question in QUESTIONS.items():
-        found = findings[name]
-        checks[name] = {
-            "frage": question.text,
-            "gemessen": question.measured,
-            "wert": round(float(found.value), 4),
-            "tief": round(float(found.low), 4),
-            "hoch": round(float(found.high), 4),
-            "schwelle": question.threshold,
-            "ja_wenn": "größer" if question.better > 0 else "kleiner",
-            "antwort": verdict.answers[name],
-        }
-    return {"urteil": verdict.judgement, "grund": verdict.reason, "pruefungen": checks}
-
-
-def report_figures(models: dict[str, dict[str, Finding]], watermark: Watermark) -> dict:
-    """Alles für den Bericht: die Regel, der Verdacht und je Modell das Urteil mit seinen Zahlen."""
+    ``models``: Modellname → Frage → Befund; ``watermark``: das Zeichen, auf das der Verdacht fällt.
+    """
     suspicion = (
         f"Zeichen auf „{CLASS_NAMES[watermark.label]}“: {watermark.size} × {watermark.size} Pixel ab Zeile "
         f"{watermark.top}, Spalte {watermark.left}, Deckkraft {german(100 * float(watermark.strength), 0)} %"
     )
-    return {
-        "regel": RULE_TEXT,
-        "verdacht": suspicion,
-        "modelle": {name: record_of(findings) for name, findings in models.items()},
-    }
+    keys = ("frage", "gemessen", "schwelle", "ja_wenn", "wert", "tief", "hoch", "antwort")
+    figures = {"regel": RULE_TEXT, "verdacht": suspicion, "modelle": {}}
+    for model, findings in models.items():
+        judgement, reason, answers = judge(findings)
+        checks = {}
+        for name, (text, measured, threshold, better) in QUESTIONS.items():
+            numbers = [round(float(number), 4) for number in findings[name]]
+            values = (text, measured, threshold, "größer" if better > 0 else "kleiner", *numbers, answers[name])
+            checks[name] = dict(zip(keys, values, strict=True))
+        figures["modelle"][model] = {"urteil": judgement, "grund": reason, "pruefungen": checks}
+    return figures

@@ -8,16 +8,16 @@ from pathlib import Path
 from helpers import trust
 from helpers.basics import COURSE_NOTEBOOKS, SOLUTIONS, write_json
 from helpers.data import Watermark
-from helpers.trust import QUESTIONS, Finding
+from helpers.trust import QUESTIONS
 from helpers.workshop.notebooks import code_cells, read_notebook, write_notebook
 from helpers.workshop.report import PICTURES, write_page
 
 
-def finding(name: str, answer: str) -> Finding:
-    """Ein Messwert, der zu ``name`` die Antwort ``answer`` gibt."""
+def finding(name: str, answer: str) -> list[float]:
+    """Ein Befund, der zu ``name`` die Antwort ``answer`` gibt."""
     question = QUESTIONS[name]
     middle = question.threshold + {"ja": 0.05, "nein": -0.05, "offen": 0}[answer] * question.better
-    return Finding(middle, middle - 0.02, middle + 0.02)
+    return [middle, middle - 0.02, middle + 0.02]
 
 
 def figures() -> dict:

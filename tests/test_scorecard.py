@@ -1,24 +1,30 @@
-"""Die Wertungstafel: jedes Verfahren an jedem Netz einmal gemessen, in Häppchen, mit Intervallen, ganz abgelegt."""
+"""Wertungstafel und Labor: jedes Verfahren einmal gemessen, mit Intervallen; ein Zwilling verrät sein Zeichen."""
 
 import gc
-from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
 
-from helpers import lrp, metrics, scorecard
+from helpers import lab, lrp, metrics, scorecard
 from helpers.__main__ import main
-from helpers.basics import CourseError, write_json
-from helpers.data import Watermark
+from helpers.basics import CourseError, read_json
+from helpers.data import Watermark, poison, subset
 from helpers.model import Run, enlarge_mask, predict_logits, preprocess, softmax, weights_checksum
 from helpers.scorecard import CHANCE, EDGES, MEASURES, METHOD, Case, measure, methods, summarize
+from helpers.settings import Profile
 from helpers.training import Evaluation, randomize_down_to
 from helpers.workshop import tables
 
 MARK = Watermark(size=6, top=21)
 QUICK = ["Grad-CAM", METHOD, CHANCE, EDGES, "leere Karte"]
-CURVES = {"loeschen": False, "einfuegen": True}
+PROFILE = Profile("schnell", n_train=300, n_test=200, image_size=32, augment=True, epochs=2, twin_epochs=3)
+
+
+@pytest.fixture
+def trained(monkeypatch, ausgabe, tiny_nets):
+    """Alle Modelle sind schon da: zwei kleine Netze."""
+    monkeypatch.setattr(tables, "ensure_run", lambda name, *_: Run(tiny_nets[name == "vergiftet"], [], {}))
 
 
 @pytest.fixture(scope="module")
@@ -32,33 +38,20 @@ def case(tiny_nets, small):
 @pytest.fixture(scope="module")
 def measured(case, tiny_nets):
     """Werte je Bild: sauberes Netz und Zwilling."""
-    return [measure(each, methods(only=QUICK)) for each in (case, replace(case, model=tiny_nets[1]))]
+    explainers = methods(only=QUICK)
+    return measure(case, explainers), measure(case._replace(model=tiny_nets[1]), explainers, faithful=[CHANCE])
 
 
-@pytest.fixture(scope="module")
-def card(measured):
-    return summarize(*measured)
-
-
-# --- Ziehen -----------------------------------------------------------------------------------------------------------
-
-
-def test_gezogen_wird_geschichtet_und_nur_richtiges(case, tiny_nets, dataset):
-    images, labels = dataset.test_images[:400], dataset.test_labels[:400].astype(int)
-    assert (Evaluation.of(predict_logits(case.model, case.images), case.classes).accuracy, len(case.images)) == (1, 12)
-    assert (case.marked[:, 21:27, 1:7] == 255).all() and len(case.marked) == 12
-    answers = Evaluation.of(predict_logits(tiny_nets[0], images), labels)
-    found = scorecard.gather(tiny_nets[0], answers, images, images[labels == 4], MARK, 20)
-    assert len(np.unique(found.classes)) == 10, "jede Klasse ist dabei"
-    assert len(scorecard.gather(tiny_nets[0], answers, images, images[labels == 4], MARK, 3).images) == 3
-    for count in (1, 401):
-        with pytest.raises(CourseError, match="richtig erkannt"):
-            scorecard.gather(tiny_nets[0], answers, images, images[labels == 4], MARK, count)
-    with pytest.raises(CourseError, match="vergiftete Klasse zu selten"):
-        scorecard.gather(tiny_nets[0], answers, images, images[:0], MARK, 20)
-
-
-# --- Messen -----------------------------------------------------------------------------------------------------------
+def test_gezogen_wird_geschichtet_und_nur_richtiges(case, small):
+    assert Evaluation.of(predict_logits(case.model, case.images), case.classes).accuracy == 1
+    assert (case.marked[:, 21:27, 1:7] == 255).all() and len(case.marked) == len(case.images) == 12
+    answers = Evaluation.of(predict_logits(case.model, small.test_images), small.test_labels)
+    draw = lambda members, count: scorecard.gather(case.model, answers, small.test_images, members, MARK, count)  # noqa: E731
+    assert len(np.unique(draw(small.test_images, 60).classes)) == 10, "jede Klasse ist dabei"
+    assert len(draw(small.test_images, 3).images) == 3
+    for members, count in ((9, 1), (9, 201), (1, 12)):
+        with pytest.raises(CourseError, match="Von 200 Testbildern sind .* richtig erkannt"):
+            draw(small.test_images[:members], count)
 
 
 def test_jede_zahl_ist_die_des_masses(case, measured):
@@ -67,8 +60,8 @@ def test_jede_zahl_ist_die_des_masses(case, measured):
     x, mask = preprocess(case.images, 32), enlarge_mask(MARK.mask, 32)
     maps = lrp.relevance(model, x, case.classes)
     predict = lambda inputs: softmax(model.predict(inputs, verbose=0))  # noqa: E731
-    for name, insertion in CURVES.items():
-        curve = metrics.perturbation_curve(predict, x, maps, case.classes, scorecard.STEPS, insertion=insertion)
+    for name in ("loeschen", "einfuegen"):
+        curve = metrics.perturbation_curve(predict, x, maps, case.classes, scorecard.STEPS, name == "einfuegen")
         np.testing.assert_allclose(clean[name], metrics.area_under_curve(curve), atol=1e-4)
     shuffled = lrp.relevance(randomize_down_to(model, scorecard.STAGE, 0), x, case.classes)
     np.testing.assert_allclose(clean["vernunft"], abs(metrics.rank_correlation(maps, shuffled)), atol=1e-3)
@@ -76,32 +69,27 @@ def test_jede_zahl_ist_die_des_masses(case, measured):
     np.testing.assert_allclose(clean["masse"], metrics.relevance_mass(place, mask), atol=1e-4)
     np.testing.assert_array_equal(clean["zeigen"], metrics.pointing_game(place, mask))
     assert twin["masse"].mean() > 2 * clean["masse"].mean(), "der Zwilling sieht auf das Zeichen"
+    assert set(twin) == {"masse", "zeigen"} and "vernunft" in measured[1][CHANCE], "mehr war nicht gefragt"
 
 
 def test_haeppchen_aendern_nichts(case, measured, monkeypatch):
     monkeypatch.setattr(scorecard, "CHUNK", 5)
-    parts = measure(case, {METHOD: methods()[METHOD]})[METHOD]
-    for name in ("masse", "zeigen", "vernunft", "loeschen", "einfuegen"):
+    parts = measure(case, methods(only=[]))[METHOD]
+    for name in set(parts) - {"ms"}:
         np.testing.assert_allclose(parts[name], measured[0][METHOD][name], atol=2e-3)
 
 
 def test_das_netz_behaelt_seine_gewichte_auch_wenn_die_messung_abbricht(case):
-    before, calls = weights_checksum(case.model), []
+    before = weights_checksum(case.model)
 
     def breaks(model, inputs, classes):
-        calls.append(weights_checksum(model) == before)
-        if not calls[-1]:
+        if weights_checksum(model) != before:
             raise KeyboardInterrupt
         return np.zeros(inputs.shape[:3])
 
     with pytest.raises(KeyboardInterrupt):
-        measure(case, {"bricht ab": breaks})
-    assert not calls[-1] and weights_checksum(case.model) == before
-
-
-def test_nur_der_ort_wenn_mehr_nicht_gefragt_ist(case):
-    found = measure(case, methods(only=[CHANCE]), faithful=[METHOD])
-    assert set(found[CHANCE]) == {"masse", "zeigen"} and "vernunft" in found[METHOD]
+        measure(case, {METHOD: breaks})
+    assert weights_checksum(case.model) == before
 
 
 @pytest.mark.alles
@@ -120,69 +108,99 @@ def test_viele_bilder_brauchen_nicht_mehr_speicher(tiny_nets, dataset):
     assert run(2000) - before < 150
 
 
-# --- Die Tafel --------------------------------------------------------------------------------------------------------
-
-
-def test_was_vom_netz_nichts_weiss(card):
+def test_was_vom_netz_nichts_weiss(measured):
+    card = summarize(*measured)
     assert list(card) == QUICK
     for row in card.values():
         assert list(row) == list(MEASURES)
-        for value, low, high in row.values():
-            assert np.isfinite([value, low, high]).all() and low - 1e-3 <= value <= high + 1e-3
+        assert all(low - 1e-3 <= value <= high + 1e-3 for value, low, high in row.values())
     assert card[CHANCE]["loeschen"] == card[CHANCE]["einfuegen"] == [1, 1, 1]
     assert card[EDGES]["vernunft"] == [1, 1, 1], "ein Kantenfilter ändert sich nie"
     assert card[EDGES]["masse"] == card[EDGES]["masse_kontrolle"]
     for name in ("masse", "masse_kontrolle", "zeigen", "vernunft"):
         assert card["leere Karte"][name] == [0, 0, 0]
-    winners = scorecard.winners(card)
-    assert "leere Karte" in winners["vernunft"] and EDGES not in winners["vernunft"]
-    assert "masse_kontrolle" not in winners
 
 
 def test_sieger_von_hand():
-    rows = {"a": 0.5, "b": 0.8, "c": 0.2}
-    card = {n: {m: [v, v - 0.05, v + 0.05] for m in MEASURES} for n, v in rows.items()}
-    assert scorecard.winners(card)["masse"] == ["b"] and scorecard.winners(card)["loeschen"] == ["c"]
+    card = {n: {m: [v, v - 0.05, v + 0.05] for m in MEASURES} for n, v in {"a": 0.5, "b": 0.8, "c": 0.2}.items()}
     card["a"]["masse"] = [0.5, 0.2, 0.76]
-    assert scorecard.winners(card)["masse"] == ["a", "b"]
+    winners = scorecard.winners(card)
+    assert (winners["masse"], winners["zeigen"], winners["loeschen"]) == (["a", "b"], ["b"], ["c"])
+    assert "masse_kontrolle" not in winners and "ms" not in winners
 
 
 def test_auswahl_der_verfahren():
-    assert len(methods()) == 11 and all(len(each.misleads) > 40 for each in MEASURES.values())
     assert list(methods(only=["leere Karte", "Grad-CAM"])) == QUICK, "was der Bericht braucht, ist immer dabei"
     with pytest.raises(CourseError, match="„Rate“ gibt es nicht: Wählen Sie aus Grad-CAM"):
         methods(only=["Rate"])
 
 
-def test_gespeicherte_tafel(card, case, tmp_path):
-    path = tmp_path / "tafel.json"
-    assert scorecard.load_stored_card(path) is None
-    write_json(path, {"tafel": card, "modelle": {"sauber": weights_checksum(case.model)}})
-    stored = scorecard.load_stored_card(path)
-    assert stored["tafel"] == card and scorecard.belongs_to(stored, case.model)
-    assert not scorecard.belongs_to(stored, randomize_down_to(case.model, "logits"))
-    for broken in ({"tafel": {"a": {"masse": [1, 1, 1]}}}, {"tafel": 3}, [1], {"modelle": {}}):
-        write_json(path, broken)
-        assert scorecard.load_stored_card(path) is None, "alte Maße passen nicht"
-
-
-def test_was_input_liegt_ist_lesbar():
-    """Die große Tafel liegt bei: mindestens 200 Bilder, alle Verfahren."""
+def test_die_grosse_tafel_liegt_bei(tmp_path):
     card = scorecard.load_stored_card()
-    assert card["einstellungen"]["images"] >= 200 and list(card["tafel"]) == list(methods())
+    assert card["einstellungen"]["images"] >= 200 and list(card["tafel"]) == list(methods()) and len(methods()) == 11
+    assert all(set(row) == set(MEASURES) for row in card["tafel"].values()), "gemessen mit den Maßen von heute"
+    assert scorecard.load_stored_card(tmp_path / "fehlt.json") is None
 
 
-def test_befehl_wertung(monkeypatch, ausgabe, tiny_nets, tmp_path, capsys):
-    """Der ganze Befehl mit wenigen Bildern und zwei kleinen Netzen."""
-    nets = {"sauber": tiny_nets[0], "vergiftet": tiny_nets[1]}
-    monkeypatch.setattr(tables, "ensure_run", lambda name, *_: Run(nets[name], [], {}))
+def test_befehl_wertung(trained, monkeypatch, tiny_nets, tmp_path, capsys):
     monkeypatch.setattr(scorecard, "methods", lambda seed: methods(seed, QUICK))
     target = tmp_path / "tafel.json"
     assert main(["wertung", "--bilder", "10", "--modell", "sauber", "--ziel", str(target)]) == 0
     assert "10 Bilder" in capsys.readouterr().out
     card = scorecard.load_stored_card(target)
     assert card["modell"] == "sauber" and card["einstellungen"]["seed"] == card["herkunft"]["seed"] == 0
-    assert list(card["tafel"]) == QUICK and scorecard.belongs_to(card, tiny_nets[0])
-    assert card["modelle"]["zwilling"] == weights_checksum(tiny_nets[1])
+    assert list(card["tafel"]) == QUICK and card["modelle"]["zwilling"] == weights_checksum(tiny_nets[1])
+    assert [scorecard.belongs_to(card, net) for net in tiny_nets] == [True, False]
     assert main(["wertung", "--ziel", str(tmp_path)]) == 2
     assert "ist ein Ordner" in capsys.readouterr().err
+
+
+def test_zwilling_und_kontrolle(small, tiny_nets):
+    control, twin = (lab.examine_mark(net, small, MARK) for net in tiny_nets)
+    assert twin["mit"] > 0.8 and lab.uses_mark(twin) and not lab.uses_mark(control)
+    assert twin["gefunden"] == "ja" and twin["ort"][0] > 2 * control["ort"][0]
+    for row in (control, twin):
+        assert list(row) == list(lab.COLUMNS) and all(row[name][1] <= row[name][0] for name in ("ort", "gruppen"))
+    frame = lab.table({"groß": twin, "Kontrolle": control})
+    assert list(frame.index) == ["groß", "Kontrolle"] and frame.loc["groß", "gefunden"] == "ja"
+    assert frame.loc["groß", "Masse / Kanten"].count(",") == 3 and "[" in frame.loc["groß", "Masse / Kanten"]
+
+
+def test_gelernt_wird_still_auf_vergifteten_bildern(small, monkeypatch, capsys):
+    def train(images, labels, profile, *rest):
+        print("Epoche 1")
+        expected = poison(subset(small, 300, None, 3), MARK, 3)
+        np.testing.assert_array_equal(images, expected.train_images)
+        np.testing.assert_array_equal(labels, expected.train_labels)
+        assert not profile.augment and rest == (3, 3), "Startwert und Epochen"
+        return Run("Netz", [], {})
+
+    monkeypatch.setattr(lab, "train", train)
+    assert lab.small_twin(small, MARK, PROFILE, seed=3) == "Netz" and capsys.readouterr().out == ""
+
+
+@pytest.mark.alles
+def test_ein_kleiner_zwilling_lernt_das_zeichen(small, ausgabe):
+    row = lab.examine_mark(lab.small_twin(small, MARK, PROFILE), small, MARK)
+    assert row["mit"] > 0.8 and lab.uses_mark(row)
+
+
+def test_befehl_labor(trained, monkeypatch, tiny_nets, tmp_path, capsys):
+    monkeypatch.setattr(lab, "small_twin", lambda *_: tiny_nets[1])
+    target = tmp_path / "labor.json"
+    assert main(["labor", "--ziel", str(target), "--seed", "2"]) == 0
+    assert "6 Netze" in capsys.readouterr().out
+    assert list(lab.load_stored_lab(target)) == list(lab.load_stored_lab())
+    stored = read_json(target)
+    assert stored["herkunft"]["seed"] == 2 and stored["zeichen"]["ein Pixel"]["size"] == 1
+
+
+def test_die_tabelle_liegt_bei_und_erzaehlt_was_im_text_steht(tmp_path):
+    rows = lab.load_stored_lab()
+    assert list(rows) == ["großer Zwilling", "Kontrolle", *tables.MARKS]
+    assert all(set(row) == set(lab.COLUMNS) for row in rows.values())
+    assert [name for name, row in rows.items() if not lab.uses_mark(row)] == ["Kontrolle"]
+    found = {name for name, row in rows.items() if row["gefunden"] == "ja"}
+    assert found == {"großer Zwilling", "ein Pixel", "mitten im Bild"}
+    with pytest.raises(CourseError, match="python -m helpers labor"):
+        lab.load_stored_lab(tmp_path / "labor.json")

@@ -6,85 +6,56 @@ import subprocess
 
 import numpy as np
 import pytest
+from report_factory import finding
 
 from helpers import trust
 from helpers.basics import record, write_json
 from helpers.data import Watermark
 from helpers.model import softmax
 from helpers.training import Evaluation
-from helpers.trust import DISTRUST, QUESTIONS, TRUST, UNDECIDED, Finding, judge
+from helpers.trust import DISTRUST, NEEDS_TOOL, QUESTIONS, TOOL, TRUST, UNDECIDED, answer, judge
 from helpers.workshop.report import build_report
-
-
-def finding(name, answer):
-    """Ein Messwert, der zu ``name`` die Antwort ``answer`` gibt."""
-    question = QUESTIONS[name]
-    middle = question.threshold + {"ja": 0.05, "nein": -0.05, "offen": 0}[answer] * question.better
-    return Finding(middle, middle - 0.02, middle + 0.02)
 
 
 def findings(**answers):
     return {name: finding(name, answers.get(name, "ja")) for name in QUESTIONS}
 
 
-def test_lauter_sichere_ja_heissen_vertrauen():
-    verdict = judge(findings())
-    assert verdict.judgement == TRUST and set(verdict.answers.values()) == {"ja"} and "Beweis" in verdict.reason
-
-
-@pytest.mark.parametrize("name", [name for name, question in QUESTIONS.items() if not question.tool])
-def test_ein_sicheres_nein_genuegt(name):
-    verdict = judge(findings(**{name: "nein"}))
-    assert verdict.judgement == DISTRUST and QUESTIONS[name].text in verdict.reason
+def test_das_urteil():
+    judgement, reason, answers = judge(findings())
+    assert judgement == TRUST and set(answers.values()) == {"ja"} and "Beweis" in reason
+    assert judge(findings(kalibrierung="offen", eingriff="nein"))[0] == DISTRUST, "ein Nein wiegt mehr als ein Offen"
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_eine_offene_frage_laesst_das_urteil_offen(name):
-    assert judge(findings(**{name: "offen"})).judgement == UNDECIDED
-    without = findings()
-    del without[name]
-    assert judge(without).judgement == UNDECIDED, "was nicht gemessen ist, ist offen"
+def test_ein_sicheres_nein_genuegt_und_eine_offene_frage_laesst_das_urteil_offen(name):
+    assert judge(findings(**{name: "offen"}))[0] == UNDECIDED
+    judgement, reason, _ = judge(findings(**{name: "nein"}))
+    assert judgement == (UNDECIDED if name in TOOL else DISTRUST) and (name in TOOL or QUESTIONS[name].text in reason)
 
 
-@pytest.mark.parametrize("tool", ["treue", "vernunft"])
-def test_ein_untaugliches_werkzeug_klagt_niemanden_an(tool):
-    for answer in ("nein", "offen"):
-        assert judge(findings(**{tool: answer})).judgement == UNDECIDED
-        assert judge(findings(**{tool: answer, "ort": "nein", "gruppen": "nein"})).judgement == UNDECIDED
-        assert judge(findings(**{tool: answer, "eingriff": "nein"})).judgement == DISTRUST
-
-
-def test_ein_nein_wiegt_mehr_als_eine_offene_frage():
-    assert judge(findings(kalibrierung="offen", eingriff="nein")).judgement == DISTRUST
+@pytest.mark.parametrize("said", ["nein", "offen"])
+@pytest.mark.parametrize("tool", TOOL)
+def test_ein_untaugliches_werkzeug_klagt_niemanden_an(tool, said):
+    assert judge(findings(**{tool: said}, **dict.fromkeys(NEEDS_TOOL, "nein")))[0] == UNDECIDED
+    assert judge(findings(**{tool: said}, eingriff="nein"))[0] == DISTRUST
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_antworten_an_der_schwelle(name):
-    question = QUESTIONS[name]
-    for answer in ("ja", "nein", "offen"):
-        assert finding(name, answer).answer(question) == answer
-    edge = question.threshold
-    assert Finding(edge, edge, edge).answer(question) == "offen"
-    assert Finding(edge, float("nan"), edge).answer(question) == "offen"
-    assert Finding(0.5, -np.inf, np.inf).answer(question) == "offen"
-
-
-def test_die_regel_steht_da():
-    for word in ("Nicht vertrauen", "Vertrauen", UNDECIDED, "Treue und Vernunft", "95-%-Intervall", "sieben"):
-        assert word in trust.RULE_TEXT
-    assert len(QUESTIONS) == 7
+    assert [answer(name, finding(name, said)) for said in ("ja", "nein", "offen")] == ["ja", "nein", "offen"]
+    edge, infinite = QUESTIONS[name].threshold, float("inf")
+    for low, high in ((edge, edge), (float("nan"), edge), (-infinite, infinite), (infinite, infinite)):
+        assert answer(name, [edge, low, high]) == "offen"
 
 
 def test_kalibrierung_mit_intervall():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(800, 10)) * 3
-    probabilities = softmax(logits)
-    labels = np.array([rng.choice(10, p=row) for row in probabilities])
-    good = trust.calibration(Evaluation(probabilities, labels, logits.argmax(axis=1)))
-    assert good.low <= good.value + 0.02 and good.high < 0.1 and good.answer(QUESTIONS["kalibrierung"]) == "ja"
-    sure = softmax(logits * 20)
-    bad = trust.calibration(Evaluation(sure, labels, logits.argmax(axis=1)))
-    assert bad.low > 0.1 and bad.answer(QUESTIONS["kalibrierung"]) == "nein"
+    labels = np.array([rng.choice(10, p=row) for row in softmax(logits)])
+    good, bad = (trust.calibration(Evaluation.of(scale * logits, labels)) for scale in (1, 20))
+    assert good[1] <= good[0] + 0.02 and good[2] < 0.1 < bad[1]
+    assert [answer("kalibrierung", each) for each in (good, bad)] == ["ja", "nein"]
 
 
 @pytest.fixture
@@ -108,10 +79,9 @@ def examined():
 
 
 def test_jede_frage_liest_ihre_messung(examined):
-    values = [round(examined[name].value, 6) for name in QUESTIONS]
-    assert values == [0.95, 0.05, 0.5, 0.2, 1.2, 0.8, 0.1] and len(examined) == 7
-    assert all(each.low < each.value < each.high for each in examined.values())
-    assert list(judge(examined).answers.values()) == ["ja", "ja", "ja", "ja", "nein", "offen", "nein"]
+    assert [round(examined[name][0], 6) for name in QUESTIONS] == [0.95, 0.05, 0.5, 0.2, 1.2, 0.8, 0.1]
+    assert all(low < value < high for value, low, high in examined.values())
+    assert list(judge(examined)[2].values()) == ["ja", "ja", "ja", "ja", "nein", "offen", "nein"]
 
 
 def test_jede_zahl_steht_in_den_kennzahlen_und_im_bericht(examined, ausgabe):
@@ -130,16 +100,11 @@ def test_jede_zahl_steht_in_den_kennzahlen_und_im_bericht(examined, ausgabe):
 def test_der_vertrauensbericht_passt_auf_ein_blatt(tmp_path):
     """Ohne Bilder passt der Vertrauensbericht noch auf dieselbe A4-Seite wie der Kopf."""
     worst = findings(ort="nein", gruppen="nein", eingriff="nein", leistung="nein", kalibrierung="nein")
-    pages = []
-    for number, figures in enumerate(
-        ({}, trust.report_figures({"sauberes Modell": worst, "Zwilling": worst}, Watermark()))
-    ):
-        folder = tmp_path / str(number)
-        write_json(folder / "kennzahlen.json", {"versionen": {"python": "3.12"}, "vertrauen": figures})
-        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--print-to-pdf={folder / 'seite.pdf'}"]
-        subprocess.run([*command, str(build_report(folder))], check=True, capture_output=True, timeout=120)
-        pages.append(len(re.findall(rb"/Type\s*/Page\b", (folder / "seite.pdf").read_bytes())))
-    assert pages == [1, 1]
+    figures = trust.report_figures({"sauberes Modell": worst, "Zwilling": worst}, Watermark())
+    write_json(tmp_path / "kennzahlen.json", {"versionen": {"python": "3.12"}, "vertrauen": figures})
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--print-to-pdf={tmp_path / 'seite.pdf'}"]
+    subprocess.run([*command, str(build_report(tmp_path))], check=True, capture_output=True, timeout=120)
+    assert len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "seite.pdf").read_bytes())) == 1
 
 
 def test_ohne_vertrauensbericht_sagt_der_bericht_was_fehlt(tmp_path):

@@ -35,7 +35,7 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
         path: Ziel.
         seed: Startwert.
     """
-    profile, model, twin, watermark, _ = course_models(name, seed)
+    model, twin, watermark, _ = course_models(name, seed)
     source = load_source(where)
     images, labels = source.test_images, source.test_labels
     rows = stratified_sample(labels, min(len(labels), max(10, 2 * count)), seed)
@@ -44,7 +44,7 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
     begin = time.perf_counter()
     explainers = scorecard.methods(seed)
     clean = scorecard.measure(case, explainers, seed=seed)
-    poisoned = scorecard.measure(replace(case, model=twin), explainers, faithful=(), seed=seed)
+    poisoned = scorecard.measure(case._replace(model=twin), explainers, faithful=(), seed=seed)
     card = {
         "modell": name,
         "daten": source.source,
@@ -57,13 +57,10 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
             "wasserzeichen": vars(watermark),
         },
         "minuten": round((time.perf_counter() - begin) / 60, 2),
-        "modelle": {"sauber": weights_checksum(model), "zwilling": weights_checksum(twin)},
         "versionen": {package: metadata.version(package) for package in PACKAGES},
         "tafel": scorecard.summarize(clean, poisoned, seed),
-        "herkunft": provenance(seed, profile.name, checksum(source)),
     }
-    write_json(path, card)
-    return card
+    return _store(path, card, model, twin, source, seed)
 
 
 def make_lab(path, seed: int = 0) -> dict:
@@ -71,29 +68,29 @@ def make_lab(path, seed: int = 0) -> dict:
 
     Dazu die zwei fertigen Netze: der große Zwilling und als Kontrolle das Kursmodell, das nie ein Zeichen gesehen hat.
     """
-    profile, model, twin, watermark, dataset = course_models(COURSE, seed)
-    rows = {
-        "großer Zwilling": lab.examine_mark(twin, dataset, watermark, seed=seed),
-        "Kontrolle": lab.examine_mark(model, dataset, watermark, seed=seed),
-    }
-    for name, changes in progress(MARKS.items(), total=len(MARKS), text="Labor", unit="Zwillinge"):
-        mark = replace(watermark, **changes)
-        rows[name] = lab.examine_mark(lab.small_twin(dataset, mark, profile, seed), dataset, mark, seed=seed)
-    stored = {
-        "zeichen": {name: vars(replace(watermark, **changes)) for name, changes in MARKS.items()},
-        "modelle": {"sauber": weights_checksum(model), "zwilling": weights_checksum(twin)},
-        "tafel": rows,
-        "herkunft": provenance(seed, profile.name, checksum(dataset)),
-    }
-    write_json(path, stored)
-    return stored
+    model, twin, watermark, dataset = course_models(COURSE, seed)
+    nets = {"großer Zwilling": twin, "Kontrolle": model}
+    rows = {name: lab.examine_mark(net, dataset, watermark, seed=seed) for name, net in nets.items()}
+    marks = {name: replace(watermark, **changes) for name, changes in MARKS.items()}
+    for name, mark in progress(marks.items(), total=len(marks), text="Labor", unit="Zwillinge"):
+        net = lab.small_twin(dataset, mark, get_profile("schnell"), seed)
+        rows[name] = lab.examine_mark(net, dataset, mark, seed=seed)
+    stored = {"zeichen": {name: vars(mark) for name, mark in marks.items()}, "tafel": rows}
+    return _store(path, stored, model, twin, dataset, seed)
+
+
+def _store(path, table: dict, model, twin, dataset, seed: int) -> dict:
+    """Legt eine Tabelle mit den Prüfsummen der Modelle und ihrer Herkunft ab."""
+    checksums = {"sauber": weights_checksum(model), "zwilling": weights_checksum(twin)}
+    table |= {"modelle": checksums, "herkunft": provenance(seed, "schnell", checksum(dataset))}
+    write_json(path, table)
+    return table
 
 
 def course_models(name: str = COURSE, seed: int = 0):
-    """(Profil, sauberes Netz, Zwilling, Zeichen, Bilder) des Kurses; was fehlt, wird gemacht."""
+    """(sauberes Netz, Zwilling, Zeichen, Bilder) des Kurses mit dem Profil „schnell“; was fehlt, wird gemacht."""
     profile = get_profile("schnell")
     dataset = ensure_data(profile, seed=seed)
     poisoned, watermark = ensure_poisoned(dataset, seed)
-    run = ensure_run(name, profile, dataset, seed)
-    twin = ensure_run(POISONED, profile, poisoned, seed)
-    return profile, run.model, twin.model, watermark, dataset
+    run, twin = ensure_run(name, profile, dataset, seed), ensure_run(POISONED, profile, poisoned, seed)
+    return run.model, twin.model, watermark, dataset
