@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from helpers.basics import CLASS_NAMES, CourseError, german
 from helpers.data import Watermark
 from helpers.gradcam import grad_cam
-from helpers.lrp import relevance
+from helpers.lrp import alpha_beta, epsilon, flat, preset_a, relevance
 from helpers.metrics import relevance_mass
 from helpers.model import preprocess, softmax
 from helpers.panels import ORANGE, SKY, VERMILION, color_scale, draw_cam, draw_image, draw_relevance, panel
@@ -25,15 +25,12 @@ from helpers.panels import ORANGE, SKY, VERMILION, color_scale, draw_cam, draw_i
 PER_GROUP = 10
 ANSWER, TRUTH = -1, -2
 LAYERS = ("block4_conv3", "block5_conv3", "block3_conv3", "block2_conv2")
-# Regel, wie sie hier heißt → Parameter, wie er hier heißt → was ``relevance`` dazu braucht.
+# Regel, wie sie hier heißt → Parameter, wie er hier heißt → Regel.
 LRP_CHOICES = {
-    "LRP-ε": {
-        f"ε = {text}": ("lrp.epsilon", value) for text, value in (("1", 1), ("0,01", 0.01), ("10", 10), ("100", 100))
-    },
-    "LRP-αβ": {f"α = {a}, β = {b}": ("lrp.alpha_beta", a) for a, b in ((1, 0), (2, 1), (3, 2))},
+    "LRP-ε": {f"ε = {text}": epsilon(value) for text, value in (("1", 1), ("0,01", 0.01), ("10", 10), ("100", 100))},
+    "LRP-αβ": {f"α = {a}, β = {b}": alpha_beta(a, b) for a, b in ((1, 0), (2, 1), (3, 2))},
     "LRP-Preset A flat": {
-        f"ε = {text} (dichte Schichten)": ("lrp.sequential_preset_a_flat", value)
-        for text, value in (("0,1", 0.1), ("10", 10))
+        f"ε = {text} (dichte Schichten)": preset_a(value, lowest=flat) for text, value in (("0,1", 0.1), ("10", 10))
     },
 }
 
@@ -62,7 +59,7 @@ def grad_cam_method(layers=LAYERS) -> Method:
 
 def lrp_method() -> Method:
     """LRP mit einer Regel und ihrem Parameter."""
-    return Method(("Regel", "Parameter"), LRP_CHOICES, lambda model, x, y, value: relevance(model, x, y, *value), True)
+    return Method(("Regel", "Parameter"), LRP_CHOICES, relevance, True)
 
 
 @dataclass(frozen=True)
