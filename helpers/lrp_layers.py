@@ -78,19 +78,17 @@ def chain(model: keras.Model) -> list[tuple]:
         if len(before) != 1 or any(layer is other for other, _, _ in found):
             raise CourseError(f"LRP geht nur durch eine Kette: In „{layer.name}“ treffen sich Wege oder Durchgänge.")
         if not isinstance(layer, keras.layers.Dropout):
-            _check(layer, before[0].shape[1:])
+            _check(layer)
             found.insert(0, (layer, tuple(before[0].shape[1:]), tuple(tensor.shape[1:])))
         tensor = before[0]
     return found
 
 
-def _check(layer, below: tuple) -> None:
+def _check(layer) -> None:
     """Weist ab, was hier niemand berechnet: Falsch zu rechnen, ohne es zu sagen, wäre schlimmer als gar nicht."""
     kind, name = type(layer).__name__, f"die Schicht „{layer.name}“"
     if kind not in KINDS:
         raise CourseError(f"LRP ist in diesem Kurs nicht für Schichten der Art {kind} gemacht ({name}).")
-    if None in below:
-        raise CourseError(f"LRP braucht eine feste Bildgröße, aber {name} kennt ihre nicht.")
     allowed = {"data_format": "channels_last", "dilation_rate": (1, 1), "groups": 1}
     if odd := [key for key, value in allowed.items() if getattr(layer, key, value) != value]:
         raise CourseError(f"LRP rechnet nur mit {odd[0]} = {allowed[odd[0]]}, {name} hat {getattr(layer, odd[0])}.")

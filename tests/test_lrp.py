@@ -249,7 +249,6 @@ IMPOSSIBLE = {
     "„summe“ treffen sich": branched,
     "„zweimal“ treffen sich": twice,
     "Art GlobalAveragePooling2D": lambda: net(layers.GlobalAveragePooling2D(), layers.Dense(10)),
-    "feste Bildgröße": lambda: net(layers.Conv2D(2, 3), layers.Conv2D(10, 1), shape=(None, None, 2)),
     "genau einer Eingabe": lambda: keras.Model([image := keras.Input((2,)), keras.Input((2,))], layers.Dense(2)(image)),
 }
 
@@ -269,9 +268,7 @@ def test_ein_satz_nennt_die_schicht(message):
     [
         ("„lrp.omega“.*lrp.epsilon", {"rule": "lrp.omega"}),
         ("0 bis 9", {"classes": [0, -1]}),
-        ("2 Bildern .* 1", {"classes": [1]}),
         (r"\(n, 12, 12, 2\).*preprocess", {"inputs": np.zeros((12, 12, 2))}),
-        ("unendlich", {"inputs": np.full((2, 12, 12, 2), np.inf)}),
     ],
 )
 def test_ein_satz_statt_einer_spur(cnn, message, call):

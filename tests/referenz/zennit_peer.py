@@ -42,15 +42,12 @@ def main(source: str, target: str) -> None:
     with np.load(source, allow_pickle=False) as file:
         images, classes = file["images"], file["classes"]
     model = network(source, images.shape[1]).to("cpu").double().eval()
-    result = {name: [] for name in COMPOSITES}
-    for image, label in zip(images, classes, strict=True):
-        tensor = torch.from_numpy(image.astype(np.float64).transpose(2, 0, 1)[None])
-        start = torch.eye(10, dtype=torch.float64)[[int(label)]]
-        for name, composite in COMPOSITES.items():
-            with Gradient(model=model, composite=composite()) as attributor:
-                _, relevance = attributor(tensor, lambda out, start=start: out * start)
-            result[name].append(relevance[0].sum(dim=0).numpy())
-    np.savez(target, **{name: np.stack(maps) for name, maps in result.items()})
+    tensor = torch.from_numpy(images.astype(np.float64).transpose(0, 3, 1, 2))
+    start, result = torch.eye(10, dtype=torch.float64)[classes], {}
+    for name, composite in COMPOSITES.items():
+        with Gradient(model=model, composite=composite()) as attributor:
+            result[name] = attributor(tensor, lambda out: out * start)[1].sum(dim=1).numpy()
+    np.savez(target, **result)
 
 
 if __name__ == "__main__":
