@@ -178,7 +178,7 @@ def _maker_commands(add) -> None:
     labor.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
 
     benchmark = add("benchmark", _benchmark, "Tempo im Vergleich mit anderen Bibliotheken messen")
-    parts = ("gradcam", "lrp", "ziel", "training")
+    parts = ("gradcam", "lrp", "training", "ziel")
     benchmark.add_argument(
         "--teile", nargs="+", metavar="TEIL", choices=parts, default=parts, help=f"nur diese: {', '.join(parts)}"
     )

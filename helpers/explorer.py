@@ -20,22 +20,17 @@ from helpers import panels
 from helpers.basics import CLASS_NAMES, WIDGET_VIEW, CourseError, german
 from helpers.data import Watermark
 from helpers.gradcam import grad_cam
-from helpers.lrp import relevance
+from helpers.lrp import alpha_beta, epsilon, flat, preset_a, relevance
 from helpers.metrics import relevance_mass
 from helpers.model import enlarge_mask, preprocess, softmax
 
 ANSWER, TRUTH, STAMP = -1, -2, "Zeichen"
 LAYERS = ("block4_conv3", "block5_conv3", "block3_conv3", "block2_conv2")
 LRP_CHOICES = {
-    "LRP-ε, ε = 1": ("lrp.epsilon", 1),
-    "LRP-ε, ε = 0,01": ("lrp.epsilon", 0.01),
-    "LRP-ε, ε = 10": ("lrp.epsilon", 10),
-    "LRP-ε, ε = 100": ("lrp.epsilon", 100),
-    "LRP-αβ, α = 1, β = 0": ("lrp.alpha_beta", 1),
-    "LRP-αβ, α = 2, β = 1": ("lrp.alpha_beta", 2),
-    "LRP-αβ, α = 3, β = 2": ("lrp.alpha_beta", 3),
-    "LRP-Preset A flat, ε = 0,1 (dichte Schichten)": ("lrp.sequential_preset_a_flat", 0.1),
-    "LRP-Preset A flat, ε = 10 (dichte Schichten)": ("lrp.sequential_preset_a_flat", 10),
+    **{f"LRP-ε, ε = {text}": epsilon(value) for text, value in (("1", 1), ("0,01", 0.01), ("10", 10), ("100", 100))},
+    **{f"LRP-αβ, α = {alpha}, β = {alpha - 1}": alpha_beta(alpha, alpha - 1) for alpha in (1, 2, 3)},
+    "LRP-Preset A flat, ε = 0,1 (dichte Schichten)": preset_a(0.1, lowest=flat),
+    "LRP-Preset A flat, ε = 10 (dichte Schichten)": preset_a(10, lowest=flat),
 }
 
 
@@ -101,7 +96,7 @@ class Scene:
         self.groups = {name: rows for name, rows in groups.items() if len(rows)}
         # Schicht oder Regel → Funktion (Modell, Netzeingaben, Klassen) → Karten (n, h, b)
         self.choices = {layer: partial(grad_cam, layer=layer) for layer in layers or ()} or {
-            name: partial(relevance, rule=rule, parameter=value) for name, (rule, value) in LRP_CHOICES.items()
+            name: partial(relevance, rule=rule) for name, rule in LRP_CHOICES.items()
         }
 
     def answers(self, model: str, images) -> tuple[np.ndarray, np.ndarray]:

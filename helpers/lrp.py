@@ -11,14 +11,12 @@ Dieselben Karten wie iNNvestigate (``helpers.lrp_library``) auf 1e-4 der größt
 Bach et al. (2015), PLoS ONE 10(7) e0130140; Montavon et al. (2019), Layer-Wise Relevance Propagation: An Overview.
 """
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 
 from helpers.basics import CourseError, german, progress, quiet_stderr
-from helpers.lrp_layers import Layer, ratio, read_layers
+from helpers.lrp_layers import Layer, read_layers
 from helpers.model import checked_classes, checked_inputs
 
 with quiet_stderr():
@@ -29,24 +27,14 @@ with quiet_stderr():
 #   a     Aktivierungen darunter, (n, d) oder (n, h, b, d)
 #   w, b  Gewichte (d, k) oder (kh, kb, d, k) und Schwellenwerte (k,)
 #   r     Relevanz darüber, (n, k) oder (n, h', b', k)
-# dazu ihre Zahlen, und ergibt die Relevanz darunter, in der Form von a.
+# dazu ihre Zahlen, und ergibt die Relevanz darunter, in der Form von a. Eine Regel ist eine Formel, in der die Zahlen
+# schon stehen (functools.partial). Wo ein Nenner null ist, gibt es nichts zu verteilen.
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Eine Formel mit ihren Zahlen; ``fixed`` sind Angaben, die die Rechnung selbst ändern."""
-
-    formula: Callable
-    numbers: tuple = ()
-    fixed: tuple = ()
-
-
-def _positive(x):
-    return tf.nn.relu(x)
-
-
-def _negative(x):
-    return tf.minimum(x, 0.0)
+def _distribute(layer, r, b, *parts):
+    """R_j = x_j Σ_k v_jk R_k / (Σ_j x_j v_jk + b_k); gibt es mehrere Paare (x, v), zählen alle zusammen."""
+    s = tf.math.divide_no_nan(r, tf.add_n([layer.forward(x, v) for x, v in parts]) + b)
+    return tf.add_n([x * layer.backward(s, v) for x, v in parts])
 
 
 def zero(layer, a, w, b, r):
@@ -54,35 +42,44 @@ def zero(layer, a, w, b, r):
 
     Bach et al. (2015), Gleichung 56.
     """
-    return a * layer.backward(ratio(r, layer.forward(a, w) + b), w)
+    return _distribute(layer, r, b, (a, w))
 
 
-def epsilon(eps: float = 1e-7) -> Rule:
+def epsilon(eps: float = 1e-7) -> partial:
     """LRP-ε: R_j = a_j Σ_k w_jk R_k / (z_k + ε·sign z_k), sign 0 = 1. Was so verloren geht, behält das Neuron.
 
     Bach et al. (2015), Gleichung 58.
+
+    Raises:
+        CourseError: wenn ``eps`` keine Zahl ab 0 ist.
     """
-    return Rule(_epsilon, (eps,))
+    if not 0 <= eps < float("inf"):
+        raise CourseError(f"ε von LRP-ε muss eine Zahl ab 0 sein, nicht {german(eps, 1)}.")
+    return partial(_epsilon, eps=eps)
 
 
 def _epsilon(layer, a, w, b, r, eps):
     z = layer.forward(a, w) + b
-    return a * layer.backward(ratio(r, z + eps * tf.where(z >= 0, 1.0, -1.0)), w)
+    return a * layer.backward(tf.math.divide_no_nan(r, z + eps * tf.where(z >= 0, 1.0, -1.0)), w)
 
 
-def gamma(g: float = 0.25) -> Rule:
+def gamma(g: float = 0.25) -> partial:
     """LRP-γ: wie LRP-0 mit Gewichten w + γ·w⁺ und Schwellenwerten b + γ·b⁺; für Eingänge a ≥ 0.
 
     Montavon et al. (2019), Abschnitt 10.2.3.
     """
-    return Rule(_gamma, (g,))
+    return partial(_gamma, g=g)
 
 
 def _gamma(layer, a, w, b, r, g):
-    return zero(layer, a, w + g * _positive(w), b + g * _positive(b), r)
+    return _distribute(layer, r, b + g * tf.nn.relu(b), (a, w + g * tf.nn.relu(w)))
 
 
-def alpha_beta(alpha: float, beta: float, bias: str = "ohne") -> Rule:
+# Schwellenwerte bei αβ → Anteile von (b⁺, b⁻) im Nenner der Zustimmung; beim Widerspruch umgekehrt.
+BIAS = {"ohne": (0, 0), "getrennt": (1, 0), "beide": (1, 1)}
+
+
+def alpha_beta(alpha: float, beta: float, bias: str = "ohne") -> partial:
     """LRP-αβ: R_j = Σ_k (α (a_j w_jk)⁺ / z_k⁺ − β (a_j w_jk)⁻ / z_k⁻) R_k; Zustimmung mit α, Widerspruch mit β.
 
     Worin sich Bibliotheken unterscheiden, ist der Schwellenwert im Nenner jeder Hälfte:
@@ -94,31 +91,39 @@ def alpha_beta(alpha: float, beta: float, bias: str = "ohne") -> Rule:
       Bei α1β0 gibt es keinen Widerspruch, und z⁺ + b liegt selten bei null: Dort schadet es kaum.
 
     Args:
-        alpha, beta: mit alpha − beta = 1, damit die Relevanz erhalten bleibt.
+        alpha, beta: mit alpha − beta = 1, damit die Relevanz erhalten bleibt, und beta ≥ 0.
         bias: "ohne", "getrennt" oder "beide".
 
     Raises:
-        CourseError: wenn alpha − beta nicht 1 ist oder ``bias`` unbekannt.
+        CourseError: bei anderen Angaben.
     """
-    if abs(alpha - beta - 1) > 1e-9:
-        raise CourseError(f"Bei LRP-αβ muss α − β = 1 sein, nicht {alpha - beta:g}: Sonst geht Relevanz verloren.")
-    if bias not in ("ohne", "getrennt", "beide"):
+    if not (abs(alpha - beta - 1) < 1e-9 and beta >= 0):
+        raise CourseError(
+            f"Bei LRP-αβ muss α − β = 1 und β ≥ 0 sein, nicht α = {german(alpha, 1)} und β = {german(beta, 1)}."
+        )
+    if bias not in BIAS:
         raise CourseError(f"„{bias}“ gibt es nicht: Schwellenwerte zählen „ohne“, „getrennt“ oder „beide“.")
-    return Rule(_alpha_beta, (alpha, beta), (bias, beta != 0))
+    same, other = BIAS[bias]
+    return partial(_alpha_beta, alpha=alpha, beta=beta, same=same, other=other)
 
 
-def _alpha_beta(layer, a, w, b, r, alpha, beta, bias, opposing):
-    none = tf.zeros_like(b)
-    shares = {"ohne": (none, none), "getrennt": (_positive(b), _negative(b)), "beide": (b, b)}[bias]
+def _alpha_beta(layer, a, w, b, r, alpha, beta, same, other):
+    def half(f, g):
+        """Zustimmung mit f = (·)⁺ und g = (·)⁻, Widerspruch umgekehrt. Nach einem ReLU gibt es a⁻ nicht."""
+        parts = [(tf.nn.relu(a), f(w)), (_negative(a), g(w))] if layer.signed else [(a, f(w))]
+        return _distribute(layer, r, same * f(b) + other * g(b), *parts)
 
-    def half(w_for_pos, w_for_neg, share):
-        # Minus mal minus ist auch Zustimmung; nach einem ReLU gibt es kein Minus.
-        parts = [(_positive(a), w_for_pos), (_negative(a), w_for_neg)] if layer.signed else [(a, w_for_pos)]
-        s = ratio(r, tf.add_n([layer.forward(*part) for part in parts]) + share)
-        return tf.add_n([x * layer.backward(s, v) for x, v in parts])
+    opposing = tf.cond(tf.equal(beta, 0), lambda: tf.zeros_like(a), lambda: beta * half(_negative, tf.nn.relu))
+    return alpha * half(tf.nn.relu, _negative) - opposing
 
-    agreeing = alpha * half(_positive(w), _negative(w), shares[0])
-    return agreeing - beta * half(_negative(w), _positive(w), shares[1]) if opposing else agreeing
+
+def _negative(x):
+    return tf.minimum(x, 0.0)
+
+
+def deep_taylor(layer, a, w, b, r):
+    """Deep Taylor: α1β0 ohne Schwellenwerte; oben zählt nur der positive Teil des Logits. Montavon et al. (2017)."""
+    return _alpha_beta(layer, a, w, b, tf.nn.relu(r), 1.0, 0.0, 0.0, 0.0)
 
 
 def flat(layer, a, w, b, r):
@@ -126,7 +131,7 @@ def flat(layer, a, w, b, r):
 
     Lapuschkin et al. (2017), Understanding and Comparing Deep Neural Networks for Age and Gender Classification.
     """
-    return zero(layer, tf.ones_like(a), tf.ones_like(w), 0.0, r)
+    return _distribute(layer, r, 0.0, (tf.ones_like(a), tf.ones_like(w)))
 
 
 def w_square(layer, a, w, b, r):
@@ -134,101 +139,54 @@ def w_square(layer, a, w, b, r):
 
     Montavon et al. (2017), Explaining NonLinear Classification Decisions with Deep Taylor Decomposition.
     """
-    return zero(layer, tf.ones_like(a), w**2, 0.0, r)
+    return _distribute(layer, r, 0.0, (tf.ones_like(a), w**2))
 
 
-def z_b(low: float, high: float) -> Rule:
+def z_b(low: float, high: float) -> partial:
     """z^B-Regel für die unterste Schicht, wenn jeder Eingang zwischen ``low`` und ``high`` liegt.
 
     R_j = Σ_k (a_j w_jk − l w_jk⁺ − h w_jk⁻) / Σ_j (a_j w_jk − l w_jk⁺ − h w_jk⁻) R_k. Montavon et al. (2017).
     """
-    return Rule(_z_b, (low, high))
+    return partial(_z_b, low=low, high=high)
 
 
 def _z_b(layer, a, w, b, r, low, high):
-    parts = [(a, w), (-low * tf.ones_like(a), _positive(w)), (-high * tf.ones_like(a), _negative(w))]
-    share = ratio(r, tf.add_n([layer.forward(*part) for part in parts]))
-    return tf.add_n([x * layer.backward(share, v) for x, v in parts])
+    ones = tf.ones_like(a)
+    return _distribute(layer, r, 0.0, (a, w), (-low * ones, tf.nn.relu(w)), (-high * ones, _negative(w)))
 
 
-# Name in iNNvestigate → Name, wie er in Bildern steht. α2β1 nur ohne Bias (IB): Mit Bias rechnet iNNvestigate falsch,
-# weil es Bias⁺ und Bias⁻ jeder Hälfte zuschlägt; aus demselben Grund preset_a und nicht preset_b.
-LRP_RULES = {
-    "lrp.z": "LRP-z",
-    "lrp.epsilon": "LRP-ε",
-    "lrp.alpha_1_beta_0": "LRP-α1β0",
-    "lrp.alpha_2_beta_1_IB": "LRP-α2β1 (ohne Bias)",
-    "lrp.flat": "LRP-flat",
-    "lrp.w_square": "LRP-w²",
-    "lrp.sequential_preset_a": "LRP-Preset A",
-    "lrp.sequential_preset_a_flat": "LRP-Preset A flat",
-    "deep_taylor": "Deep Taylor",
+def preset_a(eps: float = 0.1, **lowest) -> dict:
+    """Preset A: ε für dichte Schichten, α1β0 für Faltungen; „Preset A flat“ mit ``lowest=flat`` für die unterste."""
+    return {"dense": epsilon(eps), "conv": alpha_beta(1, 0, "beide"), **lowest}
+
+
+# Name in iNNvestigate → (Name, wie er in Bildern steht, Regel). α2β1 nur ohne Bias (IB): Mit Bias rechnet iNNvestigate
+# falsch, weil es Bias⁺ und Bias⁻ jeder Hälfte zuschlägt; aus demselben Grund preset_a und nicht preset_b.
+NAMED = {
+    "lrp.z": ("LRP-z", zero),
+    "lrp.epsilon": ("LRP-ε", epsilon()),
+    "lrp.alpha_1_beta_0": ("LRP-α1β0", alpha_beta(1, 0, "beide")),
+    "lrp.alpha_2_beta_1_IB": ("LRP-α2β1 (ohne Bias)", alpha_beta(2, 1)),
+    "lrp.flat": ("LRP-flat", flat),
+    "lrp.w_square": ("LRP-w²", w_square),
+    "lrp.sequential_preset_a": ("LRP-Preset A", preset_a()),
+    "lrp.sequential_preset_a_flat": ("LRP-Preset A flat", preset_a(lowest=flat)),
+    "deep_taylor": ("Deep Taylor", deep_taylor),
 }
-# Name → (Zeichen, kleinster Wert) des Reglers; „lrp.alpha_beta“ gibt es nur mit ihm, β ist α − 1.
-PARAMETERS = {
-    "lrp.epsilon": ("ε", 0),
-    "lrp.sequential_preset_a": ("ε", 0),
-    "lrp.sequential_preset_a_flat": ("ε", 0),
-    "lrp.alpha_beta": ("α", 1),
-}
-
-
-def _deep_taylor(layer, a, w, b, r):
-    """Deep Taylor: α1β0 ohne Schwellenwerte; oben zählt nur der positive Teil des Logits. Montavon et al. (2017)."""
-    return _alpha_beta(layer, a, w, b, _positive(r), 1.0, 0.0, "ohne", opposing=False)
-
-
-def _check_parameter(name: str, parameter) -> None:
-    if parameter is None and name != "lrp.alpha_beta":
-        return
-    if name not in PARAMETERS:
-        raise CourseError(f"Die Regel {name} hat keinen Parameter: Lassen Sie ihn weg.")
-    sign, lowest = PARAMETERS[name]
-    if parameter is None or not lowest <= parameter < float("inf"):
-        found = "nichts" if parameter is None else german(parameter, 1)
-        raise CourseError(f"Der Parameter {sign} von {name} muss eine Zahl ab {lowest} sein, nicht {found}.")
-
-
-def _named_rules(name: str, parameter, layers: list) -> list:
-    """Die Regeln der Schichten mit Gewichten, von unten nach oben, zu einem Namen.
-
-    Außer ``LRP_RULES`` gibt es „lrp.alpha_beta“ und „lrp.alpha_1_beta_0_IB“.
-    """
-    _check_parameter(name, parameter)
-    if name.startswith("lrp.sequential_preset_a"):
-        dense, conv = epsilon(0.1 if parameter is None else parameter), alpha_beta(1, 0, "beide")
-        rules = [dense if layer.kind == "dense" else conv for layer in layers]
-        return [flat, *rules[1:]] if name.endswith("flat") else rules
-    alpha = 1.0 if parameter is None else float(parameter)
-    everywhere = {
-        "lrp.z": zero,
-        "lrp.epsilon": epsilon(1e-7 if parameter is None else parameter),
-        "lrp.alpha_beta": Rule(_alpha_beta, (alpha, alpha - 1), ("ohne", True)),
-        "lrp.alpha_1_beta_0": alpha_beta(1, 0, "beide"),
-        "lrp.alpha_1_beta_0_IB": alpha_beta(1, 0),
-        "lrp.alpha_2_beta_1_IB": alpha_beta(2, 1),
-        "lrp.flat": flat,
-        "lrp.w_square": w_square,
-        "deep_taylor": _deep_taylor,
-    }
-    if name not in everywhere:
-        raise CourseError(f"Die LRP-Regel „{name}“ gibt es nicht: Wählen Sie eine aus {', '.join(LRP_RULES)}.")
-    return [everywhere[name]] * len(layers)
-
+LRP_RULES = {name: label for name, (label, _) in NAMED.items()}
 
 # --- Das Verfahren --------------------------------------------------------------------------------------------------
 
 
-def relevance(model, inputs, classes, rule="lrp.epsilon", parameter=None, sum_channels=True, batch_size: int = 16):
+def relevance(model, inputs, classes, rule="lrp.epsilon", sum_channels=True, batch_size: int = 16) -> np.ndarray:
     """Relevanz jedes Eingangs für die gefragte Klasse.
 
     Args:
-        model: Keras-Modell mit Logits als Ausgang, eine Kette aus Conv2D, Dense, Pooling und Flatten.
+        model: Keras-Modell mit Logits als Ausgang, eine Kette aus Conv2D, Dense, MaxPooling2D und Flatten.
         inputs: vorverarbeitete Bilder, float32, (n, h, b, c), oder Merkmale (n, d).
         classes: gefragte Klasse je Bild (n,) oder eine Zahl für alle.
-        rule: ein Name aus ``LRP_RULES``, „lrp.alpha_beta“, eine Regel für alle Schichten mit Gewichten oder eine Liste
-            von Regeln, eine je Schicht, von unten nach oben.
-        parameter: ε oder, bei „lrp.alpha_beta“, α; ohne gilt der Wert von iNNvestigate.
+        rule: ein Name aus ``LRP_RULES``, eine Regel für alle Schichten mit Gewichten oder, wie ``preset_a``, Regeln für
+            dichte Schichten, Faltungen und die unterste: {"dense": …, "conv": …, "lowest": …}, „lowest“ nach Wunsch.
         sum_channels: über die letzte Achse, die Farbkanäle, summieren.
         batch_size: Bilder je Rechenschritt.
 
@@ -236,63 +194,61 @@ def relevance(model, inputs, classes, rule="lrp.epsilon", parameter=None, sum_ch
         float32, (n, h, b) oder ohne Summe (n, h, b, c); positiv spricht für, negativ gegen die Klasse.
 
     Raises:
-        CourseError: bei unbekannter Regel, unmöglichem Parameter, unpassenden Bildern oder Klassen oder einer Schicht,
-            die hier niemand berechnet.
+        CourseError: bei unbekannter Regel, unpassenden Bildern oder Klassen oder einer Schicht, die hier niemand
+            berechnet.
     """
-    layers, pairs = read_layers(model, few=min(len(inputs), batch_size) <= 4)
-    weighted = [layer for layer in layers if layer.pair is not None]
-    if isinstance(rule, str):
-        rules = _named_rules(rule, parameter, weighted)
-    else:
-        rules = list(rule) if isinstance(rule, list | tuple) else [rule] * len(weighted)
-    if len(rules) != len(weighted):
-        raise CourseError(f"Das Netz hat {len(weighted)} Schichten mit Gewichten, es kamen aber {len(rules)} Regeln.")
-    rules = [each if isinstance(each, Rule) else Rule(each) for each in rules]
+    layers, pairs = read_layers(model)
+    rules = _rules_of(rule, [layer.kind for layer, pair in zip(layers, pairs, strict=True) if pair])
     inputs = checked_inputs(inputs, layers[0].below, "LRP")
     classes = checked_classes(classes, len(inputs), layers[-1].above[-1]).astype(np.int32)
-    step = _compiled(layers, tuple((each.formula, len(each.numbers), each.fixed) for each in rules), sum_channels)
-    numbers = np.array([number for each in rules for number in each.numbers], np.float32)
+    step = _compiled(layers, tuple((each.func, *each.keywords) for each in rules), sum_channels)
+    numbers = np.array([number for each in rules for number in each.keywords.values()], np.float32)
     maps = np.empty(inputs.shape[:-1] if sum_channels else inputs.shape, np.float32)
-    text = LRP_RULES.get(rule, "LRP") if isinstance(rule, str) else "LRP"
-    for start in progress(range(0, len(inputs), batch_size), text=text, unit="Stapel"):
+    for start in progress(range(0, len(inputs), batch_size), text="LRP", unit="Stapel"):
         part = slice(start, start + batch_size)
         maps[part] = step(inputs[part], classes[part], pairs, numbers)
     return maps
 
 
-@functools.lru_cache(maxsize=32)
+def _rules_of(rule, kinds: list[str]) -> list[partial]:
+    """Die Regeln der Schichten mit Gewichten, von unten nach oben."""
+    if isinstance(rule, str):
+        if rule not in NAMED:
+            raise CourseError(f"Die LRP-Regel „{rule}“ gibt es nicht: Wählen Sie eine aus {', '.join(NAMED)}.")
+        rule = NAMED[rule][1]
+    rule = rule if isinstance(rule, dict) else dict.fromkeys(("dense", "conv"), rule)
+    rules = [rule.get("lowest", rule[kinds[0]]), *(rule[kind] for kind in kinds[1:])]
+    return [each if isinstance(each, partial) else partial(each) for each in rules]
+
+
+@lru_cache(maxsize=32)
 def _compiled(layers: tuple[Layer, ...], formulas: tuple, sum_channels: bool):
     """Übersetzte Funktion (Bilder, Klassen, Gewichte, Zahlen) → Relevanz, für jedes Netz dieser Bauart.
 
     Die Formeln rechnen z = a·w + b noch einmal; TensorFlow erkennt gleiche Rechnungen und führt sie einmal aus.
     """
-    borders = np.cumsum([0, *(count for _, count, _ in formulas)])
-    shapes = {
-        layer.pair: (*layer.window, layer.below[-1], layer.above[-1]) for layer in layers if layer.pair is not None
-    }
-    weights = [(tf.TensorSpec(shape), tf.TensorSpec(shape[-1:])) for _, shape in sorted(shapes.items())]
     images, classes = tf.TensorSpec((None, *layers[0].below)), tf.TensorSpec((None,), tf.int32)
+    shapes = [(*layer.window, layer.below[-1], layer.above[-1]) for layer in layers]
+    weights = [
+        (tf.TensorSpec(shape), tf.TensorSpec(shape[-1:])) if layer.kind in ("conv", "dense") else ()
+        for layer, shape in zip(layers, shapes, strict=True)
+    ]
 
-    @tf.function(input_signature=[images, classes, weights, tf.TensorSpec(borders[-1:])])
+    @tf.function(input_signature=[images, classes, weights, tf.TensorSpec([sum(map(len, formulas)) - len(formulas)])])
     def step(images, classes, pairs, numbers):
         values = [images]
-        for layer in layers:
-            if layer.pair is None:
-                values.append(layer.unweighted(values[-1]))
-                continue
-            z = layer.forward(values[-1], pairs[layer.pair][0]) + pairs[layer.pair][1]
-            values.append(tf.nn.relu(z) if layer.relu else z)
+        for layer, pair in zip(layers, pairs, strict=True):
+            values.append(layer.output(values[-1], *pair))
         logits = values.pop()
         r = logits * tf.one_hot(classes, logits.shape[-1])
-        numbers, remaining = tf.unstack(numbers), list(enumerate(formulas))
-        for layer in reversed(layers):
+        numbers, remaining = tf.unstack(numbers), list(formulas)
+        for layer, pair in zip(reversed(layers), reversed(pairs), strict=True):
             a = values.pop()
-            if layer.pair is None:
+            if pair:
+                formula, *names = remaining.pop()
+                r = formula(layer, a, *pair, r, **{name: numbers.pop() for name in reversed(names)})
+            else:
                 r = layer.unweighted_backward(a, r)
-                continue
-            number, (formula, count, fixed) = remaining.pop()
-            own = numbers[borders[number] : borders[number] + count]
-            r = formula(layer, a, *pairs[layer.pair], r, *own, *fixed)
         return tf.reduce_sum(r, axis=-1) if sum_channels else r
 
     return step

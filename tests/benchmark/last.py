@@ -1,11 +1,9 @@
 """Die Lasttabelle: 30 Prozesse erklären zugleich; wie lange, mit wie viel Speicher, mit gleichem Ergebnis?
 
-Aufruf im Kursordner: ``.venv/bin/python tests/benchmark/last.py [--prozesse 30]``. Je Prozess braucht es etwa 0,8 GB.
+Aufruf im Kursordner: ``.venv/bin/python tests/benchmark/last.py [30]``. Je Prozess braucht es etwa 0,8 GB.
 """
 
-import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,48 +32,26 @@ print(hashlib.sha256(np.round(cams, 4).tobytes()).hexdigest()[:16], float(np.abs
 QUIET = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def together(command: list[str], count: int) -> tuple[float, float, list]:
-    """Startet ``count`` zugleich; ergibt Sekunden, größten gemeinsamen Speicher in MB (PSS), (Rückgabewert, stdout)."""
-    began, peak = time.monotonic(), 0.0
-    files = [tempfile.TemporaryFile("w+") for _ in range(count)]
-    running = [
-        subprocess.Popen(command, cwd=ROOT, env={**os.environ, **QUIET}, stdout=file, stderr=subprocess.STDOUT)
-        for file in files
-    ]
-    while any(process.poll() is None for process in running):
-        total = 0
-        for process in running:
-            try:
-                family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-                total += sum(each.memory_full_info().pss for each in family)
-            except psutil.Error:
-                continue
-        peak = max(peak, total / 1e6)
-        time.sleep(1)
-    texts = []
-    for process, file in zip(running, files, strict=True):
-        file.seek(0)
-        texts.append((process.returncode, file.read()))
-    return time.monotonic() - began, peak, texts
-
-
 def kernels(count: int) -> bool:
     """``count`` Prozesse erklären zugleich dieselben Bilder: eine Zeile der Tabelle; ergibt, ob etwas nicht stimmt."""
-    seconds, peak, texts = together([sys.executable, "-c", KERNEL], count)
-    answers = {text.splitlines()[-1] if code == 0 else None for code, text in texts}
-    failed = sum(code != 0 for code, _ in texts)
-    same = "ja" if len(answers) == 1 else "NEIN"
-    print(f"| {count} × Erklärung | {seconds:.0f} | {peak:.0f} MB zusammen | {failed} | {same} |", flush=True)
-    return bool(failed) or len(answers) > 1
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prozesse", type=int, default=30)
-    count = parser.parse_args().prozesse
-    print("| Last | Sekunden | Speicher | Fehler | gleiche Ergebnisse |\n| --- | --- | --- | --- | --- |", flush=True)
-    return int(any([kernels(1), kernels(count)]))
+    began, peak, options = time.monotonic(), 0, {"cwd": ROOT, "env": {**os.environ, **QUIET}}
+    files = [tempfile.TemporaryFile("w+") for _ in range(count)]
+    running = [psutil.Popen([sys.executable, "-c", KERNEL], stdout=file, **options) for file in files]
+    while any(process.poll() is None for process in running):
+        try:
+            peak = max(peak, sum(process.memory_full_info().pss for process in running if process.is_running()))
+        except psutil.Error:
+            pass  # eben zu Ende gegangen
+        time.sleep(1)
+    for file in files:
+        file.seek(0)
+    answers = {process.returncode or file.read() for process, file in zip(running, files, strict=True)}
+    failed, same = sum(process.returncode != 0 for process in running), "ja" if len(answers) == 1 else "NEIN"
+    seconds = time.monotonic() - began
+    print(f"| {count} × Erklärung | {seconds:.0f} | {peak / 1e6:.0f} MB zusammen | {failed} | {same} |", flush=True)
+    return failed > 0 or same == "NEIN"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    print("| Last | Sekunden | Speicher | Fehler | gleiche Ergebnisse |\n| --- | --- | --- | --- | --- |", flush=True)
+    sys.exit(any([kernels(1), kernels(int(sys.argv[1]) if sys.argv[1:] else 30)]))

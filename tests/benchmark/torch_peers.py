@@ -1,14 +1,11 @@
-"""Messprozess mit PyTorch: pytorch-grad-cam, zennit und Training desselben VGG16. Läuft in der Vergleichsumgebung."""
+"""Messprozess mit PyTorch: pytorch-grad-cam und zennit an demselben VGG16. Läuft in der Vergleichsumgebung."""
 
+import json
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from protocol import serve, timed  # noqa: E402
 
 try:
     import torchvision  # noqa: F401
@@ -34,12 +31,12 @@ LAST_CONV = 29
 _cache = {}
 
 
-def network(weights: str, size: int, inplace: bool = False) -> torch.nn.Sequential:
+def network(weights: str, size: int) -> torch.nn.Sequential:
     """VGG16 mit den Gewichten einer npz-Datei (Keras-Reihenfolge) für Bilder der Kantenlänge ``size``."""
     layers, channels = [], 3
     for depth, width in BLOCKS:
         for _ in range(depth):
-            layers += [torch.nn.Conv2d(channels, width, 3, padding=1), torch.nn.ReLU(inplace=inplace)]
+            layers += [torch.nn.Conv2d(channels, width, 3, padding=1), torch.nn.ReLU()]
             channels = width
         layers.append(torch.nn.MaxPool2d(2))
     side = size // 32
@@ -58,105 +55,76 @@ def network(weights: str, size: int, inplace: bool = False) -> torch.nn.Sequenti
     return model.to(DEVICE)
 
 
-def _prepare(inputs: str, weights: str, batch: int):
-    """Modell, Bilder (n, 3, h, b) und Klassen; das Modell bleibt bis zum nächsten anderen geladen."""
-    with np.load(inputs, allow_pickle=False) as file:
-        images, classes = file["images"][:batch], file["classes"][:batch]
-    if _cache.get("key") != weights:
+def _prepare(case: str):
+    """Modell, Bilder (n, 3, h, b) und Klassen; alles bleibt bis zum nächsten anderen Fall geladen."""
+    if _cache.get("key") != case:
+        with np.load(case, allow_pickle=False) as file:
+            images, classes = file["images"], file["classes"]
+        tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(DEVICE)
         _cache.clear()
-        _cache.update(key=weights, model=network(weights, images.shape[1]).eval())
-    tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(DEVICE)
-    return _cache["model"], tensor, classes
+        _cache.update(key=case, found=(network(case, images.shape[1]).eval(), tensor, torch.from_numpy(classes)))
+    return _cache["found"]
 
 
-def grad_cam(inputs: str, weights: str, batch: int, output: str) -> dict:
+def grad_cam(case: str, output: str) -> float:
     """Grad-CAM mit pytorch-grad-cam, wie in dessen README."""
-    model, images, classes = _prepare(inputs, weights, batch)
-    targets = [ClassifierOutputTarget(int(label)) for label in classes]
+    model, images, classes = _prepare(case)
     if "cam" not in _cache:
         _cache["cam"] = GradCAM(model=model, target_layers=[model[LAST_CONV]])
-    seconds, maps = timed(lambda: _cache["cam"](input_tensor=images, targets=targets))
+    targets = [ClassifierOutputTarget(int(label)) for label in classes]
+    begin = time.perf_counter()
+    maps = _cache["cam"](input_tensor=images, targets=targets)
+    seconds = time.perf_counter() - begin
     np.save(output, np.asarray(maps))
-    return {"seconds": seconds}
+    return seconds
 
 
-def _composite(rule: str):
-    if rule == "lrp.sequential_preset_a_flat":
-        return EpsilonPlusFlat(epsilon=1e-7)
-    chosen = {
-        "lrp.epsilon": lambda: Epsilon(epsilon=1e-7),
-        "lrp.alpha_2_beta_1_IB": lambda: AlphaBeta(alpha=2.0, beta=1.0, zero_params="bias"),
-    }[rule]()
-    return LayerMapComposite([(Activation, Pass()), (Convolution, chosen), (Linear, chosen)])
+def everywhere(rule) -> LayerMapComposite:
+    """Dieselbe Regel für jede Schicht mit Gewichten."""
+    return LayerMapComposite([(Activation, Pass()), (Convolution, rule), (Linear, rule)])
 
 
-def lrp(inputs: str, weights: str, batch: int, rule: str, output: str) -> dict:
+COMPOSITES = {
+    "lrp.epsilon": lambda: everywhere(Epsilon(epsilon=1e-7)),
+    "lrp.alpha_2_beta_1_IB": lambda: everywhere(AlphaBeta(alpha=2.0, beta=1.0, zero_params="bias")),
+    "lrp.sequential_preset_a_flat": lambda: EpsilonPlusFlat(epsilon=1e-7),
+}
+
+
+def lrp(case: str, rule: str, output: str) -> float:
     """LRP mit zennit, wie in dessen README (Gradient-Attributor mit Composite)."""
-    model, images, classes = _prepare(inputs, weights, batch)
-    start = torch.eye(10, device=DEVICE)[torch.from_numpy(classes.astype(np.int64))]
-
-    def run():
-        with Gradient(model=model, composite=_composite(rule)) as attributor:
-            logits, relevance = attributor(images, lambda out: out * start)
-        return relevance.cpu().numpy()
-
-    seconds, relevance = timed(run)
+    model, images, classes = _prepare(case)
+    start = torch.eye(10, device=DEVICE)[classes]
+    begin = time.perf_counter()
+    with Gradient(model=model, composite=COMPOSITES[rule]()) as attributor:
+        _, relevance = attributor(images, lambda out: out * start)
+    relevance = relevance.cpu().numpy()
+    seconds = time.perf_counter() - begin
     np.save(output, relevance.sum(axis=1))
-    return {"seconds": seconds}
+    return seconds
 
 
-def _steps(model, optimizer, images, labels, rows, bfloat16: bool) -> None:
-    model.train()
-    for part in rows:
-        batch = images[part].to(DEVICE)
-        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=bfloat16):
-            loss = torch.nn.functional.cross_entropy(model(batch).float(), labels[part].to(DEVICE))
+def throughput(case: str, batch: int, precision: str, output: str) -> float:
+    """Eine Epoche mit AdamW durch alle Schichten, wie man sie in PyTorch ohne weitere Bibliothek schreibt."""
+    model, images, labels = _prepare(case)
+    model, labels = model.train().to(memory_format=torch.channels_last), labels.to(DEVICE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    begin = time.perf_counter()
+    for start in range(0, len(images), batch):
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = model(images[start : start + batch])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.nn.functional.cross_entropy(logits.float(), labels[start : start + batch]).backward()
         optimizer.step()
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-
-
-def throughput(inputs: str, weights: str, batch: int, steps: int, bfloat16: bool) -> dict:
-    """Sekunden für ``steps`` Trainingsschritte des ganzen Netzes mit AdamW."""
-    with np.load(inputs, allow_pickle=False) as file:
-        images, labels = file["images"], torch.from_numpy(file["classes"].astype(np.int64))
-    tensor = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-    model = network(weights, images.shape[1], inplace=True).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    rows = [np.arange(index * batch, (index + 1) * batch) % len(labels) for index in range(steps)]
-    _steps(model, optimizer, tensor, labels, rows[:1], bfloat16)
-    seconds, _ = timed(lambda: _steps(model, optimizer, tensor, labels, rows, bfloat16))
-    return {"seconds": seconds, "device": str(DEVICE)}
-
-
-def fit(data: str, weights: str, target: float, epochs: int, batch: int, learning_rate: float) -> dict:
-    """Trainiert das ganze Netz mit Adam, bis die Validierung ``target`` erreicht; ergibt Sekunden und Verlauf."""
-    with np.load(data, allow_pickle=False) as file:
-        parts = {name: file[name] for name in ("train_x", "train_y", "val_x", "val_y")}
-    train_x, val_x = (
-        torch.from_numpy(np.ascontiguousarray(parts[name].transpose(0, 3, 1, 2))) for name in ("train_x", "val_x")
-    )
-    train_y, val_y = (torch.from_numpy(parts[name].astype(np.int64)) for name in ("train_y", "val_y"))
-    model = network(weights, train_x.shape[2], inplace=True).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    generator = np.random.default_rng(0)
-    history, seconds = [], 0.0
-    for _ in range(epochs):
-        order = generator.permutation(len(train_y))
-        rows = [order[start : start + batch] for start in range(0, len(order), batch)]
-        begin = time.perf_counter()
-        _steps(model, optimizer, train_x, train_y, rows, False)
-        seconds += time.perf_counter() - begin
-        model.eval()
-        with torch.no_grad():
-            found = [model(val_x[i : i + 64].to(DEVICE)).argmax(1).cpu() for i in range(0, len(val_y), 64)]
-        history.append(float((torch.cat(found) == val_y).float().mean()))
-        if history[-1] >= target:
-            break
-    return {"seconds": seconds, "history": history}
+    seconds = time.perf_counter() - begin
+    np.save(output, np.empty(0))
+    return seconds
 
 
 if __name__ == "__main__":
-    serve({"grad_cam": grad_cam, "lrp": lrp, "throughput": throughput, "fit": fit})
+    tasks = {"grad_cam": grad_cam, "lrp": lrp, "throughput": throughput}
+    for line in sys.stdin:  # eine Aufgabe je Zeile
+        request = json.loads(line)
+        print("SEKUNDEN", tasks[request.pop("task")](**request), flush=True)

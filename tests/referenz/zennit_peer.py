@@ -11,31 +11,29 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmark"))
-from torch_peers import network  # noqa: E402
+from torch_peers import everywhere, network  # noqa: E402
 from zennit.attribution import Gradient  # noqa: E402
-from zennit.composites import LayerMapComposite, SpecialFirstLayerMapComposite  # noqa: E402
-from zennit.rules import AlphaBeta, Epsilon, Flat, Pass  # noqa: E402
+from zennit.composites import SpecialFirstLayerMapComposite  # noqa: E402
+from zennit.rules import AlphaBeta, Epsilon, Flat, Gamma, Pass, ZBox  # noqa: E402
 from zennit.types import Activation, Convolution, Linear  # noqa: E402
 
 
-def _everywhere(rule) -> LayerMapComposite:
-    return LayerMapComposite([(Activation, Pass()), (Convolution, rule), (Linear, rule)])
-
-
-def _preset_a_flat():
-    """Wie iNNvestigates Preset A flat: ε = 0,1 für dichte Schichten, α1β0 für Faltungen, flat für die unterste."""
-    below = [(Activation, Pass()), (Convolution, AlphaBeta(alpha=1.0, beta=0.0)), (Linear, Epsilon(epsilon=0.1))]
-    return SpecialFirstLayerMapComposite(below, [(Convolution, Flat())])
+def preset(eps: float, conv, lowest) -> SpecialFirstLayerMapComposite:
+    """ε für dichte Schichten, ``conv`` für Faltungen, ``lowest`` für die unterste."""
+    above = [(Activation, Pass()), (Convolution, conv), (Linear, Epsilon(epsilon=eps))]
+    return SpecialFirstLayerMapComposite(above, [(Convolution, lowest)])
 
 
 # Name in der Referenz → zennit. Schwellenwerte: zennit zählt b⁺ zur Zustimmung und b⁻ zum Widerspruch.
 COMPOSITES = {
-    "z": lambda: _everywhere(Epsilon(epsilon=1e-12)),
-    "epsilon": lambda: _everywhere(Epsilon(epsilon=1e-7)),
-    "alpha_1_beta_0": lambda: _everywhere(AlphaBeta(alpha=1.0, beta=0.0)),
-    "alpha_2_beta_1": lambda: _everywhere(AlphaBeta(alpha=2.0, beta=1.0)),
-    "alpha_2_beta_1_ohne_bias": lambda: _everywhere(AlphaBeta(alpha=2.0, beta=1.0, zero_params="bias")),
-    "preset_a_flat": _preset_a_flat,
+    "lrp.z": lambda: everywhere(Epsilon(epsilon=1e-12)),
+    "lrp.epsilon": lambda: everywhere(Epsilon(epsilon=1e-7)),
+    "lrp.alpha_1_beta_0": lambda: everywhere(AlphaBeta(alpha=1.0, beta=0.0)),
+    "lrp.alpha_2_beta_1": lambda: everywhere(AlphaBeta(alpha=2.0, beta=1.0)),
+    "lrp.alpha_2_beta_1_IB": lambda: everywhere(AlphaBeta(alpha=2.0, beta=1.0, zero_params="bias")),
+    "lrp.sequential_preset_a_flat": lambda: preset(0.1, AlphaBeta(alpha=1.0, beta=0.0), Flat()),
+    # Aus iNNvestigate nicht zu haben. ImageNets Mittelwert abgezogen, liegen alle Farben zwischen −124 und 152.
+    "gamma und z_b": lambda: preset(1e-7, Gamma(gamma=0.25), ZBox(-124.0, 152.0)),
 }
 
 
@@ -44,15 +42,12 @@ def main(source: str, target: str) -> None:
     with np.load(source, allow_pickle=False) as file:
         images, classes = file["images"], file["classes"]
     model = network(source, images.shape[1]).to("cpu").double().eval()
-    result = {name: [] for name in COMPOSITES}
-    for image, label in zip(images, classes, strict=True):
-        tensor = torch.from_numpy(image.astype(np.float64).transpose(2, 0, 1)[None])
-        start = torch.eye(10, dtype=torch.float64)[[int(label)]]
-        for name, composite in COMPOSITES.items():
-            with Gradient(model=model, composite=composite()) as attributor:
-                _, relevance = attributor(tensor, lambda out, start=start: out * start)
-            result[name].append(relevance[0].sum(dim=0).numpy())
-    np.savez(target, **{name: np.stack(maps) for name, maps in result.items()})
+    tensor = torch.from_numpy(images.astype(np.float64).transpose(0, 3, 1, 2))
+    start, result = torch.eye(10, dtype=torch.float64)[classes], {}
+    for name, composite in COMPOSITES.items():
+        with Gradient(model=model, composite=composite()) as attributor:
+            result[name] = attributor(tensor, lambda out: out * start)[1].sum(dim=1).numpy()
+    np.savez(target, **result)
 
 
 if __name__ == "__main__":

@@ -42,10 +42,11 @@ def main() -> None:
         subprocess.run([environment.ensure(), HERE / "zennit_peer.py", source, target], check=True)
         with np.load(target) as file:
             maps = dict(file)
-    scales = {f"groesstes_{name}": np.abs(values).max(axis=(1, 2)) for name, values in maps.items()}
-    small = {name: (values / scales[f"groesstes_{name}"][:, None, None]).astype("f2") for name, values in maps.items()}
+    largest = {name: np.abs(values).max(axis=(1, 2)) for name, values in maps.items()}
+    stored = {f"groesstes {name}": values for name, values in largest.items()}
+    stored |= {name: (values / largest[name][:, None, None]).astype("f2") for name, values in maps.items()}
     with atomic_file(ZENNIT_REFERENCE) as temporary:
-        np.savez_compressed(temporary, pruefsumme=weights_checksum(model), bilder=rows, **small, **scales)
+        np.savez_compressed(temporary, pruefsumme=weights_checksum(model), bilder=rows, regeln=list(maps), **stored)
     print(f"Geschrieben: {display_path(ZENNIT_REFERENCE)} ({german(ZENNIT_REFERENCE.stat().st_size / 1000, 0)} kB)")
 
 
