@@ -57,8 +57,7 @@ def run_states(name: str, folder: Path):
         je Stand (Stand, Aufgabe → Zeichen (✔ ✘ ○)).
     """
     kernel = KernelManager(kernel_name=KERNEL_NAME)
-    with kernel_environment():
-        kernel.start_kernel(cwd=str(folder))
+    kernel.start_kernel(cwd=str(folder), env=kernel_environment())
     try:
         for state, solved in states(name).items():
             notebook = with_parameters(in_state(name, solved), SMALL[name])

@@ -1,6 +1,5 @@
 """Ein Ausgabeordner wie nach einem ganzen Kurslauf, gemacht aus den gespeicherten Ausgaben von ``solutions/``."""
 
-import ast
 import base64
 import re
 from pathlib import Path
@@ -42,16 +41,7 @@ def figures() -> dict:
     }
 
 
-def caption_of(source: str, name: str) -> str:
-    """Der Satz, den die Zelle zum Bild ``name`` speichert; was erst ein Lauf weiß, ist „0,123“ oder ein langer Satz."""
-    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
-        if any(isinstance(value, ast.Constant) and value.value == name for value in call.args):
-            text = call.args[3]
-            if isinstance(text, ast.Name):
-                return "So lang ist die Unterschrift eines Bilds, wenn sie eine Beobachtung mit drei Zahlen nennt. " * 2
-            parts = getattr(text, "values", [text])
-            return "".join(getattr(part, "value", "") if isinstance(part, ast.Constant) else "0,123" for part in parts)
-    raise AssertionError(f"kein save(…, {name!r}, …)")
+CAPTION = "So lang ist die Unterschrift eines Bilds, wenn sie eine Beobachtung mit drei Zahlen nennt. " * 2
 
 
 def whole_run(folder: Path) -> Path:
@@ -61,12 +51,12 @@ def whole_run(folder: Path) -> Path:
     notebooks = {name: read_notebook(SOLUTIONS / f"{name}.ipynb") for name in COURSE_NOTEBOOKS}
     for name, notebook in notebooks.items():
         write_notebook(folder / "notebooks" / f"{name}.ipynb", notebook)
-        write_page(notebook, folder / "notebooks" / f"{name}.html", SOLUTIONS)
+        write_page(notebook, folder / "notebooks" / f"{name}.html")
     for name, title, notebook in (*PICTURES, ("gruppen", "Gruppen", "05_LRP")):
         saved = re.compile(rf"\bsave\(.{{0,200}}?[\"']{name}[\"']", re.DOTALL)
         (cell,) = [cell for cell in code_cells(notebooks[notebook]) if saved.search(cell.source)]
         images = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
         (folder / "bilder" / f"{name}.png").write_bytes(base64.b64decode(images[-1]))
-        caption = {"titel": title, "text": caption_of(cell.source, name), "zelle": notebook}
+        caption = {"titel": title, "text": CAPTION, "zelle": notebook}
         write_json(folder / "bilder" / f"{name}.json", caption)
     return folder

@@ -19,7 +19,7 @@ from helpers.metrics import relevance_mass
 from helpers.model import enlarge_mask, keras, predict_logits, preprocess
 from helpers.scene import ANSWER, TRUTH, Method, Scene, View, draw, grad_cam_method, lrp_method, place
 from helpers.training import Evaluation
-from helpers.workshop.report import static_outputs
+from helpers.workshop.notebooks import clean
 from helpers.workshop.strip import STRIP, make_strip
 
 SIZE = 32
@@ -399,14 +399,14 @@ def test_woran_man_eine_oberflaeche_erkennt(monkeypatch, who, environment, names
 
 
 def test_gespeichert_bleibt_das_bild(controls):
-    """Aus einem Notebook, das jemand in JupyterLab gespeichert hat, wird in HTML das Bild."""
+    """In einem Notebook aus ``solutions/`` und in HTML steht das Bild statt des Bedienelements."""
     import nbformat
 
     data = controls.bundle()
     assert data[WIDGET_VIEW]["model_id"] == controls.box.model_id
     output = nbformat.v4.new_output("display_data", data=data)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
-    left = static_outputs(notebook).cells[0].outputs[0].data
+    left = clean(notebook).cells[0].outputs[0].data
     assert set(left) == {"image/png", "text/plain"} and left["text/plain"] == controls.shown.alt
 
 
