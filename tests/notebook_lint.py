@@ -8,7 +8,6 @@ import statistics
 import numpy as np
 from PIL import Image
 
-from helpers.basics import CourseError
 from helpers.workshop.notebooks import as_text, cell_label, clean, code_cells, read_notebook, stderr_outputs
 from helpers.workshop.report import mathml
 
@@ -21,10 +20,7 @@ DRAWS = re.compile(r"^ *(plt\.show\(\)|explore_\w+\()", re.MULTILINE)
 
 def problems(path) -> list[str]:
     """Alle Funde in einer Lösung."""
-    try:
-        notebook = read_notebook(path)
-    except CourseError as error:
-        return [str(error)]
+    notebook = read_notebook(path)
     return [sentence for check in CHECKS for sentence in check(path, notebook, code_cells(notebook))]
 
 
@@ -84,9 +80,7 @@ def formulas(path, notebook, cells):
 
 
 def tidiness(path, notebook, cells):
-    """Metadaten, die ``clean`` entfernt hätte, etwa Zeitstempel, und Zellen von papermill."""
-    if any("injected-parameters" in cell.metadata.get("tags", []) for cell in cells):
-        yield "Eine Zelle mit Parametern von papermill ist stehen geblieben."
+    """Metadaten, die ``clean`` entfernt hätte, etwa Zeitstempel."""
     if as_text(clean(notebook)) != path.read_text(encoding="utf-8"):
         yield "Die Datei enthält flüchtige Metadaten."
 

@@ -107,7 +107,7 @@ def test_start_page_is_filled_on_reading_and_saved_without(contents, tmp_path):
 
 
 def test_a_broken_start_page_still_opens(contents, monkeypatch):
-    monkeypatch.setattr(start_page, "with_page", lambda notebook: 1 / 0)
+    monkeypatch.setattr(start_page, "page", lambda: 1 / 0)
     assert len(asyncio.run(contents.get(f"{START_PAGE}.ipynb"))["content"]["cells"]) == 3
 
 

@@ -4,7 +4,7 @@ Wie ``helpers.start`` kommt das Modul mit der Standardbibliothek aus.
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from helpers.basics import COURSE_NOTEBOOKS, INPUT, NOTEBOOKS, START_PAGE, german, output_dir, read_json, try_read_json
 from helpers.workshop import doctor
@@ -15,24 +15,15 @@ STORED_MINUTES = INPUT / "rechenzeiten.json"
 CELL_ID = "00-ueberblick"
 
 
-@dataclass(frozen=True)
-class Stop:
-    """Eine Zeile der Landkarte.
+class Stop(NamedTuple):
+    """Eine Zeile der Landkarte."""
 
-    Attributes:
-        name: Notebook, z. B. „03_Training“.
-        topic: Untertitel des Notebooks.
-        reading, exercises: Minuten zum Lesen und für die Aufgaben, wie sie im Notebook stehen.
-        numbers: Nummern der Aufgaben, z. B. („3.1“, „3.2“).
-        solved: wie viele davon gelöst sind.
-    """
-
-    name: str
-    topic: str
-    reading: int
+    name: str  # „03_Training“
+    topic: str  # Untertitel des Notebooks
+    reading: int  # Minuten, wie sie im Notebook stehen
     exercises: int
-    numbers: tuple
-    solved: int
+    numbers: tuple  # Nummern der Aufgaben: („3.1“, „3.2“)
+    solved: int  # wie viele davon gelöst sind
 
 
 def course_map() -> list:
@@ -106,18 +97,10 @@ def show() -> None:
     display(Markdown(page()))
 
 
-def with_page(notebook: dict) -> dict:
-    """``00_Start`` mit der Startseite als Ausgabe, als wäre seine Zelle eben gelaufen; ändert ``notebook``."""
+def fill(notebook: dict, text: str = "") -> None:
+    """Gibt der Zelle von ``00_Start`` die Ausgabe ``text``, als wäre sie eben gelaufen; alle anderen sind leer."""
+    data = {"text/markdown": text, "text/plain": f"{START_PAGE}: Führen Sie diese Zelle aus."}
+    output = {"output_type": "display_data", "data": data, "metadata": {}}
     for cell in notebook["cells"]:
-        if cell.get("id") == CELL_ID:
-            data = {"text/markdown": page(), "text/plain": f"{START_PAGE}: Führen Sie diese Zelle aus."}
-            cell["outputs"] = [{"output_type": "display_data", "data": data, "metadata": {}}]
-    return notebook
-
-
-def without_page(notebook: dict) -> dict:
-    """``00_Start`` ohne Ausgaben, so wie es gespeichert wird; ändert ``notebook``."""
-    for cell in notebook["cells"]:
-        if cell.get("cell_type") == "code":
-            cell.update(outputs=[], execution_count=None)
-    return notebook
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[output] if text and cell.get("id") == CELL_ID else [], execution_count=None)
