@@ -27,7 +27,7 @@ def nbval(paths, output: Path) -> subprocess.CompletedProcess:
 @pytest.mark.langsam
 @pytest.mark.timeout(1800)
 def test_solutions_reproduce_their_stored_outputs(tmp_path):
-    """Dass gespeicherte Bilder da und nicht leer sind, prüft notebook_lint: nbval vergleicht nur ihre Textfassung."""
+    """Dass gespeicherte Bilder da und nicht leer sind, prüft test_notebooks: nbval vergleicht nur ihre Textfassung."""
     result = nbval([SOLUTIONS / f"{name}.ipynb" for name in COURSE_NOTEBOOKS], tmp_path / "ausgabe")
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
 
