@@ -38,10 +38,7 @@ SWITCHES = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-MISSING = (
-    "Chromium fehlt: Installieren Sie es (Debian/Ubuntu: sudo apt install chromium) und rufen Sie die Tests noch "
-    "einmal auf; ohne Chromium bleibt ungeprüft, was in JupyterLab zu sehen ist."
-)
+MISSING = "Chromium fehlt (sudo apt install chromium): Was in JupyterLab zu sehen ist, bleibt ungeprüft."
 # 03 lernt die Modelle, die 04 und 05 erklären; 01 kommt zuletzt, weil es mehr Bilder wählt, als die anderen brauchen.
 ORDER = ("02_VGG16", "03_Training", "04_GradCAM", "05_LRP", "01_Daten")
 ERRORS = '[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]'

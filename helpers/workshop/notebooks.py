@@ -50,13 +50,9 @@ def read_notebook(path):
     try:
         text = Path(path).read_text(encoding="utf-8")
         ids = [cell.get("id") for cell in json.loads(text)["cells"]]
-    except FileNotFoundError:
-        raise CourseError(f"{display_path(path)} fehlt: {REMEDY}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CourseError(
-            f"{display_path(path)} ist kein lesbares Notebook: Holen Sie die Datei neu oder leiten Sie sie neu ab "
-            "(python -m helpers ableiten)."
-        ) from None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        remedy = "Holen Sie die Datei neu oder leiten Sie sie neu ab (python -m helpers ableiten)."
+        raise CourseError(f"{display_path(path)} fehlt oder ist kein lesbares Notebook: {remedy}") from None
     for number, identifier in enumerate(ids, start=1):
         # nbformat erfände bei jedem Lesen eine neue id; die Ableitung wäre jedes Mal anders.
         if not identifier or ids.count(identifier) > 1:
@@ -82,12 +78,13 @@ def write_notebook(path, notebook) -> None:
 
 def clean(notebook):
     """Entfernt alles, was bei jedem Lauf anders wäre; Ausgaben und Zellnummern bleiben. Gibt ``notebook`` zurück."""
+    import nbformat
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-    notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNELSPEC), language_info=dict(LANGUAGE_INFO))
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": LANGUAGE_INFO})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
-        cell.metadata = type(cell.metadata)({k: cell.metadata[k] for k in KEPT_CELL_METADATA if cell.metadata.get(k)})
+        cell.metadata = nbformat.from_dict({k: cell.metadata[k] for k in KEPT_CELL_METADATA if cell.metadata.get(k)})
         if cell.cell_type == "code":
             # Wie Jupyter eine Textausgabe zerteilt, ist Zufall.
             CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
