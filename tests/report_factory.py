@@ -41,7 +41,8 @@ def figures() -> dict:
     }
 
 
-CAPTION = "So lang ist die Unterschrift eines Bilds, wenn sie eine Beobachtung mit drei Zahlen nennt. " * 2
+CAPTION = "So lang ist die Unterschrift eines Bilds, wenn sie eine Beobachtung mit drei Zahlen nennt. "
+SHORT_CAPTIONS = ("klassen", "lernkurven", "fehler", "gradcam")  # die übrigen sind doppelt so lang
 
 
 def whole_run(folder: Path) -> Path:
@@ -57,6 +58,6 @@ def whole_run(folder: Path) -> Path:
         (cell,) = [cell for cell in code_cells(notebooks[notebook]) if saved.search(cell.source)]
         images = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
         (folder / "bilder" / f"{name}.png").write_bytes(base64.b64decode(images[-1]))
-        caption = {"titel": title, "text": CAPTION, "zelle": notebook}
+        caption = {"titel": title, "text": CAPTION * (1 if name in SHORT_CAPTIONS else 2), "zelle": notebook}
         write_json(folder / "bilder" / f"{name}.json", caption)
     return folder
