@@ -1,5 +1,6 @@
 """Ein Ausgabeordner wie nach einem ganzen Kurslauf, gemacht aus den gespeicherten Ausgaben von ``solutions/``."""
 
+import ast
 import base64
 import re
 from pathlib import Path
@@ -41,8 +42,16 @@ def figures() -> dict:
     }
 
 
-CAPTION = "So lang ist die Unterschrift eines Bilds, wenn sie eine Beobachtung mit drei Zahlen nennt. "
-SHORT_CAPTIONS = ("klassen", "lernkurven", "fehler", "gradcam")  # die übrigen sind doppelt so lang
+def caption_of(source: str, name: str) -> str:
+    """Der Satz, den die Zelle zum Bild ``name`` speichert; was erst ein Lauf weiß, ist „0,123“ oder ein langer Satz."""
+    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+        if any(isinstance(value, ast.Constant) and value.value == name for value in call.args):
+            text = call.args[3]
+            if isinstance(text, ast.Name):
+                return "So lang ist die Unterschrift eines Bilds, wenn sie eine Beobachtung mit drei Zahlen nennt. " * 2
+            parts = getattr(text, "values", [text])
+            return "".join(getattr(part, "value", "") if isinstance(part, ast.Constant) else "0,123" for part in parts)
+    raise AssertionError(f"kein save(…, {name!r}, …)")
 
 
 def whole_run(folder: Path) -> Path:
@@ -58,6 +67,6 @@ def whole_run(folder: Path) -> Path:
         (cell,) = [cell for cell in code_cells(notebooks[notebook]) if saved.search(cell.source)]
         images = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
         (folder / "bilder" / f"{name}.png").write_bytes(base64.b64decode(images[-1]))
-        caption = {"titel": title, "text": CAPTION * (1 if name in SHORT_CAPTIONS else 2), "zelle": notebook}
+        caption = {"titel": title, "text": caption_of(cell.source, name), "zelle": notebook}
         write_json(folder / "bilder" / f"{name}.json", caption)
     return folder

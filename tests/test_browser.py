@@ -282,7 +282,7 @@ def test_wrong_kernel_is_named_and_the_remedy_works(page, lab):
     shown = run_cells(page, name, "04-start").locator(".jp-OutputArea-output")
     text = shown.inner_text()
     assert text.startswith("✘ Dieses Notebook läuft im falschen Kernel: Python 3.") and "aus „anaconda3“" in text
-    assert "tensorflow fehlt" in text and "Traceback" not in text
+    assert "fehlt, gebraucht" in text and "Traceback" not in text
     assert "Wählen Sie im Menü Kernel → Kernel wechseln…" in text
     choose_kernel(page, KERNEL_TITLE)
     run_cells(page, name, "04-start")
