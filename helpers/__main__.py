@@ -11,20 +11,31 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 
-from helpers.basics import (
-    COURSE_NOTEBOOKS,
-    SOLUTIONS,
-    CourseError,
-    atomic_file,
-    display_path,
-    german,
-    one_line,
-    output_dir,
-    reason,
-)
+from helpers.basics import COURSE_NOTEBOOKS, ROOT, CourseError, display_path, german, one_line, reason
 
 PROFILE_HELP = "schnell (zwei CPU-Kerne), voll (GPU, alle Bilder) oder probe (läuft alles durch?)"
+LEARNERS, MAKERS = "Befehle für Lernende:", "\nBefehle für Lehrende und zum Bauen des Kurses:"
+COMMANDS = []  # (Überschrift, Satz, Optionen, Funktion); in dieser Reihenfolge stehen sie in der Hilfe
+
+
+def command(heading: str, text: str, *options):
+    """Macht eine Funktion zum Befehl ihres Namens; sie bekommt die gelesenen Angaben und ergibt den Exit-Code."""
+
+    def register(function):
+        COMMANDS.append((heading, text, options, function))
+        return function
+
+    return register
+
+
+def option(*names, **settings):
+    """Eine Angabe, wie ``add_argument`` sie nimmt."""
+    return names, settings
+
+
+# --- Angaben ---------------------------------------------------------------------------------------------------------
 
 
 class GermanParser(argparse.ArgumentParser):
@@ -57,138 +68,53 @@ class GermanParser(argparse.ArgumentParser):
         raise CourseError(f"{message}. Alle Angaben zeigt „{self.prog} --hilfe“.")
 
 
-def _int(text: str, lowest: int = -(10**12), highest: int = 10**12, limits: str = "") -> int:
-    # int() nähme auch „1_000“ und fremde Ziffern; zwölf Stellen braucht hier niemand.
-    if not (re.fullmatch(r"[+-]?[0-9]{1,12}", text) and lowest <= int(text) <= highest):
-        raise argparse.ArgumentTypeError(f"keine ganze Zahl{limits}: {text[:40]!r}")
-    return int(text)
+def whole(lowest: int = 0, highest: int = 2**32 - 1):
+    """Liest eine ganze Zahl; int() nähme auch „1_000“ und fremde Ziffern."""
+
+    def read(text: str) -> int:
+        if not (re.fullmatch(r"[+-]?[0-9]{1,12}", text) and lowest <= int(text) <= highest):
+            limits = f"von {german(lowest)} bis {german(highest)}"
+            raise argparse.ArgumentTypeError(f"keine ganze Zahl {limits}: {text[:40]!r}")
+        return int(text)
+
+    return read
 
 
-def _between(lowest: int, highest: int):
-    return lambda text: _int(text, lowest, highest, f" von {german(lowest)} bis {german(highest)}")
-
-
-def _path(text: str) -> str:
-    # Der leere Pfad wäre der Ordner, in dem man gerade steht.
+def path(text: str) -> str:
+    """Der leere Pfad wäre der Ordner, in dem man gerade steht."""
     if not text.strip():
         raise argparse.ArgumentTypeError("der Pfad ist leer")
     return text
 
 
-_seed = _between(0, 2**32 - 1)
+def file(text: str) -> Path:
+    """Ein Ziel, das kein Ordner ist: Sonst scheiterte das Schreiben erst nach der Arbeit."""
+    if Path(path(text)).is_dir():
+        raise argparse.ArgumentTypeError(f"{display_path(text)} ist ein Ordner, hier gehört eine Datei hin")
+    return Path(text)
 
 
-def _data_options(parser) -> None:
-    parser.add_argument(
-        "--eingabe", type=_path, help="Ordner mit CSV- oder idx-Dateien, „beispiel“ oder „voll“ (laden)"
-    )
-    parser.add_argument("--n-train", type=_int, help="so viele Trainingsbilder, geschichtet gezogen")
-    parser.add_argument("--n-test", type=_int, help="so viele Testbilder, geschichtet gezogen")
-    parser.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
+SEED = option("--seed", type=whole(), default=0, help="Startwert des Zufalls")
+IMAGES = (
+    option("--eingabe", type=path, help="Ordner mit CSV- oder idx-Dateien, „beispiel“ oder „voll“ (laden)"),
+    option("--n-train", type=whole(), help="so viele Trainingsbilder, geschichtet gezogen"),
+    option("--n-test", type=whole(), help="so viele Testbilder, geschichtet gezogen"),
+    SEED,
+)
+TEST_IMAGES = option("--eingabe", type=path, default="auto", help="Testbilder, wie bei „daten“")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Der Parser mit allen Unterbefehlen; ``run`` der gelesenen Angaben ist die Funktion, die den Befehl ausführt."""
-    parser = GermanParser(
-        prog="python -m helpers",
-        usage="python -m helpers BEFEHL …",
-        description="Traue keinem CNN: die Befehle des Kurses",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(
-        dest="befehl", required=True, metavar="BEFEHL", help=argparse.SUPPRESS, prog="python -m helpers"
-    )
-    lines = []
-
-    def add(name, run, text):
-        lines.append(f"  {name:11} {text}")
-        command = commands.add_parser(name, description=text)
-        command.set_defaults(run=run)
-        return command
-
-    lines.append("Befehle für Lernende:")
-    _learner_commands(add)
-    lines.append("\nBefehle für Lehrende und zum Bauen des Kurses:")
-    _maker_commands(add)
-    parser.epilog = "\n".join(lines)
-    return parser
+# --- Befehle für Lernende --------------------------------------------------------------------------------------------
 
 
-def _learner_commands(add) -> None:
-    daten = add("daten", _daten, "Bilder als PNG-Ordner TRAIN und TEST schreiben")
-    _data_options(daten)
-    daten.add_argument("--ziel", type=_path, help="Zielordner (sonst ausgabe/daten)")
-    daten.add_argument("--voll", action="store_true", help="alle 70.000 Bilder laden, MD5 geprüft")
-
-    cnn = add("cnn", _cnn, "VGG16 trainieren, auswerten und erklären")
-    cnn.add_argument("--profil", default="schnell", help=PROFILE_HELP)
-    _data_options(cnn)
-    weights = ("beiliegend", "keras")
-    cnn.add_argument("--gewichte", default="beiliegend", choices=weights, help="aus input/ oder von Keras aus dem Netz")
-    cnn.add_argument("--epochen", type=_int, help="statt der Epochen des Profils")
-    cnn.add_argument("--geraete", type=_int, help="so viele GPUs (oder gedachte CPU-Geräte) lernen gleichzeitig")
-    cnn.add_argument("--bildgroesse", type=_int, help="Kantenlänge der Netzeingabe in Pixeln, mindestens 32")
-
-    auswerten = add("auswerten", _auswerten, "das Kursmodell auf den Testbildern auswerten")
-    auswerten.add_argument("--eingabe", type=_path, default="auto", help="wie bei „daten“")
-
-    kurs = add("kurs", _kurs, "alle Notebooks ausführen und den Bericht schreiben")
-    kurs.add_argument("--profil", help=PROFILE_HELP)
-    kurs.add_argument("--nur", nargs="+", metavar="NOTEBOOK", help=f"nur diese: {', '.join(COURSE_NOTEBOOKS)}")
-    kurs.add_argument(
-        "-p", nargs=2, action="append", default=[], metavar=("NAME", "WERT"), help="Parameter der Notebooks setzen"
-    )
-
-    add("doctor", _doctor, "prüfen, ob alles da ist")
-
-
-def _maker_commands(add) -> None:
-    review = add("durchsicht", _durchsicht, "Abgaben ausführen, prüfen und bepunkten")
-    review.add_argument("abgaben", type=_path, nargs="+", metavar="ABGABEN", help="Notebooks oder Ordner damit")
-    review.add_argument("--gleichzeitig", type=_between(1, 64), default=2, help="so viele Abgaben laufen zugleich")
-    review.add_argument("--sekunden", type=_between(10, 86_400), default=240, help="Zeitgrenze je Abgabe")
-    review.add_argument(
-        "--speicher", type=_between(500, 1_000_000), default=4000, help="Arbeitsspeicher je Abgabe in MB"
-    )
-
-    ableiten = add("ableiten", _ableiten, "notebooks/ aus solutions/ erzeugen")
-    ableiten.add_argument("--pruefen", action="store_true", help="nur prüfen, ob beide zusammenpassen")
-    ableiten.add_argument("--ausfuehren", action="store_true", help="vorher solutions/ neu ausführen")
-    ableiten.add_argument("--nur", nargs="+", metavar="NOTEBOOK", help="nur diese neu ausführen")
-
-    add("streifen", _streifen, "den Bildstreifen des Explorers für die README neu machen")
-
-    stichprobe = add("stichprobe", _stichprobe, "die mitgelieferte Stichprobe neu schneiden")
-    stichprobe.add_argument("--eingabe", type=_path, help="Ordner der vier idx-Dateien (sonst Debians Paket)")
-
-    kursmodell = add("kursmodell", _kursmodell, "das Training „sauber“ (Profil voll) als Kursmodell ablegen")
-    kursmodell.add_argument("--eingabe", type=_path, default="auto", help="Testbilder, wie bei „daten“")
-
-    wertung = add("wertung", _wertung, "die große Wertungstafel messen und nach input/ legen")
-    wertung.add_argument("--bilder", type=_between(2, 10_000), default=200, help="Bilder je Maß, mindestens 2")
-    wertung.add_argument(
-        "--modell", default="kurs", choices=("kurs", "sauber"), help="Kursmodell oder eigenes Training"
-    )
-    wertung.add_argument("--eingabe", type=_path, default="beispiel", help="Testbilder, wie bei „daten“")
-    wertung.add_argument("--ziel", type=_path, help="Zieldatei (sonst input/wertungstafel.json)")
-    wertung.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
-
-    labor = add("labor", _labor, "die Zwillinge des Labors trainieren, untersuchen und nach input/ legen")
-    labor.add_argument("--ziel", type=_path, help="Zieldatei (sonst input/labor.json)")
-    labor.add_argument("--seed", type=_seed, default=0, help="Startwert des Zufalls")
-
-    benchmark = add("benchmark", _benchmark, "Tempo im Vergleich mit anderen Bibliotheken messen")
-    parts = ("gradcam", "lrp", "training", "ziel")
-    benchmark.add_argument(
-        "--teile", nargs="+", metavar="TEIL", choices=parts, default=parts, help=f"nur diese: {', '.join(parts)}"
-    )
-    benchmark.add_argument(
-        "--groessen", nargs="+", type=_between(32, 512), default=[64, 224], help="Kantenlängen in Pixeln"
-    )
-    benchmark.add_argument("--wiederholungen", type=_between(1, 1000), default=5, help="Messungen je Zeile (Median)")
-
-
-def _daten(options) -> None:
+@command(
+    LEARNERS,
+    "Bilder als PNG-Ordner TRAIN und TEST schreiben",
+    *IMAGES,
+    option("--ziel", type=path, help="Zielordner (sonst ausgabe/daten)"),
+    option("--voll", action="store_true", help="alle 70.000 Bilder laden, MD5 geprüft"),
+)
+def daten(options):
     from helpers.data import generate
 
     if options.voll and options.eingabe:
@@ -202,7 +128,17 @@ def _daten(options) -> None:
     )
 
 
-def _cnn(options) -> None:
+@command(
+    LEARNERS,
+    "VGG16 trainieren, auswerten und erklären",
+    option("--profil", default="schnell", help=PROFILE_HELP),
+    *IMAGES,
+    option("--gewichte", default="beiliegend", choices=("beiliegend", "keras"), help="aus input/ oder aus dem Netz"),
+    option("--epochen", type=whole(), help="statt der Epochen des Profils"),
+    option("--geraete", type=whole(), help="so viele GPUs (oder gedachte CPU-Geräte) lernen gleichzeitig"),
+    option("--bildgroesse", type=whole(), help="Kantenlänge der Netzeingabe in Pixeln, mindestens 32"),
+)
+def cnn(options):
     from helpers.workshop.cnn import run_cnn
 
     run_cnn(
@@ -218,76 +154,64 @@ def _cnn(options) -> None:
     )
 
 
-def _auswerten(options) -> None:
+@command(LEARNERS, "das Kursmodell auf den Testbildern auswerten", TEST_IMAGES)
+def auswerten(options):
     from helpers.data import load_source
     from helpers.workshop.cnn import evaluate_course_model
 
     evaluate_course_model(load_source(options.eingabe))
 
 
-def _kursmodell(options) -> None:
-    from helpers.data import load_source
-    from helpers.workshop.course_model import publish
-
-    publish(load_source(options.eingabe))
-
-
-def _target_file(text: str | None, default):
-    from pathlib import Path
-
-    target = Path(text) if text else default
-    if target.is_dir():
-        raise CourseError(f"{display_path(target)} ist ein Ordner: Nennen Sie hinter --ziel eine Datei.")
-    return target
-
-
-def _wertung(options) -> None:
-    from helpers.scorecard import STORED_CARD
-    from helpers.workshop.tables import make_scorecard
-
-    target = _target_file(options.ziel, STORED_CARD)
-    card = make_scorecard(options.modell, options.bilder, options.eingabe, target, options.seed)
-    count = german(card["einstellungen"]["images"])
-    print(f"Geschrieben: {display_path(target)} ({count} Bilder, {german(card['minuten'], 1)} Minuten)")
-
-
-def _labor(options) -> None:
-    from helpers.lab import STORED_LAB
-    from helpers.workshop.tables import make_lab
-
-    target = _target_file(options.ziel, STORED_LAB)
-    stored = make_lab(target, options.seed)
-    print(f"Geschrieben: {display_path(target)} ({len(stored['tafel'])} Netze)")
-
-
-def _benchmark(options) -> int:
-    import subprocess
-
-    from helpers.basics import ROOT
-
-    program = ROOT / "tests" / "benchmark" / "run.py"
-    command = [sys.executable, str(program), "--wiederholungen", str(options.wiederholungen)]
-    command += ["--groessen", *map(str, options.groessen), "--teile", *options.teile]
-    return subprocess.call(command)
-
-
-def _kurs(options) -> None:
+@command(
+    LEARNERS,
+    "alle Notebooks ausführen und den Bericht schreiben",
+    option("--profil", help=PROFILE_HELP),
+    option("--nur", nargs="+", metavar="NOTEBOOK", help=f"nur diese: {', '.join(COURSE_NOTEBOOKS)}"),
+    option("-p", nargs=2, action="append", default=[], metavar=("NAME", "WERT"), help="Parameter der Notebooks setzen"),
+)
+def kurs(options):
     from helpers.workshop.course import parse_value, run_course
 
-    names = [name for name, _ in options.p] + (["profil"] if options.profil else [])
+    given = options.p + ([("profil", options.profil)] if options.profil else [])
+    names = [name for name, _ in given]
     if twice := [name for name in names if names.count(name) > 1]:
         raise CourseError(f"„{one_line(twice[0])}“ ist zweimal gesetzt: Lassen Sie eine der Angaben weg.")
-    parameters = {name: parse_value(value) for name, value in options.p}
-    run_course(profile=options.profil or "schnell", only=options.nur, parameters=parameters)
+    run_course({name: parse_value(value) for name, value in given}, options.nur)
 
 
-def _doctor(options) -> int:
+@command(LEARNERS, "prüfen, ob alles da ist")
+def doctor(options):
     from helpers.workshop.doctor import run
 
     return run()
 
 
-def _ableiten(options) -> int:
+# --- Befehle für Lehrende --------------------------------------------------------------------------------------------
+
+
+@command(
+    MAKERS,
+    "Abgaben ausführen, prüfen und bepunkten",
+    option("abgaben", type=path, nargs="+", metavar="ABGABEN", help="Notebooks oder Ordner damit"),
+    option("--gleichzeitig", type=whole(1, 64), default=2, help="so viele Abgaben laufen zugleich"),
+    option("--sekunden", type=whole(10, 86_400), default=240, help="Zeitgrenze je Abgabe"),
+    option("--speicher", type=whole(500, 1_000_000), default=4000, help="Arbeitsspeicher je Abgabe in MB"),
+)
+def durchsicht(options):
+    from helpers.workshop.review import review_hand_ins
+
+    target = review_hand_ins(options.abgaben, options.gleichzeitig, options.sekunden, options.speicher)
+    print(f"Durchsicht: {display_path(target)}")
+
+
+@command(
+    MAKERS,
+    "notebooks/ aus solutions/ erzeugen",
+    option("--pruefen", action="store_true", help="nur prüfen, ob beide zusammenpassen"),
+    option("--ausfuehren", action="store_true", help="vorher solutions/ neu ausführen"),
+    option("--nur", nargs="+", metavar="NOTEBOOK", help="nur diese neu ausführen"),
+)
+def ableiten(options):
     from helpers.workshop.notebooks import derive, execute_solutions
 
     if options.nur and not options.ausfuehren:
@@ -296,77 +220,138 @@ def _ableiten(options) -> int:
         raise CourseError("--pruefen schreibt nichts, --ausfuehren schon: Lassen Sie eines von beiden weg.")
     if options.ausfuehren:
         execute_solutions(options.nur)
-        _refresh_readme_picture()
-    problems = derive(check=options.pruefen)
-    for problem in problems if options.pruefen else []:
-        print(f"✘ {problem}", file=sys.stderr)
-    if options.pruefen and problems:
+    different = derive(check=options.pruefen)
+    if options.pruefen and different:
+        print(*(f"✘ {sentence}" for sentence in different), sep="\n", file=sys.stderr)
         return 1
     print("✔ notebooks/ passt zu solutions/")
-    return 0
 
 
-def _streifen(options) -> None:
+@command(MAKERS, "den Bildstreifen des Explorers für die README neu machen")
+def streifen(options):
     from helpers.workshop.strip import course_scenes, make_strip
 
     target = make_strip(*course_scenes())
     print(f"Geschrieben: {display_path(target)} ({german(target.stat().st_size / 1000, 0)} kB)")
 
 
-def _durchsicht(options) -> None:
-    from helpers.workshop.review import review_hand_ins
-
-    target = review_hand_ins(options.abgaben, options.gleichzeitig, options.sekunden, options.speicher)
-    print(f"Durchsicht: {display_path(target)}")
-
-
-def _refresh_readme_picture() -> None:
-    """Das Bild der README ist die Ergebnisseite des letzten Laufs der Lösungen, mit 256 Farben klein gehalten."""
-    from helpers.workshop.notebooks import few_colors
-
-    picture = output_dir() / "bilder" / "ergebnis.png"
-    if picture.is_file():
-        with atomic_file(SOLUTIONS / "ergebnis.png") as temporary:
-            temporary.write_bytes(few_colors(picture.read_bytes()))
-
-
-def _stichprobe(options) -> None:
-    from pathlib import Path
-
+@command(
+    MAKERS,
+    "die mitgelieferte Stichprobe neu schneiden",
+    option("--eingabe", type=path, help="Ordner der vier idx-Dateien (sonst Debians Paket)"),
+)
+def stichprobe(options):
     from helpers.data import DEBIAN_FOLDER
     from helpers.workshop.sample import make_sample
 
-    target = make_sample(Path(options.eingabe) if options.eingabe else DEBIAN_FOLDER)
-    print(f"Geschrieben: {display_path(target)}")
+    print(f"Geschrieben: {display_path(make_sample(Path(options.eingabe or DEBIAN_FOLDER)))}")
 
 
-def _failed(sentence: str, error: BaseException, debug: bool) -> int:
-    """Ein Satz auf stderr; der Traceback davor nur mit ``--debug``."""
-    if debug:
-        error.__suppress_context__ = False
-        traceback.print_exception(error)
-    print(f"✘ {one_line(sentence)}", file=sys.stderr)
-    return 2
+@command(MAKERS, "das Training „sauber“ (Profil voll) als Kursmodell ablegen", TEST_IMAGES)
+def kursmodell(options):
+    from helpers.data import load_source
+    from helpers.workshop.course_model import publish
+
+    publish(load_source(options.eingabe))
+
+
+@command(
+    MAKERS,
+    "die große Wertungstafel messen und nach input/ legen",
+    option("--bilder", type=whole(2, 10_000), default=200, help="Bilder je Maß, mindestens 2"),
+    option("--modell", default="kurs", choices=("kurs", "sauber"), help="Kursmodell oder eigenes Training"),
+    option("--eingabe", type=path, default="beispiel", help="Testbilder, wie bei „daten“"),
+    option("--ziel", type=file, help="Zieldatei (sonst input/wertungstafel.json)"),
+    SEED,
+)
+def wertung(options):
+    from helpers.scorecard import STORED_CARD
+    from helpers.workshop.tables import make_scorecard
+
+    target = options.ziel or STORED_CARD
+    card = make_scorecard(options.modell, options.bilder, options.eingabe, target, options.seed)
+    count = german(card["einstellungen"]["images"])
+    print(f"Geschrieben: {display_path(target)} ({count} Bilder, {german(card['minuten'], 1)} Minuten)")
+
+
+@command(
+    MAKERS,
+    "die Zwillinge des Labors trainieren, untersuchen und nach input/ legen",
+    option("--ziel", type=file, help="Zieldatei (sonst input/labor.json)"),
+    SEED,
+)
+def labor(options):
+    from helpers.lab import STORED_LAB
+    from helpers.workshop.tables import make_lab
+
+    target = options.ziel or STORED_LAB
+    print(f"Geschrieben: {display_path(target)} ({len(make_lab(target, options.seed)['tafel'])} Netze)")
+
+
+PARTS = ("gradcam", "lrp", "ziel", "training")
+
+
+@command(
+    MAKERS,
+    "Tempo im Vergleich mit anderen Bibliotheken messen",
+    option("--teile", nargs="+", metavar="TEIL", choices=PARTS, default=PARTS, help=f"nur diese: {', '.join(PARTS)}"),
+    option("--groessen", nargs="+", type=whole(32, 512), default=[64, 224], help="Kantenlängen in Pixeln"),
+    option("--wiederholungen", type=whole(1, 1000), default=5, help="Messungen je Zeile (Median)"),
+)
+def benchmark(options):
+    import subprocess
+
+    given = ["--wiederholungen", options.wiederholungen, "--groessen", *options.groessen, "--teile", *options.teile]
+    return subprocess.call([sys.executable, str(ROOT / "tests" / "benchmark" / "run.py"), *map(str, given)])
+
+
+# --- Ausführen -------------------------------------------------------------------------------------------------------
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Der Parser mit allen Unterbefehlen; ``run`` der gelesenen Angaben ist die Funktion, die den Befehl ausführt."""
+    parser = GermanParser(
+        prog="python -m helpers",
+        usage="python -m helpers BEFEHL …",
+        description="Traue keinem CNN: die Befehle des Kurses",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(
+        dest="befehl", required=True, metavar="BEFEHL", help=argparse.SUPPRESS, prog="python -m helpers"
+    )
+    lines = []
+    for heading, text, options, function in COMMANDS:
+        lines += [heading] * (heading not in lines) + [f"  {function.__name__:11} {text}"]
+        subparser = commands.add_parser(function.__name__, description=text)
+        subparser.set_defaults(run=function)
+        for names, settings in options:
+            subparser.add_argument(*names, **settings)
+    parser.epilog = "\n".join(lines)
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Führt einen Befehl aus; 0 heißt gelungen, 2 eine falsche Eingabe, 130 einen Abbruch mit Strg+C."""
-    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     try:
         options = build_parser().parse_args(arguments)
         return options.run(options) or 0
-    except CourseError as error:
-        return _failed(str(error), error, debug)
-    except OSError as error:
-        where = display_path(error.filename) if error.filename else "eine Datei"
-        remedy = "Prüfen Sie Rechte und freien Platz"
-        return _failed(f"Der Zugriff auf {where} ist gescheitert ({reason(error)}): {remedy}.", error, debug)
-    except MemoryError as error:
-        remedy = "Schließen Sie andere Programme oder nehmen Sie weniger oder kleinere Bilder"
-        return _failed(f"Der Arbeitsspeicher reicht nicht: {remedy}.", error, debug)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return 130
+    except CourseError as error:
+        caught, sentence = error, str(error)
+    except OSError as error:
+        where = display_path(error.filename) if error.filename else "eine Datei"
+        caught = error
+        sentence = f"Der Zugriff auf {where} ist gescheitert ({reason(error)}): Prüfen Sie Rechte und freien Platz."
+    except MemoryError as error:
+        remedy = "Schließen Sie andere Programme oder nehmen Sie weniger oder kleinere Bilder"
+        caught, sentence = error, f"Der Arbeitsspeicher reicht nicht: {remedy}."
+    if "--debug" in (sys.argv if arguments is None else arguments):
+        caught.__suppress_context__ = False
+        traceback.print_exception(caught)
+    print(f"✘ {one_line(sentence)}", file=sys.stderr)
+    return 2
 
 
 INTERRUPTED = "\nAbgebrochen mit Strg+C."

@@ -160,3 +160,39 @@ WRONG = {
         ([6, 0, 4, 2], "„verdeckt“ und „Eingang“"),
     ],
 }
+
+# Nummer → je Hinweis ein Stück seines Satzes, in der Reihenfolge der Hinweise: So fällt auf, wenn zwei vertauscht sind.
+SAID = {
+    "1.1": "um ein Pixel verschoben | vertauscht | ab 1 | Breite | laufende Nummer",
+    "1.2": "unähnlichste | heben sich | Falsche Achse | laufen über | noch nicht die Klassen",
+    "1.3": "in beiden Teilen | doppelt | verloren | vertauscht | Anteil | nicht geschichtet | nicht gemischt",
+    "1.4": "vertauscht | falschen Richtung | auch als verschoben | im falschen Unterordner nicht | zählen nur",
+    "1.5": "Kein einziges Bild | anderer Klassen | Nicht alle Bilder | außerhalb der Maske | zu groß",
+    "2.1": "kleiner als das Bild | Bias fehlt | neunmal | gespiegelt | vertauscht | ReLU | nur am Rand nicht",
+    "2.2": "Biaswerte fehlen | nur eine Seite | Eingangskanäle fehlen | je Eingang | nur die erste Schicht",
+    "2.3": "Schritt fehlt | zu früh | um eins zu klein | überlappen",
+    "2.4": "Rot, Grün, Blau (RGB) | BGR und RGB | falschen Mittelwert | zusätzlich durch 255 | "
+    "statt die Mittelwerte | noch nicht abgezogen | auf dem Kopf | laufen über",
+    "2.5": "fehlt das ReLU | Softmax | bei Null abgeschnitten | Biaswerte fehlen | nicht richtig in eine Reihe",
+    "3.1": "eine Epoche zu früh | Kurve des Trainings | schlechteste | höchsten Trefferquote | kleinste Verlust selbst",
+    "3.2": "Aufwärmen fehlt | allererste Schritt | negativ | doppelt so hoch | nicht am Ende des Aufwärmens | Gerade",
+    "3.3": "Falsche Achse | durch alle Bilder | ganze Matrix | mitteln über die Klassen | Beide Ergebnisse",
+    "3.4": "zählen bei Ihnen gleich viel | heben sich bei Ihnen auf | nur die beiden Mittelwerte | "
+    "größte Abstand | Fach ist leer",
+    "3.5": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder",
+    "4.1": "ReLU am Ende fehlt | Falsche Achse | zweite Schritt fehlt | Gewichte ab statt der Summe | "
+    "Gewichte fehlen | gefragt ist ihr Mittelwert | noch nicht addiert",
+    "4.2": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | neben dem Zeichen | Falsche Achse",
+    "4.3": "schon vorher | Nenner | jede Änderung | Anzahlen | über alle Klassen",
+    "4.4": "unwichtigsten | wieder da | Anfang fehlt | Ende fehlt | höchste Wahrscheinlichkeit | rückwärts",
+    "4.5": "negative Werte | Karte ist leer | überall gleich | verloren | kein Trick",
+    "5.1": "„verdeckt“ und „Eingang“ | Anteile | ReLU vergessen | nicht ihre Relevanz | "
+    "vertauscht | Ausgang stimmt nicht | nicht erhalten | Verteilung noch nicht",
+    "5.2": "Aktivierung fehlt | dasselbe Vorzeichen | ε fehlt | fehlt der Bias | Falsche Achse | nicht erhalten",
+    "5.3": "unauffälligen | zugleich | Betrag fehlt | "
+    "Grenze ist ein Anteil | Beträge der Relevanz | alle Bilder abweichen",
+    "5.4": "auf dem Kopf | Fläche selbst | Differenz | mitteln die Punkte | "
+    "ein Wert je Bild | Verhältnisse der einzelnen | Falsche Achse: Sie | nur das Ende",
+    "5.5": "ein einziges Ja | vertauscht | umgedreht | Frage nach dem Grund fehlt | "
+    "Frage nach dem Eingriff fehlt | nur nach der Trefferquote | zu streng | kein Wahrheitswert",
+}

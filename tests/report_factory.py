@@ -61,7 +61,7 @@ def whole_run(folder: Path) -> Path:
     notebooks = {name: read_notebook(SOLUTIONS / f"{name}.ipynb") for name in COURSE_NOTEBOOKS}
     for name, notebook in notebooks.items():
         write_notebook(folder / "notebooks" / f"{name}.ipynb", notebook)
-        write_page(notebook, folder / "notebooks" / f"{name}.html", SOLUTIONS)
+        write_page(notebook, folder / "notebooks" / f"{name}.html")
     for name, title, notebook in (*PICTURES, ("gruppen", "Gruppen", "05_LRP")):
         saved = re.compile(rf"\bsave\(.{{0,200}}?[\"']{name}[\"']", re.DOTALL)
         (cell,) = [cell for cell in code_cells(notebooks[notebook]) if saved.search(cell.source)]

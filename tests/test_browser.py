@@ -1,6 +1,6 @@
 """Was in JupyterLab zu sehen ist, in einem echten Browser geprüft: Chromium ohne Fenster, gesteuert von Playwright."""
 
-import json
+import contextlib
 import os
 import re
 import shutil
@@ -22,14 +22,13 @@ from helpers.basics import (
     KERNEL_TITLE,
     NOTEBOOKS,
     ROOT,
-    SOLUTIONS,
     START_PAGE,
     read_json,
+    write_json,
 )
 from helpers.checks.exercise import Verdict
-from helpers.workshop.jupyter.server import CourseServer
 from helpers.workshop.notebooks import code_cells, read_notebook, write_notebook
-from helpers.workshop.report import PICTURES, build_report, write_page
+from helpers.workshop.report import PICTURES, build_report
 from helpers.workshop.review.handins import read, references
 from helpers.workshop.review.page import write
 from helpers.workshop.review.run import Result
@@ -39,10 +38,7 @@ SWITCHES = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-MISSING = (
-    "Chromium fehlt: Installieren Sie es (Debian/Ubuntu: sudo apt install chromium) und rufen Sie die Tests noch "
-    "einmal auf; ohne Chromium bleibt ungeprüft, was in JupyterLab zu sehen ist."
-)
+MISSING = "Chromium fehlt (sudo apt install chromium): Was in JupyterLab zu sehen ist, bleibt ungeprüft."
 # 03 lernt die Modelle, die 04 und 05 erklären; 01 kommt zuletzt, weil es mehr Bilder wählt, als die anderen brauchen.
 ORDER = ("02_VGG16", "03_Training", "04_GradCAM", "05_LRP", "01_Daten")
 ERRORS = '[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]'
@@ -65,25 +61,12 @@ explore_lrp({"Netz": model}, {"Netz": result}, data.test_images, Watermark())
 """.strip()
 
 
-def violations(page) -> str:
-    """Was axe an der offenen Seite auszusetzen hat, lesbar; leer heißt nichts."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    return Axe().run(page).generate_snapshot()
-
-
-def find_browser() -> str:
-    """Pfad von Chromium; fehlt es, wird übersprungen – in der CI (Umgebungsvariable CI) ist das ein Fehler."""
-    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if not found:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
-    return found
-
-
 @pytest.fixture(scope="module")
 def chromium():
-    """Ein Chromium für alle Tests dieser Datei."""
-    program = find_browser()
+    """Ein Chromium für alle Tests dieser Datei; fehlt es, wird übersprungen – in der CI ist das ein Fehler."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if not program:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -95,15 +78,15 @@ def chromium():
 @pytest.fixture
 def page(chromium, request):
     """Eine leere Seite; schlägt der Test fehl, liegt ihr Bild danach in ``ausgabe/browser/``."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 1600}, locale="de-DE")
+    # Der Bericht verbietet jedes Skript, auch das von axe: In Tests mit „accessible“ gilt das Verbot nicht.
+    options = {"bypass_csp": "accessible" in request.node.name, "color_scheme": getattr(request, "param", "light")}
+    context = chromium.new_context(viewport={"width": 1280, "height": 1600}, locale="de-DE", **options)
     page, failed = context.new_page(), request.session.testsfailed
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     yield page
     if request.session.testsfailed > failed:
-        folder = ROOT / "ausgabe" / "browser"
-        folder.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^\w-]+", "-", request.node.name).strip("-")
-        page.screenshot(path=folder / f"{name}.png", full_page=True)
+        page.screenshot(path=ROOT / "ausgabe" / "browser" / f"{name}.png", full_page=True)
     context.close()
 
 
@@ -112,38 +95,22 @@ def page(chromium, request):
 
 def foreign_kernel(folder: Path) -> None:
     """Ein Kernel, wie ihn viele haben: Python mit ipykernel und sonst nichts, zu finden über ``folder/jupyter``."""
-    environment = folder / "anaconda3"
+    environment, kernel = folder / "anaconda3", folder / "jupyter" / "kernels" / "fremd"
     venv.create(environment, with_pip=False)
     (packages,) = environment.glob("lib/python*/site-packages")
     wanted, known = ["ipykernel"], set()
     while wanted:
         name = wanted.pop()
-        if name in known:
-            continue
-        known.add(name)
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             distribution = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            continue
-        needs = [text for text in distribution.requires or () if "extra ==" not in text]
-        wanted += [re.match(r"[\w.-]+", text)[0].lower() for text in needs]
-        for top in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:
-            if not (packages / top).exists():
-                (packages / top).symlink_to(distribution.locate_file(top))
-    kernel = folder / "jupyter" / "kernels" / "fremd"
-    kernel.mkdir(parents=True)
+            needs = [text for text in distribution.requires or () if "extra ==" not in text]
+            wanted += {re.match(r"[\w.-]+", text)[0].lower() for text in needs} - known
+            known.update(wanted)
+            for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
+                with contextlib.suppress(FileExistsError):
+                    (packages / top).symlink_to(distribution.locate_file(top))
     command = [str(environment / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec = {"argv": command, "display_name": FOREIGN, "language": "python"}
-    (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
-
-
-def small_copies(folder: Path) -> None:
-    """Die Notebooks der Lernenden mit kleinen Parametern, daneben helpers/."""
-    folder.mkdir(parents=True)
-    (folder.parent / "helpers").symlink_to(ROOT / "helpers")
-    for name in (START_PAGE, *COURSE_NOTEBOOKS):
-        notebook = with_parameters(read_notebook(NOTEBOOKS / f"{name}.ipynb"), SMALL.get(name, {}))
-        write_notebook(folder / f"{name}.ipynb", notebook)
+    write_json(kernel / "kernel.json", {"argv": command, "display_name": FOREIGN, "language": "python"})
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +118,9 @@ def lab(chromium, tmp_path_factory):
     """JupyterLab über Kopien der Notebooks, mit wenigen kleinen Bildern; in ``jupyter/`` stehen fremde Kernel."""
     folder = tmp_path_factory.mktemp("lab")
     notebooks = folder / "kurs" / "notebooks"
-    small_copies(notebooks)
+    for name in (START_PAGE, *COURSE_NOTEBOOKS):
+        notebook = with_parameters(read_notebook(NOTEBOOKS / f"{name}.ipynb"), SMALL.get(name, {}))
+        write_notebook(notebooks / f"{name}.ipynb", notebook)
     write_notebook(notebooks / "klein.ipynb", new_notebook(cells=[new_code_cell(SMALL_EXPLORER)], metadata=KERNEL))
     quiet = {"JUPYTER_PATH": str(folder / "jupyter"), **ONE_THREAD}
     with running_lab(folder, f"--ServerApp.root_dir={notebooks}", **quiet) as started:
@@ -159,51 +128,32 @@ def lab(chromium, tmp_path_factory):
 
 
 def open_notebook(page, lab, name: str) -> None:
-    """Öffnet ein Notebook und wartet, bis sein Kernel bereit ist."""
+    """Beendet alle früheren Kernel (jeder hält TensorFlow im Speicher), öffnet ein Notebook, wartet auf den Kernel."""
+    for session in lab.get("/api/sessions"):
+        page.request.delete(f"{lab.base}/api/sessions/{session['id']}", headers={"Authorization": f"token {lab.token}"})
     page.goto(f"{lab.base}/lab/tree/{name}.ipynb?reset&token={lab.token}")
-    page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").first.wait_for(timeout=60_000)
+    page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").first.wait_for()
     wait_for_kernel(page)
 
 
 def wait_for_kernel(page, title: str = KERNEL_TITLE) -> None:
     """Wartet, bis unten „Traue keinem CNN | Leerlauf“ steht; vorher ginge eine Eingabe verloren."""
-    page.locator("#jp-main-statusbar", has_text=f"{title} | Leerlauf").wait_for(timeout=60_000)
-
-
-def close(page, lab) -> None:
-    """Beendet alle Kernel: Jeder hält TensorFlow im Speicher."""
-    for session in lab.get("/api/sessions"):
-        page.request.delete(f"{lab.base}/api/sessions/{session['id']}", headers={"Authorization": f"token {lab.token}"})
-
-
-def position(name: str, cell_id: str) -> int:
-    """Die wievielte Zelle ist das?"""
-    return [cell.id for cell in read_notebook(NOTEBOOKS / f"{name}.ipynb").cells].index(cell_id)
+    page.locator("#jp-main-statusbar", has_text=f"{title} | Leerlauf").wait_for()
 
 
 def cell(page, name: str, cell_id: str):
-    return page.locator(f'.jp-Notebook .jp-Cell[data-windowed-list-index="{position(name, cell_id)}"]')
+    position = [cell.id for cell in read_notebook(NOTEBOOKS / f"{name}.ipynb").cells].index(cell_id)
+    return page.locator(f'.jp-Notebook .jp-Cell[data-windowed-list-index="{position}"]')
 
 
-def run_cell(page, name: str, cell_id: str) -> None:
-    """Klickt in eine Zelle, führt sie mit Umschalt + Eingabetaste aus und wartet auf ihr Ende."""
-    target = cell(page, name, cell_id)
-    target.locator(".cm-content").click()
-    page.keyboard.press("Shift+Enter")
-    finished = target.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]"))
-    finished.wait_for()
-
-
-def to_the_end(page, target) -> None:
-    """Setzt den Cursor ans Ende einer Zelle."""
-    target.locator(".cm-content").click()
-    page.keyboard.press("Control+End")
-
-
-def answer_and_check(page, name: str, exercise: str) -> None:
-    """Führt die Antwortzelle einer Aufgabe aus und dann ihre Prüfzelle."""
-    run_cell(page, name, f"{exercise}-loesung")
-    run_cell(page, name, f"{exercise}-pruefung")
+def run_cells(page, name: str, *cell_ids: str):
+    """Klickt in jede Zelle, führt sie mit Umschalt + Eingabetaste aus und wartet auf ihr Ende; ergibt die letzte."""
+    for cell_id in cell_ids:
+        target = cell(page, name, cell_id)
+        target.locator(".cm-content").click()
+        page.keyboard.press("Shift+Enter")
+        target.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for()
+    return target
 
 
 def menu(page, title: str, entry: str) -> None:
@@ -214,23 +164,9 @@ def menu(page, title: str, entry: str) -> None:
 def choose_kernel(page, title: str) -> None:
     """Wechselt den Kernel, wie es die Fehlermeldung sagt: Menü Kernel → Kernel wechseln…"""
     menu(page, "Kernel", "Kernel wechseln…")
-    dialog = page.locator(".jp-Dialog")
-    dialog.locator("select").select_option(label=title)
-    dialog.locator(".jp-mod-accept").click()
+    page.locator(".jp-Dialog select").select_option(label=title)
+    page.locator(".jp-Dialog .jp-mod-accept").click()
     wait_for_kernel(page, title)
-
-
-def test_labs_started_at_the_same_moment_never_share_a_port():
-    """Zwischen Suchen und Öffnen des Ports vergehen Sekunden; wer zugleich startete, fand denselben frei."""
-    servers = [CourseServer(port=18950, ip="127.0.0.1") for _ in range(3)]
-    try:
-        for server in servers:
-            server._find_http_port()
-        assert len({server.port for server in servers}) == 3
-    finally:
-        for server in servers:
-            for held in server._held:
-                held.close()
 
 
 @pytest.mark.alles
@@ -241,31 +177,27 @@ def test_restart_and_run_all_ends_without_error(page, lab, name):
     open_notebook(page, lab, name)
     menu(page, "Kernel", "Kernel neu starten und alle Zellen ausführen…")
     page.locator(".jp-Dialog .jp-mod-accept").click()
+    cells = code_cells(read_notebook(NOTEBOOKS / f"{name}.ipynb"))
     page.wait_for_function(
-        """errors => {
-            const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].map(e => e.textContent);
-            const started = prompts.some(text => /\\d/.test(text));
-            const busy = prompts.some(text => text.includes("*"));
-            return document.querySelector(errors) || (started && !busy && /\\d/.test(prompts.at(-1)));
+        """([errors, count]) => {
+            const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")];
+            return document.querySelector(errors) || prompts.filter(e => /\\d/.test(e.textContent)).length === count;
         }""",
-        arg=ERRORS,
+        arg=[ERRORS, len(cells)],
         polling=500,
         timeout=480_000,  # nur gegen Hänger; ein langsamer Rechner neben anderen Tests braucht die Hälfte
     )
     # text_content, nicht inner_text: Was gerade nicht im Bild ist, zeichnet Chromium nicht.
     assert page.locator(ERRORS).all_text_contents() == []
-    executed = page.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).count()
-    assert executed == len(code_cells(read_notebook(NOTEBOOKS / f"{name}.ipynb")))
-    output = page.locator(".jp-OutputArea-output")
-    assert output.first.text_content().strip() == f"✔ {name}: Kernel und Pakete stimmen."
-    marks = [text for text in output.all_text_contents() if text.startswith("○ Aufgabe")]
-    checks = [c for c in code_cells(read_notebook(NOTEBOOKS / f"{name}.ipynb")) if c.id.endswith("-pruefung")]
+    outputs = page.locator(".jp-OutputArea-output").all_text_contents()
+    assert outputs[0].strip() == f"✔ {name}: Kernel und Pakete stimmen."
+    marks = [text for text in outputs if text.startswith("○ Aufgabe")]
+    checks = [cell for cell in cells if cell.id.endswith("-pruefung")]
     assert len(marks) == len(checks), "eine ungelöste Aufgabe ist „noch nicht bearbeitet“"
     pictures = page.locator(".jp-OutputArea-output img").evaluate_all("all => all.map(each => each.naturalWidth)")
     assert len(pictures) >= 3 and min(pictures) > 0
     if name in WITH_EXPLORER:
         move_explorer(page, "auswahl", "Sneaker", "Sneaker")
-    close(page, lab)
 
 
 def move_explorer(page, control: str, value: str, named: str) -> None:
@@ -277,9 +209,7 @@ def move_explorer(page, control: str, value: str, named: str) -> None:
     def changed(act) -> str:
         before = picture.get_attribute("src")
         act()
-        page.wait_for_function(
-            "before => document.querySelector('img.kurs-erkunden-png').src !== before", arg=before, timeout=60_000
-        )
+        page.wait_for_function("before => document.querySelector('img.kurs-erkunden-png').src !== before", arg=before)
         return picture.get_attribute("alt")
 
     picture.wait_for()
@@ -292,26 +222,23 @@ def move_explorer(page, control: str, value: str, named: str) -> None:
 
 def test_an_exercise_is_solved_by_typing_and_the_start_page_counts_it(page, lab):
     """Erst um ein Pixel daneben: ✘ mit Hinweis, beim zweiten Mal deutlicher; dann ✔, und die Startseite zählt mit."""
-    name = "01_Daten"
+    name, both = "01_Daten", ("01-aufgabe-1-loesung", "01-aufgabe-1-pruefung")
     open_notebook(page, lab, name)
-    run_cell(page, name, "01-start")
-    answer, verdict = cell(page, name, "01-aufgabe-1-loesung"), cell(page, name, "01-aufgabe-1-pruefung")
-    to_the_end(page, answer)
-    for _ in "...":
-        page.keyboard.press("Backspace")
-    page.keyboard.type('number = int(name.removeprefix("pixel"))')
-    page.keyboard.press("Enter")
-    page.keyboard.type("return number // 28, number % 28")
-    answer_and_check(page, name, "01-aufgabe-1")
-    shown = verdict.locator(".jp-OutputArea-output")
-    assert shown.inner_text().strip() == "✘ Aufgabe 1.1: Alle Stellen sind um ein Pixel verschoben."
-    run_cell(page, name, "01-aufgabe-1-pruefung")
-    verdict.get_by_text("Ziehen Sie vor dem Teilen 1 ab.").wait_for()
-    to_the_end(page, answer)
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("End")
+    run_cells(page, name, "01-start")
+    answer = cell(page, name, both[0]).locator(".cm-content")
+    answer.click()
+    for key in ("Control+End", *["Backspace"] * len("...")):
+        page.keyboard.press(key)
+    page.keyboard.type('number = int(name.removeprefix("pixel"))\nreturn number // 28, number % 28')
+    verdict = run_cells(page, name, *both)
+    shown = verdict.locator(".jp-OutputArea-output").inner_text()
+    assert shown.strip() == "✘ Aufgabe 1.1: Alle Stellen sind um ein Pixel verschoben."
+    run_cells(page, name, both[1]).get_by_text("Ziehen Sie vor dem Teilen 1 ab.").wait_for()
+    answer.click()
+    for key in ("Control+End", "ArrowUp", "End"):
+        page.keyboard.press(key)
     page.keyboard.type(" - 1")
-    answer_and_check(page, name, "01-aufgabe-1")
+    run_cells(page, name, *both)
     verdict.get_by_text("✔ Aufgabe 1.1: Wer weiß, welche Spalte welches Pixel ist").wait_for()
     assert read_json(lab.output / "fortschritt.json")["1.1"] == {"gelöst": True, "fehlversuche": 0}
 
@@ -320,9 +247,7 @@ def test_an_exercise_is_solved_by_typing_and_the_start_page_counts_it(page, lab)
     page.get_by_text("✔ Alles da").wait_for()
     page.locator(".jp-RenderedMarkdown td a", has_text="02_VGG16").click()
     page.locator(".lm-TabBar-tab.lm-mod-current", has_text="02_VGG16.ipynb").wait_for()
-    panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
-    panel.locator(".jp-KernelName", has_text=KERNEL_TITLE).wait_for()
-    close(page, lab)
+    page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-KernelName", has_text=KERNEL_TITLE).wait_for()
 
 
 def test_the_explorer_answers_and_shows_its_labels_whole(page, lab):
@@ -343,8 +268,6 @@ def test_the_explorer_answers_and_shows_its_labels_whole(page, lab):
         }"""
     )
     assert too_narrow == []
-    page.screenshot(path=lab.folder / "explorer.png")
-    close(page, lab)
 
 
 @pytest.mark.alles
@@ -354,16 +277,14 @@ def test_wrong_kernel_is_named_and_the_remedy_works(page, lab):
     foreign_kernel(lab.folder)
     open_notebook(page, lab, name)
     choose_kernel(page, FOREIGN)
-    run_cell(page, name, "04-start")
-    shown = cell(page, name, "04-start").locator(".jp-OutputArea-output")
+    shown = run_cells(page, name, "04-start").locator(".jp-OutputArea-output")
     text = shown.inner_text()
     assert text.startswith("✘ Dieses Notebook läuft im falschen Kernel: Python 3.") and "aus „anaconda3“" in text
-    assert "tensorflow fehlt" in text and "Traceback" not in text
+    assert "fehlt, gebraucht" in text and "Traceback" not in text
     assert "Wählen Sie im Menü Kernel → Kernel wechseln…" in text
     choose_kernel(page, KERNEL_TITLE)
-    run_cell(page, name, "04-start")
-    shown.get_by_text("✔ 04_GradCAM: Kernel und Pakete stimmen.").wait_for(timeout=60_000)
-    close(page, lab)
+    run_cells(page, name, "04-start")
+    shown.get_by_text("✔ 04_GradCAM: Kernel und Pakete stimmen.").wait_for()
 
 
 # --- Der Bericht -----------------------------------------------------------------------------------------------------
@@ -375,31 +296,28 @@ def report(tmp_path_factory):
     return build_report(whole_run(tmp_path_factory.mktemp("bericht")))
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.alles)])
-def test_report_passes_the_accessibility_check(chromium, report, scheme):
-    """axe findet nichts, hell wie dunkel; und axe sähe etwas: Ein Bild ohne Beschreibung fällt auf."""
-    # Die Seite verbietet jedes Skript, auch das von axe.
-    with chromium.new_context(color_scheme=scheme, bypass_csp=True) as context:
-        page = context.new_page()
-        page.goto(report.as_uri())
-        assert violations(page) == ""
-        page.evaluate("document.querySelector('img').removeAttribute('alt')")
-        assert "image-alt (critical) : 1" in violations(page)
+def violations(page, path) -> str:
+    """Was axe an einer Seite auszusetzen hat, lesbar; leer heißt nichts."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.goto(path.as_uri())
+    return Axe().run(page).generate_snapshot()
+
+
+@pytest.mark.parametrize("page", ["light", pytest.param("dark", marks=pytest.mark.alles)], indirect=True)
+def test_report_is_accessible(page, report):
+    assert violations(page, report) == ""
 
 
 @pytest.mark.alles
 @pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
-def test_notebook_pages_pass_the_accessibility_check(chromium, tmp_path, name):
+def test_notebook_pages_are_accessible(page, report, name):
     """Auch die Seiten, auf die der Bericht verweist: lesbare Farben, Bilder mit Beschreibung, Tabellen mit Köpfen."""
-    write_page(read_notebook(SOLUTIONS / f"{name}.ipynb"), tmp_path / f"{name}.html", SOLUTIONS)
-    with chromium.new_context(bypass_csp=True) as context:
-        page = context.new_page()
-        page.goto((tmp_path / f"{name}.html").as_uri())
-        assert violations(page) == ""
+    assert violations(page, report.parent / "notebooks" / f"{name}.html") == ""
 
 
 @pytest.mark.alles
-def test_review_pages_pass_the_accessibility_check(chromium, tmp_path):
+def test_review_pages_are_accessible(page, tmp_path):
     """Die Übersicht der Durchsicht und die Seite einer Abgabe, mit richtiger, falscher und fehlender Antwort."""
     known = references()
     found = read("anna/01", factory.save(factory.solved(), tmp_path / "a.ipynb"), known)
@@ -408,24 +326,16 @@ def test_review_pages_pass_the_accessibility_check(chromium, tmp_path):
         ("", "print('x' * 500)", [{"text": "x" * 500, "error": False}, {"text": "NameError: x", "error": True}])
     ]
     overview = write([result], known, tmp_path / "aus" / "durchsicht", [])
-    with chromium.new_context(bypass_csp=True) as context:
-        page = context.new_page()
-        for path in (overview, tmp_path / "aus" / result.page):
-            page.goto(path.as_uri())
-            assert violations(page) == ""
+    assert violations(page, overview) == violations(page, tmp_path / "aus" / result.page) == ""
 
 
 def test_report_is_valid_html(report):
     """html5lib meldet jeden Verstoß gegen die Grammatik von HTML5; eine falsch geschachtelte Tabelle fiele auf."""
     import html5lib
 
-    def errors(text):
-        parser = html5lib.HTMLParser()
-        parser.parse(text)
-        return parser.errors
-
-    text = report.read_text(encoding="utf-8")
-    assert errors(text) == [] and errors(text.replace("<tbody>", "<tbody><p>x</p>", 1))
+    parser = html5lib.HTMLParser()
+    parser.parse(report.read_text(encoding="utf-8"))
+    assert parser.errors == []
 
 
 def test_report_prints_to_two_clean_pages(page, report, tmp_path):

@@ -262,3 +262,10 @@ def test_forged_arrays_are_rejected(kind):
     for data in ({"feld": ["x"], "art": kind, "form": [1]}, {"feld": [0], "art": "<f8", "form": [10**12]}):
         with pytest.raises((ValueError, TypeError)):
             handover.decode(data)
+
+
+@pytest.mark.parametrize("number", answers.SAID)
+def test_no_two_hints_are_swapped(number):
+    sentences = [hint.says for hint in EXERCISES[number].hints]
+    for said, sentence in zip(answers.SAID[number].split(" | "), sentences, strict=True):
+        assert [other for other in sentences if said in other] == [sentence]

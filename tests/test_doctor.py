@@ -12,7 +12,6 @@ import pytest
 
 from helpers import start
 from helpers.basics import ROOT
-from helpers.start import Check, course_packages
 from helpers.workshop import doctor
 
 
@@ -23,44 +22,40 @@ def test_package_missing_or_of_another_version():
     assert start.check_package("numpy", "numpy==1.0\nnumpy==1.1\n").detail.endswith(" statt 1.0 oder 1.1")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"argv": []}', '{"argv": ["/nirgends/bin/python"]}'])
+@pytest.mark.parametrize("content", ["{", "{}", '{"argv": []}', '{"argv": ["/nirgends/bin/python"]}'])
 def test_kernel_of_another_python_or_damaged(tmp_path, content):
-    assert doctor.check_kernel(tmp_path).detail == "fehlt in dieser Umgebung"
-    path = tmp_path / "share/jupyter/kernels/traue-keinem-cnn/kernel.json"
-    path.parent.mkdir(parents=True)
+    assert not doctor.check_kernel(tmp_path).ok
+    path, python = tmp_path / "share/jupyter/kernels/traue-keinem-cnn/kernel.json", tmp_path / "bin" / "python"
+    for folder in (path.parent, python.parent):
+        folder.mkdir(parents=True)
     path.write_text(content, encoding="utf-8")
     assert not doctor.check_kernel(tmp_path).ok
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
-    path.write_text(json.dumps({"argv": [str(tmp_path / "bin" / "python")]}), encoding="utf-8")
+    python.symlink_to(sys.executable)
+    path.write_text(json.dumps({"argv": [str(python)]}), encoding="utf-8")
     assert doctor.check_kernel(tmp_path).ok
 
 
 def test_gpu_is_welcome_but_not_needed(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert doctor.check_gpu() == Check("GPU", True, "keine GPU, CPU genügt")
+    assert doctor.check_gpu().ok and doctor.check_gpu().detail == "keine GPU, CPU genügt"
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA Test 9000 (UUID: GPU-1)'\n", encoding="utf-8")
     (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setattr(doctor, "installed_version", lambda package: None)
-    assert doctor.check_gpu().detail == "NVIDIA Test 9000, ungenutzt: die CUDA-Pakete bringt bash install.bash --gpu"
-    monkeypatch.setattr(doctor, "installed_version", lambda package: "9")
-    assert doctor.check_gpu() == Check("GPU", True, "NVIDIA Test 9000")
+    for version, said in ((None, ", ungenutzt: die CUDA-Pakete bringt bash install.bash --gpu"), ("9", "")):
+        monkeypatch.setattr(doctor, "installed_version", lambda package, version=version: version)
+        assert doctor.check_gpu().ok and doctor.check_gpu().detail == f"NVIDIA Test 9000{said}"
 
 
-def test_damaged_weights_course_model_and_data_are_found(tmp_path):
-    """Fehlt, beschädigt, in Ordnung: wie der Steckbrief und die Liste der Prüfsummen sagen."""
+def test_missing_and_damaged_files_are_named(tmp_path):
     content, path = b"Gewichte", tmp_path / "kursmodell.h5"
-    card, sums = tmp_path / "kursmodell.json", tmp_path / "SHA256SUMS"
-    assert doctor.check_course_model(path, card).detail.endswith("kursmodell.json fehlt oder ist unlesbar")
-    assert doctor.check_data(tmp_path).detail.endswith("SHA256SUMS fehlt")
-    card.write_text(json.dumps({"sha256": hashlib.sha256(content).hexdigest()}), encoding="utf-8")
-    sums.write_text(f"{hashlib.sha256(content).hexdigest()}  kursmodell.h5\n", encoding="utf-8")
-    for found, word in ((None, "fehlt"), (content[:-1], "beschädigt"), (content, "stimm")):
-        if found:
-            path.write_bytes(found)
-        for check in (doctor.check_course_model(path, card), doctor.check_data(tmp_path)):
-            assert word in check.detail and check.ok == (found == content)
-    assert "beschädigt" in doctor.check_weights(path).detail
+    right = hashlib.sha256(content).hexdigest()
+    assert doctor.check_files("Daten", doctor.sample_sums(tmp_path)).detail.endswith("SHA256SUMS fehlt")
+    (tmp_path / "SHA256SUMS").write_text(f"{right}  kursmodell.h5\n", encoding="utf-8")
+    sums = doctor.sample_sums(tmp_path)
+    assert doctor.check_files("Daten", sums).detail == f"{path} fehlt"
+    for found, word in ((content[:-1], "beschädigt"), (content, "stimmt")):
+        path.write_bytes(found)
+        assert word in doctor.check_files("Daten", sums).detail
+    assert not doctor.check_files("Kursmodell", {path: None}).ok  # der Steckbrief ist unlesbar
 
 
 def test_full_disk_unwritable_folder_and_slow_arithmetic(tmp_path, monkeypatch):
@@ -87,7 +82,7 @@ def test_says_what_is_missing_without_any_package_and_under_unsuitable_python(py
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (1, "")
     assert "\n✘ Es fehlt etwas: " in result.stdout
-    for package in course_packages():
+    for package in start.course_packages():
         assert re.search(rf"^{package} +FEHLT  fehlt, gebraucht .* → bash install.bash$", result.stdout, re.MULTILINE)
     sentence = "FEHLT  3.* → Nehmen Sie Python 3.11, 3.12 oder 3.13: bash install.bash"
     assert bool(re.search(sentence, result.stdout)) == (python != sys.executable)

@@ -19,7 +19,7 @@ from helpers.explorer import STAMP, TRUTH, Explorer, Scene, Shown, has_front_end
 from helpers.metrics import relevance_mass
 from helpers.model import enlarge_mask, keras, predict_logits, preprocess
 from helpers.training import Evaluation
-from helpers.workshop.report import static_outputs
+from helpers.workshop.notebooks import clean
 from helpers.workshop.strip import STRIP, make_strip
 
 SIZE = 32
@@ -299,11 +299,11 @@ def test_woran_man_eine_oberflaeche_erkennt(monkeypatch, environment, names, exp
 
 
 def test_gespeichert_bleibt_das_bild(controls):
-    """Wer ein in JupyterLab gespeichertes Notebook ohne Kernel ansieht (HTML, Bericht), sieht das Bild."""
+    """In einem Notebook aus ``solutions/`` und in HTML steht das Bild statt des Bedienelements."""
     data = controls.bundle()
     assert data[WIDGET_VIEW]["model_id"] == controls.box.model_id
     cell = new_code_cell("x", outputs=[new_output("display_data", data=data)])
-    left = static_outputs(new_notebook(cells=[cell])).cells[0].outputs[0].data
+    left = clean(new_notebook(cells=[cell])).cells[0].outputs[0].data
     assert set(left) == {"image/png", "text/plain"} and left["text/plain"] == controls.shown.alt
 
 

@@ -5,7 +5,6 @@ Python zu alt ist, genau das sagen.
 """
 
 import hashlib
-import json
 import os
 import platform
 import re
@@ -29,15 +28,8 @@ from helpers.basics import (
 )
 from helpers.start import INSTALL, Check, check_packages, installed_version
 
-SAMPLE = INPUT / "fashion-mnist"
 PYTHONS = ((3, 11), (3, 13))
 FREE_GB = 1.0
-DOWNLOAD_AGAIN = "Laden Sie den Kurs noch einmal herunter."
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 einer Datei, anders als ``basics.sha256`` auch unter älterem Python."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def check_python() -> Check:
@@ -49,31 +41,24 @@ def check_python() -> Check:
 def check_kernel(prefix=None) -> Check:
     """Gibt es den Jupyter-Kernel des Kurses in dieser Umgebung, und startet er ihr Python?"""
     prefix = Path(prefix or sys.prefix).resolve()
-    name = f"Kernel {KERNEL_NAME}"
-    try:
-        text = (prefix / "share" / "jupyter" / "kernels" / KERNEL_NAME / "kernel.json").read_text(encoding="utf-8")
-        interpreter = Path(json.loads(text)["argv"][0])
-    except (OSError, ValueError, LookupError, TypeError):
-        return Check(name, False, "fehlt in dieser Umgebung", INSTALL)
+    spec = try_read_json(prefix / "share" / "jupyter" / "kernels" / KERNEL_NAME / "kernel.json", {})
+    interpreter = Path(*spec.get("argv", [])[:1])
     # …/bin/python: Verglichen wird die Umgebung, denn das Python selbst ist meist ein Link nach draußen.
-    if not interpreter.exists() or interpreter.parent.parent.resolve() != prefix:
-        return Check(name, False, "gehört zu einem anderen Python", INSTALL)
-    return Check(name, True, "zeigt auf dieses Python")
+    fits = interpreter.is_file() and interpreter.parent.parent.resolve() == prefix
+    detail = "zeigt auf dieses Python" if fits else "fehlt in dieser Umgebung oder gehört zu einem anderen Python"
+    return Check(f"Kernel {KERNEL_NAME}", fits, detail, INSTALL)
 
 
 def check_gpu() -> Check:
     """Eine NVIDIA-Karte ist willkommen, aber nicht nötig."""
-    name = "GPU"
     try:
         answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20).stdout
     except (OSError, subprocess.TimeoutExpired):
         answer = ""
-    cards = re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", answer, re.MULTILINE)
-    if not cards:
-        return Check(name, True, "keine GPU, CPU genügt")
-    if installed_version("nvidia-cudnn-cu12") is None:
-        return Check(name, True, f"{cards[0]}, ungenutzt: die CUDA-Pakete bringt {INSTALL} --gpu")
-    return Check(name, True, ", ".join(cards))
+    cards = ", ".join(re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", answer, re.MULTILINE))
+    if cards and installed_version("nvidia-cudnn-cu12") is None:
+        cards += f", ungenutzt: die CUDA-Pakete bringt {INSTALL} --gpu"
+    return Check("GPU", True, cards or "keine GPU, CPU genügt")
 
 
 def check_onednn() -> Check:
@@ -82,40 +67,24 @@ def check_onednn() -> Check:
     return Check("oneDNN", on, "an" if on else "aus", "Löschen Sie die Umgebungsvariable TF_ENABLE_ONEDNN_OPTS.")
 
 
-def check_weights(path=VGG16_WEIGHTS, expected=VGG16_SHA256, name="Gewichte VGG16") -> Check:
-    """Sind die Gewichte von VGG16 da und unversehrt?"""
-    path = Path(path)
-    if not path.is_file():
-        detail = f"{display_path(path)} fehlt"
-    elif checksum(path) != expected:
-        detail = f"{display_path(path)} ist beschädigt (Prüfsumme)"
-    else:
-        return Check(name, True, "Prüfsumme stimmt")
-    return Check(name, False, detail, DOWNLOAD_AGAIN)
+def check_files(name: str, sums: dict) -> Check:
+    """Sind die Dateien da und unversehrt? ``sums``: Pfad → SHA-256 (None, wenn sie unbekannt ist)."""
+    found = []
+    for path, expected in sums.items():
+        if not path.is_file():
+            found.append(f"{display_path(path)} fehlt")
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != expected:  # basics.sha256 braucht Python 3.11
+            found.append(f"{display_path(path)} ist beschädigt (Prüfsumme)")
+    return Check(name, not found, ", ".join(found) or "Prüfsumme stimmt", "Laden Sie den Kurs noch einmal herunter.")
 
 
-def check_course_model(path=COURSE_MODEL, card=COURSE_MODEL_CARD) -> Check:
-    """Ist das Kursmodell da, mit lesbarem Steckbrief und dessen Prüfsumme?"""
-    content = try_read_json(card)
-    if not isinstance(content, dict) or "sha256" not in content:
-        return Check("Kursmodell", False, f"{display_path(card)} fehlt oder ist unlesbar", DOWNLOAD_AGAIN)
-    return check_weights(path, content["sha256"], "Kursmodell")
-
-
-def check_data(folder=SAMPLE) -> Check:
-    """Ist die mitgelieferte Stichprobe vollständig und unversehrt?"""
-    folder = Path(folder)
-    name = "Daten (Stichprobe)"
+def sample_sums(folder=INPUT / "fashion-mnist") -> dict:
+    """Pfad → SHA-256 der mitgelieferten Stichprobe."""
     try:
-        sums = [line.split() for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines() if line]
+        words = (folder / "SHA256SUMS").read_text(encoding="utf-8").split()
     except OSError:
-        return Check(name, False, f"{display_path(folder / 'SHA256SUMS')} fehlt", DOWNLOAD_AGAIN)
-    missing = [file for _, file in sums if not (folder / file).is_file()]
-    damaged = [file for expected, file in sums if file not in missing and checksum(folder / file) != expected]
-    if missing or damaged or not sums:
-        parts = [f"{file} fehlt" for file in missing] + [f"{file} ist beschädigt" for file in damaged]
-        return Check(name, False, ", ".join(parts) or "SHA256SUMS ist leer", DOWNLOAD_AGAIN)
-    return Check(name, True, f"{german(len(sums))} Dateien, Prüfsummen stimmen")
+        words = [None, "SHA256SUMS"]
+    return {folder / name: expected for expected, name in zip(words[::2], words[1::2])}  # noqa: B905 (Python 3.8)
 
 
 def check_disk(folder=None) -> Check:
@@ -149,9 +118,9 @@ def checks() -> list:
         check_kernel(),
         check_gpu(),
         check_onednn(),
-        check_weights(),
-        check_course_model(),
-        check_data(),
+        check_files("Gewichte VGG16", {VGG16_WEIGHTS: VGG16_SHA256}),
+        check_files("Kursmodell", {COURSE_MODEL: try_read_json(COURSE_MODEL_CARD, {}).get("sha256")}),
+        check_files("Daten (Stichprobe)", sample_sums()),
         check_disk(),
         check_writable(),
     ]
@@ -170,10 +139,7 @@ def table(results: list) -> str:
 def run() -> int:
     """Druckt die Tabelle; 0, wenn alles da ist, sonst 1."""
     results = checks()
-    print(table(results))
     missing = [check.name for check in results if not check.ok]
-    if missing:
-        print(f"\n✘ Es fehlt etwas: {', '.join(missing)}.")
-        return 1
-    print("\n✔ Alles da.")
-    return 0
+    print(f"{table(results)}\n")
+    print(f"✘ Es fehlt etwas: {', '.join(missing)}." if missing else "✔ Alles da.")
+    return int(bool(missing))

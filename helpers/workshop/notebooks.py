@@ -8,7 +8,6 @@ import ast
 import base64
 import contextlib
 import io
-import itertools
 import json
 import logging
 import os
@@ -51,13 +50,9 @@ def read_notebook(path):
     try:
         text = Path(path).read_text(encoding="utf-8")
         ids = [cell.get("id") for cell in json.loads(text)["cells"]]
-    except FileNotFoundError:
-        raise CourseError(f"{display_path(path)} fehlt: {REMEDY}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CourseError(
-            f"{display_path(path)} ist kein lesbares Notebook: Holen Sie die Datei neu oder leiten Sie sie neu ab "
-            "(python -m helpers ableiten)."
-        ) from None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        remedy = "Holen Sie die Datei neu oder leiten Sie sie neu ab (python -m helpers ableiten)."
+        raise CourseError(f"{display_path(path)} fehlt oder ist kein lesbares Notebook: {remedy}") from None
     for number, identifier in enumerate(ids, start=1):
         # nbformat erfände bei jedem Lesen eine neue id; die Ableitung wäre jedes Mal anders.
         if not identifier or ids.count(identifier) > 1:
@@ -83,12 +78,13 @@ def write_notebook(path, notebook) -> None:
 
 def clean(notebook):
     """Entfernt alles, was bei jedem Lauf anders wäre; Ausgaben und Zellnummern bleiben. Gibt ``notebook`` zurück."""
+    import nbformat
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-    notebook.metadata = type(notebook.metadata)(kernelspec=dict(KERNELSPEC), language_info=dict(LANGUAGE_INFO))
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": LANGUAGE_INFO})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
-        cell.metadata = type(cell.metadata)({k: cell.metadata[k] for k in KEPT_CELL_METADATA if cell.metadata.get(k)})
+        cell.metadata = nbformat.from_dict({k: cell.metadata[k] for k in KEPT_CELL_METADATA if cell.metadata.get(k)})
         if cell.cell_type == "code":
             # Wie Jupyter eine Textausgabe zerteilt, ist Zufall.
             CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
@@ -152,43 +148,24 @@ def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS
         check: nichts schreiben, nur vergleichen.
 
     Returns:
-        Ein deutscher Satz für jede Datei, die geschrieben wurde oder – mit ``check`` – abweicht.
+        Ein deutscher Satz für jede Datei, die anders war als das, was abgeleitet wird.
     """
-    solutions_dir, notebooks_dir = Path(solutions_dir), Path(notebooks_dir)
-    sources = sorted(solutions_dir.glob("[!.]*.ipynb"))
+    sources = {path.name: path for path in sorted(Path(solutions_dir).glob("[!.]*.ipynb"))}
     if not sources:
         raise CourseError(f"In {display_path(solutions_dir)} liegt kein Notebook, aus dem sich etwas ableiten ließe.")
-    sentences = []
-    for source in sources:
-        target = notebooks_dir / source.name
-        learner = derived(read_notebook(source), source)
+    different = []
+    for name, source in sources.items():
+        target, learner = Path(notebooks_dir) / name, derived(read_notebook(source), source)
         if target.is_file() and target.read_bytes() == as_text(learner).encode("utf-8"):
             continue
-        if check:
-            sentences.append(drift(source, target, learner))
-        else:
+        different.append(f"{display_path(target)} fehlt oder passt nicht zu {display_path(source)}: {REMEDY}")
+        if not check:
             write_notebook(target, learner)
-            sentences.append(f"{display_path(target)} ist neu abgeleitet.")
-    return sentences + [
-        f"{display_path(extra)} hat keine Lösung in {display_path(solutions_dir)}: "
-        "Verschieben oder löschen Sie die Datei."
-        for extra in sorted(notebooks_dir.glob("[!.]*.ipynb"))
-        if extra.name not in {source.name for source in sources}
+    return different + [
+        f"{display_path(extra)} hat keine Lösung in {display_path(solutions_dir)}: Verschieben oder löschen Sie es."
+        for extra in sorted(Path(notebooks_dir).glob("[!.]*.ipynb"))
+        if extra.name not in sources
     ]
-
-
-def drift(source, target, expected) -> str:
-    """Ein Satz: Worin unterscheidet sich ``target`` von dem, was aus ``source`` abgeleitet würde?"""
-    if not target.exists():
-        return f"{display_path(target)} fehlt: {REMEDY}"
-    try:
-        found = read_notebook(target).cells
-    except CourseError as error:
-        return str(error)
-    pairs = itertools.zip_longest(expected.cells, found)
-    changed = next(((wanted or there).id for wanted, there in pairs if wanted != there), None)
-    place = f"ab Zelle „{changed}“" if changed else "in den Metadaten oder der Formatierung"
-    return f"{display_path(target)} weicht {place} von {display_path(source)} ab: {REMEDY}"
 
 
 # --- Auswählen und ausführen -----------------------------------------------------------------------------------------
@@ -228,44 +205,24 @@ def declared_parameters(notebook) -> dict:
     return found
 
 
-def kernel_environment():
-    """Die Umgebung, die ein Kernel erbt: fester Ausgabeordner, keine fremden Einstellungen für Bilder."""
-    return changed_environment(
-        {
-            "KURS_AUSGABE": str(output_dir()),  # absolut, denn der Kernel arbeitet in einem anderen Ordner
-            "MPLBACKEND": None,  # mit „agg“ aus der Shell blieben die Bilder in den Notebooks aus
-            "KURS_OBERFLAECHE": "nein",  # auch wer aus JupyterLab startet, bedient diese Notebooks nicht
-        }
-    )
+def kernel_environment(output=None) -> dict[str, str]:
+    """Die Umgebungsvariablen eines Kernels: fester Ausgabeordner, keine fremden Einstellungen für Bilder."""
+    own = {
+        "KURS_AUSGABE": str(output or output_dir()),  # absolut, denn der Kernel arbeitet in einem anderen Ordner
+        "KURS_OBERFLAECHE": "nein",  # auch wer aus JupyterLab startet, bedient diese Notebooks nicht
+    }
+    # Mit „agg“ aus der Shell blieben die Bilder in den Notebooks aus.
+    return {name: value for name, value in os.environ.items() if name != "MPLBACKEND"} | own
 
 
-@contextlib.contextmanager
-def changed_environment(changes: dict):
-    """Setzt Umgebungsvariablen für die Dauer des Blocks; der Wert None löscht sie."""
-    before = {name: os.environ.get(name) for name in changes}
-    try:
-        set_environment(changes)
-        yield
-    finally:
-        set_environment(before)  # nur diese: Andere Fäden starten währenddessen Prozesse
-
-
-def set_environment(values: dict) -> None:
-    """Setzt Umgebungsvariablen; der Wert None löscht sie."""
-    for name, value in values.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-
-
-def execute(source, target, parameters=None, bar=None, title: str = "", timeout_s: float = CELL_TIMEOUT_S):
+def execute(source, target, parameters=None, bar=None, title="", timeout_s: float = CELL_TIMEOUT_S, output=None):
     """Führt ein Notebook in seinem Ordner mit dem Kurs-Kernel aus und schreibt das Ergebnis nach ``target``.
 
     Args:
-        parameters: Werte für die ``parameters``-Zelle; leer heißt: die Vorgaben im Notebook gelten.
+        parameters: Werte, die nach der ``parameters``-Zelle gesetzt werden; leer heißt: die Vorgaben gelten.
         bar: Fortschrittsbalken, der nach jeder Code-Zelle um eins weitergeht; davor steht ``title`` und die Zelle.
         timeout_s: Zeitgrenze je Zelle in Sekunden.
+        output: Ausgabeordner des Kernels, sonst der des Kurses.
 
     Returns:
         Das ausgeführte, bereinigte Notebook.
@@ -274,74 +231,71 @@ def execute(source, target, parameters=None, bar=None, title: str = "", timeout_
         CourseError: mit Notebook, Zelle und Fehler; ``target`` enthält dann das Notebook bis dorthin.
     """
     source = Path(source)
-    with atomic_file(target) as temporary, kernel_environment():
-        label, failure = run_cells(source, temporary, parameters, bar, title, timeout_s)
-        notebook = executed_in_german(clean(read_notebook(temporary)))
-        temporary.write_text(as_text(notebook), encoding="utf-8")
-    left = sum(cell.execution_count is None for cell in code_cells(notebook))
+    notebook = read_notebook(source)
+    if parameters:
+        insert_parameters(notebook, parameters)
+    with atomic_file(target) as temporary:  # schon jetzt: Ein Ziel, das nicht geht, soll keinen Lauf kosten
+        failure = run_cells(notebook, source.parent, kernel_environment(output), bar, title, timeout_s)
+        temporary.write_text(as_text(clean(notebook)), encoding="utf-8")
     if failure:
-        failure = f"bricht in {label} ab: {failure}"
-    elif left:  # SystemExit beendet den Lauf, ohne dass papermill es als Fehler zählt
-        failure = f"endet in {label} vorzeitig: {left} Zellen sind nicht ausgeführt."
-    if failure:
-        raise CourseError(f"{source.stem} {failure} Das ausgeführte Notebook: {display_path(target)}")
+        raise CourseError(f"{source.stem} bricht in {failure} Das ausgeführte Notebook: {display_path(target)}")
     return notebook
 
 
-def run_cells(source: Path, target: Path, parameters, bar, title: str, timeout_s: float) -> tuple[str, str]:
-    """papermill im Kurs-Kernel: (die letzte begonnene Zelle, woran es scheiterte oder „“)."""
+def insert_parameters(notebook, values: dict) -> None:
+    """Setzt ``values`` in einer eigenen Zelle hinter der ``parameters``-Zelle, wie papermill es tut."""
+    from nbformat.v4 import new_code_cell
+
+    place = next((n for n, cell in enumerate(notebook.cells, 1) if "parameters" in cell.metadata.get("tags", [])), 0)
+    lines = ["# Parameter dieses Laufs", *(f"{name} = {value!r}" for name, value in values.items())]
+    notebook.cells.insert(place, new_code_cell("\n".join(lines), metadata={"tags": ["injected-parameters"]}))
+
+
+def run_cells(notebook, folder: Path, environment: dict, bar, title: str, timeout_s: float) -> str:
+    """Führt alle Zellen im Kurs-Kernel aus; ergibt „“ oder in welcher Zelle es woran scheiterte."""
     from jupyter_client.kernelspec import NoSuchKernel
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill import execute_notebook
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    labels = []
-
-    def started(cell, **_):
-        labels.append(cell_label(len(labels) + 1, cell.source))
-        if bar is not None:
-            bar.set_description_str(f"{title}, Zelle {len(labels)}")
-
-    def finished(**_):
-        if bar is not None:
-            bar.update(1)
-
-    for name in ("papermill", "traitlets", "asyncio"):
+    for name in ("traitlets", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    client = NotebookClient(
+        notebook,
+        kernel_name=KERNEL_NAME,
+        startup_timeout=120,
+        timeout=timeout_s,
+        iopub_timeout=60,
+        # Ein beschäftigter Kernel hörte nicht auf die Bitte zu gehen.
+        shutdown_kernel="immediate",
+        # Der Kernel schreibt Hinweise an Entwickler auf unser stderr.
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+    )
+    cells, label = code_cells(notebook), ""
+    for cell in cells:
+        cell.update(outputs=[], execution_count=None)
     try:
-        execute_notebook(
-            str(source),
-            str(target),
-            parameters=parameters,
-            kernel_name=KERNEL_NAME,
-            language="python",
-            cwd=str(source.parent),
-            progress_bar=False,
-            start_timeout=120,
-            execution_timeout=timeout_s,
-            iopub_timeout=60,
-            on_cell_execute=started,
-            on_cell_executed=finished,
-            # Der Kernel schreibt Hinweise an Entwickler auf unser stderr.
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            # Ein beschäftigter Kernel hört nicht auf die Bitte zu gehen; nach einer Sekunde wird er beendet.
-            config=Config({"KernelManager": {"shutdown_wait_time": 1.0}}),
-        )
-    except PapermillExecutionError as error:
-        return labels[-1], error_text(error.ename, error.evalue)
+        with client.setup_kernel(env=environment, cwd=str(folder)):
+            for number, cell in enumerate(cells, start=1):
+                label = cell_label(number, cell.source)
+                if bar is not None:
+                    bar.set_description_str(f"{title}, Zelle {number}")
+                client.execute_cell(cell, notebook.cells.index(cell))
+                if bar is not None:
+                    bar.update(1)
+    except CellExecutionError as error:
+        return f"{label} ab: {error_text(error.ename, error.evalue)}"
     except DeadKernelError:
-        return labels[-1], "Der Kernel ist gestorben; meist reicht der Arbeitsspeicher nicht."
+        return f"{label} ab: Der Kernel ist gestorben; meist reicht der Arbeitsspeicher nicht."
     except CellTimeoutError:
-        return labels[-1], f"Sie läuft länger als {timeout_s / 60:g} Minuten."
+        return f"{label} ab: Sie läuft länger als {timeout_s / 60:g} Minuten."
     except (NoSuchKernel, RuntimeError, OSError) as error:
-        if labels:
+        if label:
             raise
         raise CourseError(
             f"Der Kernel „{KERNEL_TITLE}“ ({KERNEL_NAME}) startet nicht ({error_text(type(error).__name__, error)}): "
             "Führen Sie „bash install.bash“ aus."
         ) from None
-    return labels[-1] if labels else "", ""
+    return ""
 
 
 def error_text(name: str, value) -> str:
@@ -352,23 +306,10 @@ def error_text(name: str, value) -> str:
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
-def executed_in_german(notebook):
-    """Übersetzt, was papermill auf Englisch in das ausgeführte Notebook schreibt."""
-    marker = "papermill-error-cell-tag"
-    for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
-        if marker in tags:
-            if 'id="papermill-error-cell"' in cell.source:
-                cell.source = '<strong id="papermill-error-cell">✘ Hier ist der Lauf abgebrochen:</strong>'
-            else:
-                cell.source = '✘ Der Lauf ist <a href="#papermill-error-cell">in einer Zelle abgebrochen</a>.'
-        elif "injected-parameters" in tags:
-            cell.source = cell.source.replace("# Parameters\n", "# Parameter dieses Laufs\n", 1)
-    return notebook
-
-
 def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> None:
     """Führt die Lösungen neu aus und ersetzt jede erst, wenn sie ohne Fehler und ohne Warnung durchgelaufen ist.
+
+    Das Bild der README ist danach die Ergebnisseite dieses Laufs.
 
     Raises:
         CourseError: beim ersten Fehler; auch eine Ausgabe auf stderr ist einer. Die Lösung bleibt dann, wie sie war.
@@ -381,22 +322,20 @@ def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> None:
             notebook = execute(path, trial, bar=bar, title=path.stem)
             if warnings := stderr_outputs(notebook):
                 raise CourseError(f"{path.stem}: {warnings[0]} Das ausgeführte Notebook: {display_path(trial)}")
-            write_notebook(path, with_small_pictures(notebook))
+            for data in (output.get("data", {}) for cell in code_cells(notebook) for output in cell.outputs):
+                if "image/png" in data:
+                    small = few_colors(base64.b64decode(data["image/png"]))
+                    data["image/png"] = base64.b64encode(small).decode() + "\n"
+            write_notebook(path, notebook)
             trial.unlink()
-
-
-def with_small_pictures(notebook):
-    """Das Notebook, jedes Bild darin mit 256 Farben: halb so groß, mit bloßem Auge nicht zu unterscheiden."""
-    for cell in code_cells(notebook):
-        for output in cell.outputs:
-            data = output.get("data", {})
-            if "image/png" in data:
-                data["image/png"] = base64.b64encode(few_colors(base64.b64decode(data["image/png"]))).decode() + "\n"
-    return notebook
+    picture = output_dir() / "bilder" / "ergebnis.png"
+    if picture.is_file():
+        with atomic_file(Path(solutions_dir) / picture.name) as temporary:
+            temporary.write_bytes(few_colors(picture.read_bytes()))
 
 
 def few_colors(png: bytes) -> bytes:
-    """Dasselbe PNG mit 256 Farben; ein schon kleineres bleibt, wie es ist."""
+    """Dasselbe PNG mit 256 Farben, halb so groß und kaum zu unterscheiden; ein schon kleineres bleibt, wie es ist."""
     from PIL import Image
 
     small = io.BytesIO()

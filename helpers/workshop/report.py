@@ -5,9 +5,8 @@ Content-Security-Policy verbietet dem Browser jede Anfrage nach außen.
 """
 
 import base64
-import copy
+import contextlib
 import datetime
-import mimetypes
 import re
 from html import escape
 from pathlib import Path
@@ -16,8 +15,6 @@ from urllib.parse import quote
 from helpers.basics import (
     CLASS_NAMES,
     COURSE_NOTEBOOKS,
-    ROOT,
-    WIDGET_VIEW,
     atomic_file,
     german,
     is_number,
@@ -98,21 +95,22 @@ def build_report(out_dir=None) -> Path:
 
 def collect_pictures(folder: Path) -> list[dict]:
     """Die bekannten Bilder (auch die fehlenden, dann ``src=None``), danach alle weiteren aus ``bilder/``."""
-    paths = sorted((folder / "bilder").glob("[!.]*.png"))
-    sizes = {path: size for path in paths if (size := picture_size(path))}
-    files = {path.stem: path for path in sizes}
+    from PIL import Image
+
+    files = {path.stem: path for path in sorted((folder / "bilder").glob("[!.]*.png"))}
     known = {name for name, _, _ in PICTURES}
     collected = []
-    for name, title, notebook in [*PICTURES, *((name, name, None) for name in files if name not in known)]:
+    for name, title, notebook in [*PICTURES, *((name, name, "") for name in files if name not in known)]:
         entry = {"name": name, "title": title, "notebook": notebook, "src": None}
-        if path := files.get(name):
-            caption = try_read_json(path.with_suffix(".json"), {})
-            width, height = sizes[path]
+        with contextlib.suppress(KeyError, OSError):  # fehlt oder ist kein Bild
+            with Image.open(files[name]) as image:
+                width, height = image.size
+            caption = try_read_json(files[name].with_suffix(".json"), {})
             entry |= {
                 "title": caption.get("titel") or title,
                 "text": caption.get("text") or "",
-                "link": cell_link(folder, str(caption.get("zelle") or notebook or ""), name),
-                "src": data_url(path),
+                "link": cell_link(folder, str(caption.get("zelle") or notebook), name),
+                "src": "data:image/png;base64," + base64.b64encode(files[name].read_bytes()).decode("ascii"),
                 "width": width,
                 "height": height,
                 "wide": name in FULL_WIDTH or width > 3 * height,
@@ -121,54 +119,33 @@ def collect_pictures(folder: Path) -> list[dict]:
     return collected
 
 
-def picture_size(path: Path) -> tuple[int, int] | None:
-    """Breite und Höhe in Pixeln; None, wenn die Datei kein Bild ist."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError:
-        return None
-
-
 def cell_link(folder: Path, notebook: str, picture: str) -> dict | None:
     """Verweis auf die Zelle im ausgeführten Notebook, die das Bild speichert; None ohne ausgeführtes Notebook."""
     name = notebook.split("#")[0]
     href = page_address(folder, name)
     if not href:
         return None
-    executed = try_read_json(folder / "notebooks" / f"{name}.ipynb", {})
-    for cell in executed.get("cells", []):
-        source = "".join(cell.get("source", []))
-        if cell.get("cell_type") == "code" and re.search(
-            rf"\bsave\(.{{0,200}}?[\"']{re.escape(picture)}[\"']", source, re.S
-        ):
+    saves = re.compile(rf"\bsave\(.{{0,200}}?[\"']{re.escape(picture)}[\"']", re.DOTALL)
+    for cell in try_read_json(folder / "notebooks" / f"{name}.ipynb", {}).get("cells", []):
+        if cell.get("cell_type") == "code" and saves.search("".join(cell.get("source", []))):
             href += f"#cell-id={quote(cell.get('id', ''))}"
             break
     return {"href": href, "text": name}
 
 
-def data_url(path: Path) -> str:
-    """Eine Bilddatei als ``data:``-Adresse."""
-    kind = mimetypes.guess_type(path.name)[0]
-    return f"data:{kind};base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-
-
 def headlines(figures: dict) -> list[dict]:
     """Die Zahlen ganz oben: was, Wert, Erläuterung. Ohne Messung steht dort, welches Notebook fehlt."""
-    accuracy, n_test, n_train = (figures.get(name) for name in ("test_accuracy", "n_test", "n_train"))
+    accuracy, n_test, minutes = (figures.get(name) for name in ("test_accuracy", "n_test", "minuten"))
     value, note = "–", "fehlt noch: Führen Sie 03_Training aus."
     if is_number(accuracy) and n_test:
         low, high = wilson_interval(accuracy, n_test)
         value = german(float(accuracy))
         note = f"auf {german(n_test)} Testbildern; 95-%-Intervall {german(low)} bis {german(high)}"
     numbers = [("Trefferquote im Test", value, note)]
-    if n_train:
+    if n_train := figures.get("n_train"):
         numbers.append(("Trainingsbilder", german(n_train), ""))
-    if minutes := figures.get("minuten"):
-        note = f"für {len(minutes)} Notebooks" if len(minutes) != 1 else "für ein Notebook"
-        numbers.append(("Laufzeit", f"{german(float(sum(minutes.values())), 1)} min", note))
+    if minutes:
+        numbers.append(("Laufzeit", f"{german(float(sum(minutes.values())), 1)} min", f"Notebooks: {len(minutes)}"))
     if profile := figures.get("profil_je_notebook", {}).get("03_Training") or figures.get("profil"):
         numbers.append(("Profil", profile, ""))
     if memory := figures.get("max_rss_mb"):
@@ -200,38 +177,20 @@ def leaves(value, path: tuple = ()) -> list[tuple]:
 NO_ALT = "No description has been provided for this image"
 
 
-def write_page(notebook, path, source_dir) -> None:
-    """Schreibt ein ausgeführtes Notebook als eigenständige HTML-Seite.
-
-    Args:
-        path: Ziel; der Dateiname ohne Endung wird zum Titel.
-        source_dir: Ordner, auf den sich Bildadressen im Text beziehen.
-    """
+def write_page(notebook, path) -> None:
+    """Schreibt ein ausgeführtes, bereinigtes Notebook als eigenständige HTML-Seite; ihr Titel ist der Dateiname."""
     import bs4
 
-    html, _ = page_exporter().from_notebook_node(
-        static_outputs(notebook), resources={"metadata": {"name": Path(path).stem}}
-    )
+    html, _ = page_exporter().from_notebook_node(notebook, resources={"metadata": {"name": Path(path).stem}})
     page = bs4.BeautifulSoup(html, "html.parser")
-    for image in page.find_all("img", src=True):
-        image["src"] = embedded(image["src"], Path(source_dir))
-        if image.get("alt") == NO_ALT:
-            heading = image.find_previous(["h1", "h2", "h3", "h4"])
-            image["alt"] = f"Abbildung zu „{heading.get_text().removesuffix('¶')}“" if heading else "Abbildung"
+    for image in page.find_all("img", alt=NO_ALT):
+        heading = image.find_previous(["h1", "h2", "h3", "h4"])
+        image["alt"] = f"Abbildung zu „{heading.get_text().removesuffix('¶')}“" if heading else "Abbildung"
     for cell in page.select("thead th"):
         if not cell.get_text(strip=True):  # die leere Ecke einer pandas-Tabelle ist keine Überschrift
             cell.name = "td"
     with atomic_file(path) as temporary:
         temporary.write_text(str(page), encoding="utf-8")
-
-
-def embedded(address: str, folder: Path) -> str:
-    """Eine Bildadresse mit dem Bild darin, wenn es im Kurs oder neben dem Notebook liegt; andere bleiben."""
-    if address.startswith(("data:", "http:", "https:")):
-        return address
-    image = (folder / address).resolve()
-    inside = any(image.is_relative_to(base.resolve()) for base in (folder, ROOT))
-    return data_url(image) if inside and image.is_file() else address
 
 
 def page_exporter():
@@ -278,16 +237,3 @@ def mathml(tex: str, display: bool = False) -> str:
     if "\\" not in formula:  # ein unbekannter Befehl bliebe mit seinem Backslash stehen
         return formula
     return f"<code>{escape(tex.strip())}</code>"
-
-
-def static_outputs(notebook):
-    """Eine Kopie von ``notebook``: Bedienelemente als ihr Bild oder, ohne Bild, als Hinweis."""
-    shown = copy.deepcopy(notebook)
-    for cell in shown.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if WIDGET_VIEW in data and "image/png" in data:
-                del data[WIDGET_VIEW]
-            elif WIDGET_VIEW in data:
-                output["data"] = {"text/plain": "Dieses Bedienelement gibt es nur in JupyterLab."}
-    return shown

@@ -4,75 +4,53 @@ Wie ``helpers.start`` kommt das Modul mit der Standardbibliothek aus.
 """
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
-from helpers.basics import COURSE_NOTEBOOKS, INPUT, NOTEBOOKS, START_PAGE, german, output_dir, try_read_json
+from helpers.basics import COURSE_NOTEBOOKS, INPUT, NOTEBOOKS, START_PAGE, german, output_dir, read_json, try_read_json
 from helpers.workshop import doctor
 
-# Minuten je Notebook, wie die README sie nennt.
+# Gemessene Minuten je Notebook, wie die README sie nennt.
 STORED_MINUTES = INPUT / "rechenzeiten.json"
 # In dieser Zelle steht die Startseite.
 CELL_ID = "00-ueberblick"
 
 
-@dataclass(frozen=True)
-class Stop:
-    """Eine Zeile der Landkarte.
+class Stop(NamedTuple):
+    """Eine Zeile der Landkarte."""
 
-    Attributes:
-        name: Notebook, z. B. „03_Training“.
-        topic: Untertitel des Notebooks.
-        reading, exercises: Minuten zum Lesen und für die Aufgaben, wie sie im Notebook stehen.
-        numbers: Nummern der Aufgaben, z. B. („3.1“, „3.2“).
-        solved: die davon gelösten.
-    """
-
-    name: str
-    topic: str
-    reading: int
+    name: str  # „03_Training“
+    topic: str  # Untertitel des Notebooks
+    reading: int  # Minuten, wie sie im Notebook stehen
     exercises: int
-    numbers: tuple
-    solved: tuple
+    numbers: tuple  # Nummern der Aufgaben: („3.1“, „3.2“)
+    solved: int  # wie viele davon gelöst sind
 
 
-def course_map(notebooks_dir=NOTEBOOKS) -> list:
+def course_map() -> list:
     """Die Notebooks des Kurses als ``Stop``, mit dem Stand aus ``ausgabe/fortschritt.json``."""
     progress = try_read_json(output_dir() / "fortschritt.json", {})
     stops = []
     for name in COURSE_NOTEBOOKS:
-        cells = try_read_json(Path(notebooks_dir) / f"{name}.ipynb", {}).get("cells", [])
+        cells = try_read_json(NOTEBOOKS / f"{name}.ipynb", {}).get("cells", [])
         text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-        title = re.search(r"^# \d+ (?:[^:\n]+: )?(.+)", text, re.MULTILINE)
-        reading = re.search(r"\*\*Dauer:\*\* etwa (\d+) Minuten", text)
+        topics = re.findall(r"^# \d+ (?:[^:\n]+: )?(.+)", text, re.MULTILINE) or [""]
+        reading = re.findall(r"\*\*Dauer:\*\* etwa (\d+) Minuten", text) or ["0"]
         tasks = dict(re.findall(r"^### ✏️ Aufgabe (\d\.\d): .+\((\d+) Minuten\)", text, re.MULTILINE))
-        solved = tuple(number for number in tasks if progress.get(number, {}).get("gelöst"))
-        minutes = sum(map(int, tasks.values()))
-        stops.append(
-            Stop(name, title[1] if title else "", int(reading[1]) if reading else 0, minutes, tuple(tasks), solved)
-        )
+        solved = sum(bool(progress.get(number, {}).get("gelöst")) for number in tasks)
+        stops.append(Stop(name, topics[0], int(reading[0]), sum(map(int, tasks.values())), tuple(tasks), solved))
     return stops
 
 
-def computing_minutes() -> tuple:
-    """(Notebook → gemessene Minuten Rechenzeit, Satz zur Herkunft): der eigene Lauf, sonst die mitgelieferten."""
-    own = try_read_json(output_dir() / "kennzahlen.json", {}).get("minuten", {})
-    if all(name in own for name in COURSE_NOTEBOOKS):
-        return own, "gemessen bei Ihrem letzten Lauf von „bash install.bash kurs“"
-    stored = try_read_json(STORED_MINUTES, {"minuten": {}, "gemessen": "hier unbekannt"})
-    return stored["minuten"], f"gemessen {stored['gemessen']}"
-
-
-def page(notebooks_dir=NOTEBOOKS) -> str:
+def page() -> str:
     """Die Startseite als Markdown."""
-    stops = course_map(notebooks_dir)
+    stops = course_map()
     return "\n\n".join([progress_text(stops), map_table(stops), doctor_text(doctor.checks())])
 
 
 def progress_text(stops: list) -> str:
     """Ein Absatz: wie viel gelöst ist und wo es weitergeht."""
-    solved, total = sum(len(stop.solved) for stop in stops), sum(len(stop.numbers) for stop in stops)
-    following = next((stop for stop in stops if len(stop.solved) < len(stop.numbers)), None)
+    solved, total = sum(stop.solved for stop in stops), sum(len(stop.numbers) for stop in stops)
+    following = next((stop for stop in stops if stop.solved < len(stop.numbers)), None)
     text = f"## Ihr Fortschritt\n\n**{solved} von {total} Aufgaben gelöst.** "
     if not following:
         return text + "Der Kurs ist geschafft. Können Sie Ihr Urteil über das Netz jetzt verteidigen?"
@@ -82,21 +60,21 @@ def progress_text(stops: list) -> str:
 
 def map_table(stops: list) -> str:
     """Die Landkarte als Tabelle."""
-    minutes, source = computing_minutes()
+    stored = read_json(STORED_MINUTES)
     lines = [
         "| Notebook | Worum es geht | Lesen | Aufgaben | Rechenzeit | Gelöst |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for stop in stops:
-        done, total = len(stop.solved), len(stop.numbers)
-        dots = "✔" if total and done == total else "●" * done + "○" * (total - done)
-        computing = f"{german(float(minutes[stop.name]), 1)} min" if stop.name in minutes else "–"
+        total = len(stop.numbers)
+        dots = "✔" if stop.solved == total else "●" * stop.solved + "○" * (total - stop.solved)
         lines.append(
             f"| [{stop.name}]({stop.name}.ipynb) | {stop.topic} | {stop.reading} min | {stop.exercises} min | "
-            f"{computing} | {dots} {done} von {total} |"
+            f"{german(float(stored['minuten'][stop.name]), 1)} min | {dots} {stop.solved} von {total} |"
         )
     hours = german(sum(stop.reading + stop.exercises for stop in stops) / 60, 1)
-    return "\n".join(lines) + f"\n\nZusammen etwa {hours} Stunden. Die Rechenzeit zählt zum Lesen; sie ist {source}."
+    source = f"sie ist gemessen {stored['gemessen']}"
+    return "\n".join(lines) + f"\n\nZusammen etwa {hours} Stunden. Die Rechenzeit zählt zum Lesen; {source}."
 
 
 def doctor_text(results: list) -> str:
@@ -119,18 +97,10 @@ def show() -> None:
     display(Markdown(page()))
 
 
-def with_page(notebook: dict) -> dict:
-    """``00_Start`` mit der Startseite als Ausgabe, als wäre seine Zelle eben gelaufen; ändert ``notebook``."""
+def fill(notebook: dict, text: str = "") -> None:
+    """Gibt der Zelle von ``00_Start`` die Ausgabe ``text``, als wäre sie eben gelaufen; alle anderen sind leer."""
+    data = {"text/markdown": text, "text/plain": f"{START_PAGE}: Führen Sie diese Zelle aus."}
+    output = {"output_type": "display_data", "data": data, "metadata": {}}
     for cell in notebook["cells"]:
-        if cell.get("id") == CELL_ID:
-            data = {"text/markdown": page(), "text/plain": f"{START_PAGE}: Führen Sie diese Zelle aus."}
-            cell["outputs"] = [{"output_type": "display_data", "data": data, "metadata": {}}]
-    return notebook
-
-
-def without_page(notebook: dict) -> dict:
-    """``00_Start`` ohne Ausgaben, so wie es gespeichert wird; ändert ``notebook``."""
-    for cell in notebook["cells"]:
-        if cell.get("cell_type") == "code":
-            cell.update(outputs=[], execution_count=None)
-    return notebook
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[output] if text and cell.get("id") == CELL_ID else [], execution_count=None)

@@ -167,7 +167,7 @@ def measure_lrp(bench: Bench, size: int) -> None:
 
 
 def measure_throughput(bench: Bench, size: int = 64, batch: int = 64, steps: int = 12) -> dict:
-    """Bilder je Sekunde beim Training aller Schichten: Kurs (auch auf der GPU und in bfloat16) und schlichtes PyTorch."""
+    """Bilder je Sekunde beim Training aller Schichten: dieser Kurs und schlichtes PyTorch."""
     model, _, _, path = bench.case(size, batch * steps)
     images, labels = (field[: batch * steps] for field in (bench.data.train_images, bench.data.train_labels))
     runs = {}

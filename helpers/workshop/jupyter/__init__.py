@@ -1,5 +1,1 @@
-"""JupyterLab für den Kurs: deutsche Oberfläche, Startseite, nur auf diesem Rechner zu erreichen.
-
-Alles gilt nur für den Aufruf ``bash install.bash lab``; die eigenen Einstellungen der Person bleiben, wie sie sind, und
-gehen in der Oberfläche vor.
-"""
+"""JupyterLab für den Kurs: deutsch, mit Startseite, nur auf diesem Rechner; eigene Einstellungen gehen vor."""

@@ -23,7 +23,7 @@ class CourseContents(AsyncLargeFileManager):
         if is_start_page(path, model):
             try:
                 # Prüfsummen dauern eine halbe Sekunde: nicht im Faden, der auch die Kernel bedient.
-                await asyncio.to_thread(start_page.with_page, model["content"])
+                start_page.fill(model["content"], await asyncio.to_thread(start_page.page))
             except Exception as error:  # Ohne Startseite lässt sich der Kurs trotzdem öffnen.
                 self.log.warning("Die Startseite lässt sich nicht füllen: %s", error)
         return model
@@ -31,5 +31,5 @@ class CourseContents(AsyncLargeFileManager):
     async def save(self, model, path=""):
         """Wie beim Vorbild; von der Startseite bleiben die Ausgaben weg."""
         if is_start_page(path, model):
-            start_page.without_page(model["content"])
+            start_page.fill(model["content"])
         return await super().save(model, path)

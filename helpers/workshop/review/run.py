@@ -28,7 +28,7 @@ from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
 from helpers.checks.handover import CASES_FILE
 from helpers.provenance import provenance
-from helpers.workshop.notebooks import changed_environment, declared_parameters, execute, write_notebook
+from helpers.workshop.notebooks import declared_parameters, execute, write_notebook
 from helpers.workshop.review import grading, page, sandbox
 from helpers.workshop.review.handins import HandIn, Reference, find, read, references
 
@@ -153,8 +153,7 @@ class Review:
             if self._prepared is None:
                 folder = self.workplace / "vorbereitet"
                 source = ROOT / "notebooks" / f"{COURSE_NOTEBOOKS[2]}.ipynb"
-                with changed_environment({"KURS_AUSGABE": str(folder)}):
-                    execute(source, folder / "03.ipynb", {"profil": SMALL["profil"]})
+                execute(source, folder / "03.ipynb", {"profil": SMALL["profil"]}, output=folder)
                 self._prepared = folder
         return self._prepared
 
