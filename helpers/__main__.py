@@ -314,7 +314,7 @@ def _streifen(options) -> None:
 
 
 def _durchsicht(options) -> None:
-    from helpers.workshop.review import review_hand_ins
+    from helpers.workshop.review.run import review_hand_ins
 
     target = review_hand_ins(options.abgaben, options.gleichzeitig, options.sekunden, options.speicher)
     print(f"Durchsicht: {display_path(target)}")
