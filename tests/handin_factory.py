@@ -85,7 +85,7 @@ def without_metadata():
     """Ein anderes Programm hat alle Metadaten entfernt."""
     notebook = solved()
     for cell in notebook.cells:
-        cell.metadata = type(cell.metadata)()
+        cell.metadata.clear()
     return notebook
 
 
@@ -99,10 +99,9 @@ def stripped(number: int):
 def doubled():
     """Zuerst eine falsche, dann noch einmal die richtige Antwort, beide mit derselben Kennung."""
     notebook = solved()
-    place = next(i for i, cell in enumerate(notebook.cells) if cell.id.endswith("aufgabe-1-loesung"))
-    twin = copy.deepcopy(notebook.cells[place])
+    twin = copy.deepcopy(next(cell for cell in notebook.cells if cell.id.endswith("aufgabe-1-loesung")))
     twin.source, twin.id = WRONG, "kopie"
-    notebook.cells.insert(place, twin)
+    notebook.cells.insert(0, twin)
     return notebook
 
 

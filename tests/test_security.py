@@ -2,9 +2,7 @@
 
 import ast
 import base64
-import io
 import json
-import os
 import re
 import zipfile
 
@@ -16,30 +14,16 @@ from two_layers import replace_vgg16
 
 from helpers.__main__ import main
 from helpers.basics import ROOT, write_json
-from helpers.checks import exercises
 from helpers.learner import Checkpoint
 from helpers.model import Run, load_run, save_run
 from helpers.training import Profile, train
 from helpers.workshop import report
-from helpers.workshop.notebooks import read_notebook
-from helpers.workshop.review import page, run
-from helpers.workshop.review.handins import HandIn
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
 SOURCES = [*sorted((ROOT / "helpers").rglob("*.py")), *sorted((ROOT / "solutions").glob("*.ipynb"))]
 HISTORY = [{"epoche": 1, "verlust": 0.5, "treffer": 0.75, "val_verlust": 0.25, "val_treffer": 0.875, "sekunden": 1.5}]
 LOADERS = "load_model model_from_json read_pickle extractall unpack_archive enable_unsafe_deserialization".split()
 EVIL = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-
-
-class Trap:
-    """Wer dieses Objekt mit pickle lädt, legt eine Datei an."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return open, (self.path, "w")
 
 
 # --- Nichts aus einer Datei wird ausgeführt --------------------------------------------------------------------------
@@ -49,11 +33,8 @@ class Trap:
 def test_nichts_laedt_code_aus_dateien(path):
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
-        text = "\n".join(
-            re.sub(r"(?m)^[%!].*", "", "".join(cell["source"]))
-            for cell in json.loads(text)["cells"]
-            if cell["cell_type"] == "code"
-        )
+        cells = json.loads(text)["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     tree = ast.parse(text)
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -89,8 +70,8 @@ def test_modell_mit_falle_im_bauplan_ist_nur_eine_zahlentabelle(small_vgg16, tmp
     assert snapshot(tmp_path) == before and not trap.exists()
 
 
-def test_ein_fremder_zwischenstand_aendert_nichts(small, ausgabe, monkeypatch, capsys, tmp_path):
-    """Das Training sagt es und beginnt von vorn, Bit für Bit; was als pickle darin steht, wird nicht geladen."""
+def test_ein_fremder_zwischenstand_aendert_nichts(small, ausgabe, monkeypatch, capsys):
+    """Das Training sagt es und beginnt von vorn, Bit für Bit; Felder aus Objekten (pickle) werden nicht geladen."""
     replace_vgg16(monkeypatch.setattr)
     profile = Profile("winzig", n_train=60, n_test=20, image_size=32, epochs=2, twin_epochs=1, precision="float32")
 
@@ -109,44 +90,17 @@ def test_ein_fremder_zwischenstand_aendert_nichts(small, ausgabe, monkeypatch, c
     good = dict(np.load(path))
     weights = next(name for name, value in good.items() if value.ndim > 1)
     note = next(name for name, value in good.items() if value.dtype.kind == "U")
-    bait, trap = np.array([Trap(tmp_path / "ausgeloest")], dtype=object), tmp_path / "ausgeloest"
     for changes in (
         {weights: np.zeros((4, 2), "f4")},
         {weights: np.full_like(good[weights], np.nan)},
-        {weights: bait},
-        {note: bait},
+        {weights: good[weights].astype(object)},
         {note: np.array('[{"epoche": 1}]')},
     ):
         np.savez(path, **good | changes)
         capsys.readouterr()
         for new, old in zip(learn(), fresh, strict=True):
             np.testing.assert_array_equal(new, old)
-        assert "beginnt von vorn" in capsys.readouterr().out and not trap.exists()
-    stream = io.BytesIO()
-    np.save(stream, bait)
-    stream.seek(0)
-    np.load(stream, allow_pickle=True)
-    assert trap.exists(), "Gegenprobe: Die Falle ist scharf."
-
-
-# --- Abgaben ---------------------------------------------------------------------------------------------------------
-
-
-def test_ueber_die_grenze_gehen_nur_startwerte(tmp_path):
-    """Im Arbeitsordner einer Abgabe liegt nichts, was beim Lesen Code ausführen könnte."""
-    seeds = {number: 3 for number in exercises()}
-    run.furnish(tmp_path / "a", read_notebook(ROOT / "notebooks" / "01_Daten.ipynb"), seeds)
-    suffixes = {path.suffix for path in (tmp_path / "a").rglob("*") if path.is_file() and "input" not in path.parts}
-    assert suffixes <= {".py", ".j2", ".json", ".txt", ".toml", ".ipynb"}, suffixes
-    assert json.loads((tmp_path / "a" / "austausch" / "startwerte.json").read_text()) == seeds
-
-
-def test_halbe_zeichen_halten_die_durchsicht_nicht_an(tmp_path):
-    """Eine Ausgabe oder ein Dateiname, der kein gültiges Unicode ist, darf die Ergebnisse aller nicht kosten."""
-    name = os.fsdecode(b"anna\xff")
-    result = run.Result(HandIn(name, tmp_path / "x.ipynb", notes=["\ud800"]))
-    page.write([result], {}, tmp_path / "aus", [])
-    assert "anna" in (tmp_path / "aus" / "durchsicht.html").read_text(encoding="utf-8")
+        assert "beginnt von vorn" in capsys.readouterr().out
 
 
 # --- Was angezeigt wird, bleibt Text ----------------------------------------------------------------------------------
@@ -187,18 +141,13 @@ def test_jupyter_behaelt_token_und_loopback():
         r"(token|password)[\"']?\s*[=:]\s*([\"']{2}|None)|\bip[\"']?\s*[=:]\s*[\"']?(?!127\.|localhost)[\d*]|0\.0\.0\.0"
         r"|allow_root|allow_remote_access|disable_check_xsrf|allow_origin|--no-auth|allow_unauthenticated_access"
     )
-    for text in ('c.ServerApp.ip = "0.0.0.0"', "--ip=*", '"token": ""', "token = ''", "c.ServerApp.allow_origin = 1"):
-        assert weaker.search(text), f"Gegenprobe: {text}"
-    assert not weaker.search('"ip": "127.0.0.1", "token_file": "x"')
+    assert weaker.search("--ip=*") and weaker.search('"token": ""') and not weaker.search('"ip": "127.0.0.1"')
     files = [path for path in ROOT.glob("*") if path.suffix in (".bash", ".py", ".toml", ".yml", ".json")]
     for folder in ("helpers", ".github", "solutions", "notebooks"):
         files += [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".json", ".yml", ".ipynb")]
-    looked = 0
-    for path in files:
-        text = path.read_text(encoding="utf-8")
-        looked += "jupyter" in text
-        assert not weaker.search(text), f"{path.name}: {weaker.search(text)[0]}"
-    assert looked >= 3
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
+    assert sum("jupyter" in text for text in texts.values()) >= 3
+    assert {path: found[0] for path, text in texts.items() if (found := weaker.search(text))} == {}
 
 
 def test_ein_job_meldet_bekannte_schwachstellen():

@@ -22,10 +22,7 @@ OPENING = "anfang"  # so sind die ersten Zellen gezeichnet: Bibliotheken laden d
 # nbgraders Reihenfolge beim Ausgeben; SaveCells merkt sich im Notenbuch, wie die gesperrten Zellen aussehen.
 RELEASE_STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums", "SaveCells")
 SANITIZE_STEPS = ("ClearOutput", "DeduplicateIds", "OverwriteKernelspec", "OverwriteCells", "CheckCellMetadata")
-OPTIONS = {
-    "ClearSolutions": {"code_stub": {"python": CODE_STUB}, "text_stub": TEXT_STUB},
-    "OverwriteCells": {"add_missing_cells": True, "missing_cell_notification": "Die Zelle fehlte.\n"},
-}
+OPTIONS = {"ClearSolutions": {"code_stub": {"python": CODE_STUB}, "text_stub": TEXT_STUB}}
 
 
 class GradeBook:
@@ -60,7 +57,7 @@ class GradeBook:
     def sanitize(self, hand_in: HandIn):
         """Ein neues Notebook aus Art, Quelltext und id jeder Zelle; alles andere kommt aus dem Kurs.
 
-        nbgrader setzt gesperrte Zellen, also die Prüfungen, auf ihren Stand im Kurs zurück und ergänzt fehlende.
+        Was fehlt, kommt zurück, und nbgrader setzt gesperrte Zellen, also die Prüfungen, auf ihren Stand im Kurs.
         """
         from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
@@ -73,8 +70,8 @@ class GradeBook:
             cells[position].id = key
             if "nbgrader" in ours[key].metadata:
                 cells[position].metadata["nbgrader"] = dict(ours[key].metadata["nbgrader"])
-        # Eine gelöschte Antwort kommt als Platzhalter zurück; die Prüfzelle dazu ergänzt nbgrader.
-        cells += [cell for key, cell in copy.deepcopy(ours).items() if key.endswith(ANSWER) and key not in last]
+        missing = [key for key in ours if key.endswith((ANSWER, CHECK)) and key not in last]
+        cells += [copy.deepcopy(ours[key]) for key in missing]
         notebook = new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
         return self._run(SANITIZE_STEPS, notebook, hand_in.course)
 
