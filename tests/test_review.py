@@ -72,7 +72,8 @@ def test_hand_ins_are_found_in_folders_and_as_files_but_links_are_not_followed(t
     ],
 )
 def test_whatever_is_handed_in_every_true_check_runs_right_after_its_answer(make, notes, hand_in, runnable, known):
-    found, notebook, bases = hand_in(make()), runnable(make()), list(known[COURSE].exercises.values())
+    made, bases = make(), known[COURSE].exercises.values()
+    found, notebook = hand_in(made), runnable(made)
     assert found.course == COURSE and found.notes == notes
     opening = [cell.source for cell in notebook.cells[:3]]
     assert 'start("01_Daten")' in opening[0] and "import numpy as np" in opening[1] and "profil" in opening[2]
@@ -90,7 +91,7 @@ def test_whatever_is_handed_in_every_true_check_runs_right_after_its_answer(make
 
 def test_answers_that_need_course_variables_can_run_with_everything(runnable):
     everything = runnable(factory.solved(), {"profil": "schnell"})
-    assert len(everything.cells) > 2 * len(runnable(factory.solved()).cells)
+    assert len(everything.cells) > 2 * 13
     assert everything.cells[3].source == "profil = 'schnell'"
 
 
@@ -317,16 +318,15 @@ def test_foreign_text_is_escaped_and_foreign_html_dropped(tmp_path, hand_in, run
 
 
 PRECIOUS = (SOLUTIONS / "ergebnis.png", ROOT / "helpers" / "basics.py")
-WRONG = factory.answer(factory.solved(), 1, factory.WRONG)
 # Name → (Abgabe, Aufgaben ohne Punkte, was in der Zeile steht)
 HAND_INS = {
-    "gerd": (factory.vandal(PRECIOUS), "", ""),
-    "emil/fälscht": (factory.cheating(), "1.1 1.2 1.3 1.4 1.5", "Der Kernel ist gestorben"),
-    "bert/meine Lösung": (WRONG, "1.1", "um ein Pixel verschoben"),
-    "carla/umgestellt": (factory.reordered(), "", ""),
-    "dora/ohne Metadaten": (factory.without_metadata(), "", ""),
-    "hans/ungelöst": (factory.solved(only=[]), "1.1 1.2 1.3 1.4 1.5", "noch nicht bearbeitet"),
-    "ida/gelöscht": (factory.stripped(2), "1.2", "Es fehlt die Zelle zu Aufgabe 1.2"),
+    "gerd": (lambda: factory.vandal(PRECIOUS), "", ""),
+    "emil/fälscht": (factory.cheating, "1.1 1.2 1.3 1.4 1.5", "Der Kernel ist gestorben"),
+    "bert/meine Lösung": (lambda: factory.answer(factory.solved(), 1, factory.WRONG), "1.1", "um ein Pixel"),
+    "carla/umgestellt": (factory.reordered, "", ""),
+    "dora/ohne Metadaten": (factory.without_metadata, "", ""),
+    "hans/ungelöst": (lambda: factory.solved(only=[]), "1.1 1.2 1.3 1.4 1.5", "noch nicht bearbeitet"),
+    "ida/gelöscht": (lambda: factory.stripped(2), "1.2", "Es fehlt die Zelle zu Aufgabe 1.2"),
 }
 
 
@@ -335,8 +335,8 @@ HAND_INS = {
 def test_a_class_is_reviewed_and_nobody_breaks_out_or_gets_false_points(count, tmp_path, ausgabe, known, monkeypatch):
     monkeypatch.setenv("MY_SECRET", "geheim")
     before, chosen = [sha256(path) for path in PRECIOUS], dict(list(HAND_INS.items())[:count])
-    for name, (notebook, *_) in chosen.items():
-        factory.save(notebook, tmp_path / "abgaben" / f"{name}.ipynb")
+    for name, (make, *_) in chosen.items():
+        factory.save(make(), tmp_path / "abgaben" / f"{name}.ipynb")
     (tmp_path / "abgaben" / "kaputt.ipynb").write_text("{")
     with pytest.raises(CourseError, match=rf"1 von {count + 1} Abgaben.*kaputt\.ipynb.*Die anderen stehen in"):
         run.review_hand_ins([tmp_path / "abgaben"])
