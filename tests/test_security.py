@@ -1,7 +1,6 @@
 """Fremde Dateien sind Daten: Nichts darin wird ausgeführt, nichts schreibt nach außen, nichts wird zu HTML."""
 
 import ast
-import base64
 import json
 import re
 import zipfile
@@ -49,17 +48,14 @@ def test_nichts_laedt_code_aus_dateien(path):
 
 
 def test_modell_mit_falle_im_bauplan_ist_nur_eine_zahlentabelle(small_vgg16, tmp_path):
-    """Der Bauplan nennt eine Lambda-Schicht mit Code und ein fremdes Modul; gelesen werden nur die Gewichte."""
+    """Der Bauplan ruft einen Befehl auf, die Pfade zeigen nach außen; gelesen werden nur die Gewichte."""
     folder = save_run("sauber", Run(small_vgg16, HISTORY, {"image_size": 32}))
     trap = tmp_path / "ausgeloest"
-    code = base64.b64encode(b"\xe3" + bytes(40)).decode()
-    layer = {"module": "keras.layers", "class_name": "Lambda", "config": {"name": "x", "function": [code, None, None]}}
     evil = {"module": "os", "class_name": "system", "config": {"command": f"touch {trap}"}}
-    config = {"module": "keras", "class_name": "Functional", "config": {"layers": [layer, evil]}}
     with zipfile.ZipFile(folder / "modell.keras") as archive:
         weights = archive.read("model.weights.h5")
     with zipfile.ZipFile(folder / "modell.keras", "w") as archive:
-        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("config.json", json.dumps(evil))
         archive.writestr("../../draussen.txt", "x")
         archive.writestr(str(tmp_path / "absolut.txt"), "x")
         archive.writestr("model.weights.h5", weights)
