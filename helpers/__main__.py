@@ -198,7 +198,7 @@ def doctor(options):
     option("--speicher", type=whole(500, 1_000_000), default=4000, help="Arbeitsspeicher je Abgabe in MB"),
 )
 def durchsicht(options):
-    from helpers.workshop.review import review_hand_ins
+    from helpers.workshop.review.run import review_hand_ins
 
     target = review_hand_ins(options.abgaben, options.gleichzeitig, options.sekunden, options.speicher)
     print(f"Durchsicht: {display_path(target)}")

@@ -11,6 +11,41 @@ from helpers.workshop.notebooks import as_text
 
 COURSE = "01_Daten"
 WRONG = 'def pixel_position(name):\n    return divmod(int(name.removeprefix("pixel")), 28)'
+# Die Antwort benutzt eine Variable aus einer Zelle des Kurses.
+USES_COURSE_VARIABLES = """
+def pixel_position(name):
+    assert len(source.train_labels) > len(CLASS_NAMES)
+    return divmod(int(name.removeprefix('pixel')) - 1, 28)
+"""
+# Am Anfang: überschreibt, was urteilt.
+OVERRIDE = """
+from helpers import checks
+from helpers.checks import engine, handover
+checks.check = lambda *args, **options: print('✔ alles richtig')
+engine.judge = handover.judge = engine.review = lambda *args: engine.Verdict('gelöst')
+engine.Verdict.accepted = True
+"""
+# Am Ende: ersetzt die Ergebnisse durch ein erfundenes Urteil, einen Verweis, eine Röhre, endlose Klammern.
+FORGE = """
+import os, pathlib
+folder = pathlib.Path(os.environ['KURS_DURCHSICHT'])
+for path in folder.glob('1.*.json'): path.unlink()
+(folder / '1.1.json').write_text('"gelöst"')
+os.symlink('/dev/zero', folder / '1.2.json')
+os.mkfifo(folder / '1.3.json')
+(folder / '1.4.json').write_text('[' * 100_000)
+os._exit(0)
+"""
+# Versucht, fremde Dateien zu überschreiben und zu löschen.
+VANDAL = """
+import os, pathlib, shutil
+for name in {targets}:
+    path = pathlib.Path(name)
+    for attack in (lambda: path.write_text('überschrieben'), path.unlink, lambda: shutil.rmtree(path)):
+        try: attack()
+        except Exception: pass
+if [name for name in os.environ if 'SECRET' in name]: os._exit(1)
+"""
 
 
 def solved(course: str = COURSE, only=None):
@@ -50,7 +85,7 @@ def without_metadata():
     """Ein anderes Programm hat alle Metadaten entfernt."""
     notebook = solved()
     for cell in notebook.cells:
-        cell.metadata = type(cell.metadata)()
+        cell.metadata.clear()
     return notebook
 
 
@@ -64,67 +99,26 @@ def stripped(number: int):
 def doubled():
     """Zuerst eine falsche, dann noch einmal die richtige Antwort, beide mit derselben Kennung."""
     notebook = solved()
-    place = next(i for i, cell in enumerate(notebook.cells) if cell.id.endswith("aufgabe-1-loesung"))
-    twin = copy.deepcopy(notebook.cells[place])
+    twin = copy.deepcopy(next(cell for cell in notebook.cells if cell.id.endswith("aufgabe-1-loesung")))
     twin.source, twin.id = WRONG, "kopie"
-    notebook.cells.insert(place, twin)
+    notebook.cells.insert(0, twin)
     return notebook
 
 
-def cheating_checks():
-    """Die Prüfungen sind überschrieben, die Punkte in den Metadaten erhöht."""
+def cheating():
+    """Nichts gelöst, aber die Prüfungen überschrieben, die Punkte in den Metadaten erhöht und Ergebnisse erfunden."""
     notebook = solved(only=[])
     for cell in notebook.cells:
         if cell.metadata.get("nbgrader", {}).get("grade"):
             cell.metadata["nbgrader"]["points"] = 99
             cell.source = "print('✔ alles richtig')"
-    patch = (
-        "from helpers import checks\n"
-        "from helpers.checks import engine, handover\n"
-        "def check(*args, **options): print('✔ alles richtig')\n"
-        "checks.check = check\n"
-        "engine.judge = handover.judge = engine.review = lambda *args: engine.Verdict('gelöst')\n"
-        "engine.Verdict.accepted = True"
-    )
-    return inserted(answer(notebook, 1, WRONG), patch)
-
-
-def forging():
-    """Legt selbst Ergebnisse ab: einen Verweis, eine Gerätedatei, ein erfundenes Urteil."""
-    source = (
-        "import os, pathlib\n"
-        "folder = pathlib.Path(os.environ['KURS_DURCHSICHT'])\n"
-        "(folder / '1.1.json').write_text('\"gelöst\"')\n"
-        "os.symlink('/dev/zero', folder / '1.2.json')\n"
-        "os.mkfifo(folder / '1.3.json')\n"
-        "(folder / '1.4.json').write_text('[' * 100_000)\n"
-        "os._exit(0)"
-    )
-    return inserted(solved(only=[]), source)
+    notebook.cells.append(new_code_cell(FORGE))
+    return inserted(answer(notebook, 1, WRONG), OVERRIDE)
 
 
 def vandal(targets):
-    """Versucht, fremde Dateien zu überschreiben und zu löschen."""
-    source = (
-        "import os, pathlib, shutil\n"
-        f"for name in {[str(target) for target in targets]!r}:\n"
-        "    path = pathlib.Path(name)\n"
-        "    for attack in (lambda: path.write_text('überschrieben'), path.unlink, lambda: shutil.rmtree(path)):\n"
-        "        try: attack()\n"
-        "        except Exception: pass\n"
-        "print('sieht', sorted(name for name in os.environ if 'SECRET' in name))"
-    )
-    return inserted(solved(), source)
-
-
-def uses_course_variables():
-    """Die Antwort benutzt eine Variable aus einer Zelle des Kurses."""
-    source = (
-        "def pixel_position(name):\n"
-        "    assert len(source.train_labels) > len(CLASS_NAMES)\n"
-        "    return divmod(int(name.removeprefix('pixel')) - 1, 28)"
-    )
-    return answer(solved(), 1, source)
+    """Löst alles und will ``targets`` zerstören."""
+    return inserted(solved(), VANDAL.format(targets=[str(target) for target in targets]))
 
 
 BROKEN = {

@@ -325,7 +325,7 @@ def test_review_pages_are_accessible(page, tmp_path):
     result.executed = [
         ("", "print('x' * 500)", [{"text": "x" * 500, "error": False}, {"text": "NameError: x", "error": True}])
     ]
-    overview = write([result], known, tmp_path / "aus" / "durchsicht", [])
+    write([result], known, tmp_path / "aus" / "durchsicht", [])
     assert violations(page, overview) == violations(page, tmp_path / "aus" / result.page) == ""
 
 

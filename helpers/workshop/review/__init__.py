@@ -3,7 +3,3 @@
 ``handins`` liest fremde Notebooks, ohne ihnen zu trauen, ``sandbox`` sperrt ihre Ausführung ein, ``worker`` führt sie
 darin aus, ``grading`` urteilt und trägt die Punkte in nbgraders Notenbuch ein, ``page`` schreibt die Ergebnisse.
 """
-
-from helpers.workshop.review.run import review_hand_ins
-
-__all__ = ["review_hand_ins"]

@@ -1,6 +1,7 @@
 """Aus einer Abgabe ein ausführbares Notebook machen und urteilen, mit nbgraders Schritten und Notenbuch."""
 
 import copy
+import json
 import logging
 import os
 import re
@@ -21,11 +22,7 @@ OPENING = "anfang"  # so sind die ersten Zellen gezeichnet: Bibliotheken laden d
 # nbgraders Reihenfolge beim Ausgeben; SaveCells merkt sich im Notenbuch, wie die gesperrten Zellen aussehen.
 RELEASE_STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums", "SaveCells")
 SANITIZE_STEPS = ("ClearOutput", "DeduplicateIds", "OverwriteKernelspec", "OverwriteCells", "CheckCellMetadata")
-OPTIONS = {
-    "ClearSolutions": {"code_stub": {"python": CODE_STUB}, "text_stub": TEXT_STUB},
-    # Dass eine Zelle fehlte, steht schon in den Bemerkungen.
-    "OverwriteCells": {"add_missing_cells": True, "missing_cell_notification": ""},
-}
+OPTIONS = {"ClearSolutions": {"code_stub": {"python": CODE_STUB}, "text_stub": TEXT_STUB}}
 
 
 class GradeBook:
@@ -58,32 +55,25 @@ class GradeBook:
         return notebook
 
     def sanitize(self, hand_in: HandIn):
-        """Die Abgabe mit unveränderten Prüfzellen: nbgrader setzt gesperrte Zellen zurück und ergänzt fehlende."""
-        notebook = self._run(SANITIZE_STEPS, self._rebuilt(hand_in), hand_in.course)
-        # Einer ergänzten Zelle stellt nbgrader immer eine Bemerkung voran; hier zählt nur ihr Inhalt.
-        for cell in notebook.cells:
-            if grade_id(cell).endswith(CHECK):
-                cell.source = self.known[hand_in.course].source(grade_id(cell))
-        return notebook
+        """Ein neues Notebook aus Art, Quelltext und id jeder Zelle; alles andere kommt aus dem Kurs.
 
-    def _rebuilt(self, hand_in: HandIn):
-        """Ein neues Notebook aus Art, Quelltext und id; die Angaben für nbgrader kommen aus dem Kurs."""
+        Was fehlt, kommt zurück, und nbgrader setzt gesperrte Zellen, also die Prüfungen, auf ihren Stand im Kurs.
+        """
         from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
         make = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
         # nbgrader kennt die gesperrten Zellen aus der Ausgabe, mit Prüfsumme.
         ours = {cell.id: cell for cell in self.known[hand_in.course].learner.cells}
         last = {key: position for position, (_, _, key) in enumerate(hand_in.cells) if key}
-        cells = []
-        for position, (kind, source, key) in enumerate(hand_in.cells):
-            cells.append(make[kind](source))
-            if key and last[key] == position:
-                cells[-1].id = key
-                if "nbgrader" in ours[key].metadata:
-                    cells[-1].metadata["nbgrader"] = dict(ours[key].metadata["nbgrader"])
-        # Eine gelöschte Antwort kommt als Platzhalter zurück; die Prüfzelle dazu ergänzt nbgrader.
-        cells += [cell for key, cell in copy.deepcopy(ours).items() if key.endswith(ANSWER) and key not in last]
-        return new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
+        cells = [make[kind](source) for kind, source, _ in hand_in.cells]
+        for key, position in last.items():
+            cells[position].id = key
+            if "nbgrader" in ours[key].metadata:
+                cells[position].metadata["nbgrader"] = dict(ours[key].metadata["nbgrader"])
+        missing = [key for key in ours if key.endswith((ANSWER, CHECK)) and key not in last]
+        cells += [copy.deepcopy(ours[key]) for key in missing]
+        notebook = new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
+        return self._run(SANITIZE_STEPS, notebook, hand_in.course)
 
     def enter(self, hand_in: HandIn, verdicts: dict[str, Verdict]) -> dict[str, float]:
         """Trägt die Urteile ein: Eine abgelehnte Antwort steht als Fehler unter ihrer Prüfzelle. Nummer → Punkte."""
@@ -96,10 +86,11 @@ class GradeBook:
             book.update_or_create_submission(ASSIGNMENT, student)
         notebook = self.sanitize(hand_in)
         bases = self.known[hand_in.course].exercises
-        for cell in notebook.cells:
-            for number, verdict in verdicts.items():
-                if grade_id(cell) == bases[number] + CHECK and not verdict.accepted:
-                    cell.outputs = [new_output("error", ename="AssertionError", evalue=verdict.hint, traceback=[])]
+        cells = {grade_id(cell): cell for cell in notebook.cells}
+        for number, each in verdicts.items():
+            if not each.accepted:
+                error = new_output("error", ename="AssertionError", evalue=each.hint, traceback=[])
+                cells[bases[number] + CHECK].outputs = [error]
         self._run(("SaveAutoGrades",), notebook, hand_in.course, student)
         with Gradebook(self.url) as book:
             return {
@@ -141,9 +132,12 @@ def runnable(notebook, reference: Reference, parameters: dict | None = None):
     return new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
 
 
-def verdicts(reference: Reference, cases: dict, handed_over: dict) -> dict[str, Verdict]:
-    """Nummer → Urteil über die Ausgaben aus dem abgeschotteten Prozess; was fehlt, wurde nicht erreicht."""
-    found = dict.fromkeys(reference.exercises, Verdict("falsch", ("Die Prüfung wurde nicht erreicht oder umgangen.",)))
-    for number, data in handed_over.items():
-        found[number] = judge_handed_over(exercises()[number], cases[number], data)
-    return found
+def verdict(number: str, cases: list, text: str | None) -> Verdict:
+    """Urteil über die Ausgaben aus dem abgeschotteten Prozess, als JSON; None heißt: Er legte keine ab."""
+    if text is None:
+        return Verdict("falsch", ("Die Prüfung wurde nicht erreicht oder umgangen.",))
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    return judge_handed_over(exercises()[number], cases, data)

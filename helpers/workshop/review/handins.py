@@ -1,5 +1,6 @@
 """Abgaben finden und lesen. Was darin steht, ist fremd: Übernommen werden nur Art, Quelltext und id jeder Zelle."""
 
+import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,6 @@ from helpers.workshop.notebooks import derived, read_notebook
 MAX_BYTES = 20_000_000
 MAX_CELLS = 500
 ANSWER, CHECK = "-loesung", "-pruefung"
-
-
-class Refused(ValueError):
-    """Warum eine Datei nicht als Abgabe gilt: ein deutscher Halbsatz."""
 
 
 @dataclass
@@ -44,14 +41,14 @@ def find(paths) -> list[tuple[str, Path]]:
     for given in map(Path, paths):
         if not given.exists():
             raise CourseError(f"{display_path(given)} gibt es nicht: Nennen Sie Dateien oder Ordner mit Abgaben.")
-        files = sorted(given.rglob("*.ipynb")) if given.is_dir() else [given]
-        for path in files:
-            inner = path.relative_to(given) if given.is_dir() else Path(path.name)
+        for path in sorted(given.rglob("*.ipynb")) if given.is_dir() else [given]:
+            inner = path.relative_to(given if given.is_dir() else given.parent)
             if any(part.startswith(".") for part in inner.parts) or inner.stem == START_PAGE:
                 continue
-            name, number = one_line(inner.with_suffix("").as_posix()), 2
+            name = stem = one_line(inner.with_suffix("").as_posix())
+            numbers = itertools.count(2)
             while name in found and found[name].resolve() != path.resolve():
-                name, number = f"{one_line(inner.with_suffix('').as_posix())} ({number})", number + 1
+                name = f"{stem} ({next(numbers)})"
             found[name] = path
     if not found:
         raise CourseError("Dort liegt kein Notebook: Nennen Sie Dateien mit der Endung .ipynb oder deren Ordner.")
@@ -81,67 +78,61 @@ class Reference:
 
 def references() -> dict[str, Reference]:
     """Name → Kurs-Notebook."""
-    found = {}
-    for name in COURSE_NOTEBOOKS:
-        path = SOLUTIONS / f"{name}.ipynb"
-        found[name] = Reference(derived(read_notebook(path), NOTEBOOKS / path.name), read_notebook(path))
-    return found
+    paths = [SOLUTIONS / f"{name}.ipynb" for name in COURSE_NOTEBOOKS]
+    return {p.stem: Reference(derived(read_notebook(p), NOTEBOOKS / p.name), read_notebook(p)) for p in paths}
 
 
 def read(name: str, path: Path, known: dict[str, Reference]) -> HandIn:
     """Liest eine Abgabe; was nicht stimmt, steht in ``notes``. Wirft nie."""
     hand_in = HandIn(name, path)
     try:
-        if path.is_symlink() or not path.is_file():
-            raise Refused("keine gewöhnliche Datei")
-        if path.stat().st_size > MAX_BYTES:
-            raise Refused(f"größer als {MAX_BYTES // 1_000_000} MB")
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        if not isinstance(cells, list) or len(cells) > MAX_CELLS:
-            raise Refused(f"keine Liste von höchstens {MAX_CELLS} Zellen")
-        hand_in.cells = [cell for cell in map(plain_cell, cells) if cell]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = str(error) if isinstance(error, Refused) else "beschädigt"
-        hand_in.notes.append(f"Kein lesbares Notebook ({reason}).")
-        return hand_in
-    recognise(hand_in, known)
+        hand_in.cells = [cell for cell in map(plain_cell, raw_cells(path)) if cell]
+        recognise(hand_in, known)
+    except CourseError as error:
+        hand_in.notes.append(f"Kein lesbares Notebook ({error}).")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        hand_in.notes.append("Kein lesbares Notebook (beschädigt).")
     return hand_in
 
 
+def raw_cells(path: Path) -> list:
+    """Die Zellen der Datei, wie sie dort stehen; wirft CourseError mit dem Grund, wenn sie nicht als Abgabe gilt."""
+    if path.is_symlink() or not path.is_file():
+        raise CourseError("keine gewöhnliche Datei")
+    if path.stat().st_size > MAX_BYTES:
+        raise CourseError(f"größer als {MAX_BYTES // 1_000_000} MB")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    if not isinstance(cells, list) or len(cells) > MAX_CELLS:
+        raise CourseError(f"keine Liste von höchstens {MAX_CELLS} Zellen")
+    return cells
+
+
 def plain_cell(cell) -> tuple[str, str, str] | None:
-    """Art, Quelltext und Kennung einer Zelle: die Angabe für nbgrader, sonst die id."""
-    if not isinstance(cell, dict) or str(cell.get("cell_type")) not in ("code", "markdown", "raw"):
-        return None
-    source = cell.get("source", "")
-    if isinstance(source, list):
-        source = "".join(line for line in source if isinstance(line, str))
-    if not isinstance(source, str):
-        return None
-    metadata = cell.get("metadata")
-    nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
-    key = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
-    key = key if isinstance(key, str) else cell.get("id")
-    # Ein halbes UTF-16-Zeichen ließe sich nicht einmal speichern.
-    source = source.encode("utf-8", "replace").decode("utf-8")
-    return cell["cell_type"], source, key if isinstance(key, str) else ""
+    """Art, Quelltext und Kennung einer Zelle (die Angabe für nbgrader, sonst die id); None, wenn es keine ist."""
+    match cell:
+        case {"cell_type": "code" | "markdown" | "raw" as kind, "source": str() | list() as source}:
+            # Ein halbes UTF-16-Zeichen ließe sich nicht einmal speichern.
+            source = "".join(line for line in source if isinstance(line, str)).encode("utf-8", "replace").decode()
+        case _:
+            return None
+    match cell:
+        case {"metadata": {"nbgrader": {"grade_id": str() as key}}} | {"id": str() as key}:
+            return kind, source, key
+    return kind, source, ""
 
 
 def recognise(hand_in: HandIn, known: dict[str, Reference]) -> None:
     """Findet heraus, zu welchem Kurs-Notebook die Abgabe gehört, wie auch immer die Datei heißt."""
-    keys = {key for _, _, key in hand_in.cells}
-    hits = {name: len(keys & {cell.id for cell in ref.solution.cells}) for name, ref in known.items()}
-    best = max(hits, key=hits.get)
-    if not hits[best]:
+    ids = {name: {cell.id for cell in reference.solution.cells} for name, reference in known.items()}
+    given = [key for _, _, key in hand_in.cells]
+    best = max(ids, key=lambda name: len(ids[name].intersection(given)))
+    if not ids[best].intersection(given):
         hand_in.notes.append("Gehört zu keinem Notebook des Kurses.")
         return
     hand_in.course = best
-    ids = {cell.id for cell in known[best].solution.cells}
-    hand_in.cells = [(kind, source, key if key in ids else "") for kind, source, key in hand_in.cells]
-    answers = [key for _, _, key in hand_in.cells if key.endswith(ANSWER)]
-    numbers = known[best].exercises.items()
-    missing = [number for number, base in numbers if base + ANSWER not in answers]
-    double = [number for number, base in numbers if answers.count(base + ANSWER) > 1]
-    if missing:
+    hand_in.cells = [(kind, source, key if key in ids[best] else "") for kind, source, key in hand_in.cells]
+    answers = {number: given.count(base + ANSWER) for number, base in known[best].exercises.items()}
+    if missing := [number for number, count in answers.items() if count == 0]:
         hand_in.notes.append(f"Es fehlt die Zelle zu Aufgabe {', '.join(missing)}.")
-    if double:
+    if double := [number for number, count in answers.items() if count > 1]:
         hand_in.notes.append(f"Mehrere Zellen zu Aufgabe {', '.join(double)}: Es zählt die letzte.")

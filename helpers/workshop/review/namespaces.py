@@ -15,33 +15,26 @@ import sys
 UNSHARE = "unshare --user --map-root-user --mount --pid --fork --kill-child --net --ipc --uts".split()
 BIND, RECURSIVE, PRIVATE, DETACH = 0x1000, 0x4000, 0x40000, 2
 DEVICES = ("null", "zero", "full", "random", "urandom")
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def demand(result: int) -> None:
-    """Wirft OSError, wenn ein Aufruf des Kernels nicht 0 ergab."""
-    if result:
+def call(name: str, *arguments) -> None:
+    """Ruft den Kernel über die Funktion ``name`` der C-Bibliothek; wirft OSError, wenn er ablehnt."""
+    if getattr(LIBC, name)(*(os.fsencode(each) if isinstance(each, str) else each for each in arguments)):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    demand(libc().mount(*map(os.fsencode, (source, target, kind)), flags, os.fsencode(options)))
-
-
-def libc():
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def bind(source: str, target: str, read_only: bool = False) -> None:
+def bind(source: str, target: str, read_only: bool) -> None:
     """Zeigt ``source`` mit allem, was darunter eingehängt ist, an der Stelle ``target``."""
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         open(target, "a").close()
-    mount(source, target, flags=BIND | RECURSIVE)
+    call("mount", source, target, "", BIND | RECURSIVE, "")
     if read_only:  # mount_setattr: auch jede Einhängung darunter, in einem Schritt
         attributes = struct.pack("4Q", 1, 0, 0, 0)
-        demand(libc().syscall(442, -100, os.fsencode(target), 0x8000, attributes, len(attributes)))
+        call("syscall", 442, -100, target, 0x8000, attributes, len(attributes))
 
 
 def loopback_up() -> None:
@@ -50,28 +43,22 @@ def loopback_up() -> None:
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 0x41))
 
 
-def enter(root: str, folder: str, writable: dict, readable: list, command: list) -> None:
+def enter(root: str, folder: str, mounts: list, command: list) -> None:
     """Wechselt in die neue Wurzel ``root`` und führt dort ``command`` in ``folder`` aus; kehrt nicht zurück."""
     loopback_up()
-    mount("none", "/", flags=RECURSIVE | PRIVATE)
-    mount("tmpfs", root, "tmpfs", options="size=64m")
-    for name in ("proc", "alt"):
-        os.mkdir(f"{root}/{name}")
-    mount("proc", f"{root}/proc", "proc")
-    for name in DEVICES:
-        bind(f"/dev/{name}", f"{root}/dev/{name}")
-    for place, source in writable.items():
-        bind(source, root + place)
-    for path in readable:
-        bind(path, root + path, read_only=True)
-    bind(folder, root + folder)
+    call("mount", "none", "/", "", RECURSIVE | PRIVATE, "")
+    call("mount", "tmpfs", root, "tmpfs", 0, "size=64m")
+    os.mkdir(f"{root}/proc")
+    call("mount", "proc", f"{root}/proc", "proc", 0, "")
+    for source, place, read_only in [*((f"/dev/{name}", f"/dev/{name}", False) for name in DEVICES), *mounts]:
+        bind(source, root + place, read_only)
     os.chdir(root)
-    demand(libc().pivot_root(b".", b"alt"))
-    demand(libc().umount2(b"/alt", DETACH))
+    call("pivot_root", ".", ".")  # die alte Wurzel liegt danach über der neuen, bis sie ausgehängt ist
+    call("umount2", ".", DETACH)
     os.chdir(folder)
     # Ein zweiter Namensraum: Die Einhängungen gehören dem ersten, auch ein „root“ darin kann sie nicht lösen.
     os.execvp("unshare", ["unshare", "--user", *command])
 
 
 if __name__ == "__main__":
-    enter(**json.loads(sys.argv[1]))
+    enter(*json.loads(sys.argv[1]))

@@ -7,10 +7,8 @@ folder = output_dir() / "nbgrader"
 folder.mkdir(parents=True, exist_ok=True)
 c = get_config()  # noqa: F821  (stellt nbgrader bereit)
 c.CourseDirectory.source_directory = "."
-c.CourseDirectory.release_directory = str(folder / "release")
-c.CourseDirectory.submitted_directory = str(folder / "submitted")
-c.CourseDirectory.autograded_directory = str(folder / "autograded")
-c.CourseDirectory.feedback_directory = str(folder / "feedback")
+for name in ("release", "submitted", "autograded", "feedback"):
+    setattr(c.CourseDirectory, f"{name}_directory", str(folder / name))
 c.CourseDirectory.ignore = [".*", "__pycache__", "*.png", "*.pyc"]
 c.CourseDirectory.db_url = f"sqlite:///{folder / 'gradebook.db'}"
 c.ClearSolutions.code_stub = {"python": CODE_STUB}

@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -29,23 +28,11 @@ from helpers.workshop.review.namespaces import UNSHARE
 
 # Stirbt die Durchsicht, auch hart, dann stirbt mit ihr, was sie gestartet hat (nur Linux).
 DIE_TOGETHER = ["setpriv", "--pdeathsig", "KILL"]
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
-# Was Python und matplotlib aus /etc lesen: wo Bibliotheken und Schriften liegen, und die Zeitzone.
-SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/localtime")
+BUBBLEWRAP = "bwrap --unshare-all --die-with-parent --new-session --cap-drop ALL --proc /proc --dev /dev".split()
+# Das Betriebssystem, und was Python und matplotlib aus /etc lesen: wo Bibliotheken und Schriften liegen, die Zeitzone.
+SYSTEM = "/usr /bin /sbin /lib /lib32 /lib64 /etc/ld.so.cache /etc/alternatives /etc/fonts /etc/localtime".split()
 MAX_DISK_BYTES = 2_000_000_000
 MIN_FREE_BYTES = 50_000_000  # darunter scheitert das Ablegen der Ergebnisse
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Wie ein abgeschotteter Lauf endete: „“ (von selbst), „zeit“, „speicher“, „platte“ oder „voll“.
-
-    „platte“: Er hat selbst zu viel geschrieben. „voll“: Der Datenträger ist voll, gleich von wem; was fehlt, beweist
-    dann nichts.
-    """
-
-    reason: str = ""
-    code: int = 0
 
 
 # --- Der eigene Raum -------------------------------------------------------------------------------------------------
@@ -56,34 +43,30 @@ def readable() -> list[str]:
 
     Führt ein Weg dorthin über einen Verweis, gehören beide Enden dazu.
     """
-    wanted = [Path(path) for path in (*SYSTEM, *SETTINGS, sys.base_prefix, sys.prefix, INPUT)]
+    wanted = [Path(path) for path in (*SYSTEM, sys.base_prefix, sys.prefix, INPUT)]
     paths = dict.fromkeys(each for path in wanted if path.exists() for each in (path.absolute(), path.resolve()))
     return [str(path) for path in paths if not any(other in paths for other in path.parents)]
 
 
-def writable(folder: Path) -> dict[str, str]:
-    """Stelle im Raum → Ordner dahinter: /tmp und /dev/shm liegen im Arbeitsordner, so zählen sie zu seiner Grenze."""
-    return {place: str(folder / name) for place, name in (("/tmp", "tmp"), ("/dev/shm", "shm"))}
+def mounts(folder: Path) -> list[tuple[str, str, bool]]:
+    """Alles, was es im Raum gibt: (Ordner draußen, Stelle im Raum, nur lesbar), so gereiht, wie es eingehängt wird."""
+    # /tmp und /dev/shm liegen im Arbeitsordner, so zählen sie zu seiner Grenze.
+    own = [(str(folder / "tmp"), "/tmp", False), (str(folder / "shm"), "/dev/shm", False)]
+    return [*own, *((path, path, True) for path in readable()), (str(folder), str(folder), False)]
 
 
 def bubblewrap(folder: Path, command: list[str]) -> list[str]:
     """Der Befehl, der ``command`` mit bubblewrap einsperrt."""
-    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    arguments += ["--proc", "/proc", "--dev", "/dev"]
-    for place, source in writable(folder).items():
-        arguments += ["--bind", source, place]
-    for path in readable():
-        arguments += ["--ro-bind", path, path]
+    binds = [("--ro-bind" if fixed else "--bind", source, place) for source, place, fixed in mounts(folder)]
     # Nur lesbar: Was im Raum selbst liegt, läge im Arbeitsspeicher, den niemand misst.
-    arguments += ["--bind", str(folder), str(folder), "--remount-ro", "/dev", "--remount-ro", "/"]
-    return [*arguments, "--chdir", str(folder), "--", *command]
+    closed = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(folder), "--"]
+    return [*BUBBLEWRAP, *(part for bind in binds for part in bind), *closed, *command]
 
 
 def unshare(folder: Path, command: list[str]) -> list[str]:
     """Dasselbe ohne bubblewrap, mit ``namespaces``."""
-    plan = {"root": str(folder / "wurzel"), "folder": str(folder), "writable": writable(folder)}
-    plan |= {"readable": readable(), "command": command}
-    return [*UNSHARE, sys.executable, "-I", str(Path(__file__).with_name("namespaces.py")), json.dumps(plan)]
+    plan = json.dumps([str(folder / "wurzel"), str(folder), mounts(folder), command])
+    return [*UNSHARE, sys.executable, "-I", str(Path(__file__).with_name("namespaces.py")), plan]
 
 
 # Läuft im Raum und versucht auszubrechen. Endet mit 0, wenn nichts davon gelingt und das Nötige geht.
@@ -110,33 +93,22 @@ sys.exit(bool(escaped))
 def holds(way: Callable) -> bool:
     """Baut diese Art hier einen Raum, in dem Python läuft und aus dem die Probe nicht herauskommt?"""
     with tempfile.TemporaryDirectory(prefix="kurs-probe-") as name:
-        folder, outside = Path(name).resolve() / "raum", Path(name).resolve() / "aussen"
-        furnish(folder)
-        secret = folder.parent / "geheim"
+        top = Path(name).resolve()
+        folder, outside, secret = top / "raum", top / "aussen", top / "geheim"
+        folder.mkdir()
         secret.touch()
-        attempts = [str(outside), [str(secret), str(ROOT / "solutions")], readable()]
-        command = way(folder, [sys.executable, "-I", "-c", PROBE, json.dumps(attempts)])
+        attempts = json.dumps([str(outside), [str(secret), str(ROOT / "solutions")], readable()])
         try:
-            done = subprocess.run(command, env=environment(folder, True), capture_output=True, timeout=60, check=False)
-        except (OSError, subprocess.TimeoutExpired):
+            failed = run(way, [sys.executable, "-I", "-c", PROBE, attempts], folder, seconds=60, memory_mb=1000)
+        except OSError:  # das Werkzeug fehlt
             return False
-        return done.returncode == 0 and (folder / "innen").exists() and not outside.exists()
+        return not failed and (folder / "innen").exists() and not outside.exists()
 
 
 @functools.cache
 def jail() -> Callable | None:
     """Die erste Art einzusperren, die hier hält; None, wo es keine gibt."""
     return next(filter(holds, (bubblewrap, unshare)), None)
-
-
-def isolated() -> bool:
-    """Laufen Abgaben hier in einem eigenen Raum?"""
-    return jail() is not None
-
-
-def furnish(folder: Path) -> None:
-    for name in ("heim", "austausch", "ausgabe", "wurzel", "tmp", "shm"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
 
 
 def environment(folder: Path, jailed: bool) -> dict[str, str]:
@@ -162,40 +134,50 @@ def environment(folder: Path, jailed: bool) -> dict[str, str]:
 # --- Laufen lassen und bewachen --------------------------------------------------------------------------------------
 
 
-def run(command: list[str], folder: Path, seconds: float, memory_mb: int) -> Ended:
-    """Führt ``command`` in ``folder`` eingesperrt aus und wartet, bis es endet oder eine Grenze überschreitet."""
-    furnish(folder)
-    way = jail()
+def run(way: Callable | None, command: list[str], folder: Path, seconds: float, memory_mb: int) -> str:
+    """Führt ``command`` in ``folder`` aus und wartet, bis es endet oder eine Grenze überschreitet.
+
+    Args:
+        way: wie es eingesperrt wird (``jail()``); None heißt: nur eigener Prozess, leere Umgebung und Grenzen.
+
+    Returns:
+        Woran es scheiterte: „“ (an nichts), „zeit“, „speicher“, „platte“ (es schrieb selbst zu viel), „voll“ (der
+        Datenträger ist es, gleich durch wen: Was fehlt, beweist dann nichts) oder „tot“ (von selbst gestorben).
+    """
+    for name in ("heim", "austausch", "ausgabe", "wurzel", "tmp", "shm"):
+        (folder / name).mkdir(exist_ok=True)
     command = way(folder, command) if way else command
     command = [*DIE_TOGETHER, *command] if shutil.which(DIE_TOGETHER[0]) else command
     surroundings = {"cwd": folder, "env": environment(folder, jailed=way is not None), "start_new_session": True}
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     process = subprocess.Popen(command, **surroundings, **quiet)
-    end, reason = time.monotonic() + seconds, ""
+    end = time.monotonic() + seconds
     try:
-        while process.poll() is None and not reason:
+        while process.poll() is None:
             time.sleep(0.2)
             if time.monotonic() > end:
-                reason = "zeit"
-            elif used_memory(process.pid) > memory_mb * 1_000_000:
-                reason = "speicher"
-            elif used_disk(folder) > MAX_DISK_BYTES:
-                reason = "platte"
-            elif shutil.disk_usage(folder).free < MIN_FREE_BYTES:
-                reason = "voll"
+                return "zeit"
+            if used_memory(process.pid) > memory_mb * 1_000_000:
+                return "speicher"
+            if used_disk(folder) > MAX_DISK_BYTES:
+                return "platte"
+            if shutil.disk_usage(folder).free < MIN_FREE_BYTES:
+                return "voll"
     finally:
         kill(process)
-    return Ended(reason if reason or takes_more(folder) else "voll", process.returncode)
+    if is_full(folder):
+        return "voll"
+    return "tot" if process.returncode else ""
 
 
-def takes_more(folder: Path) -> bool:
-    """Lässt sich in ``folder`` noch schreiben? Auch ein erschöpftes Kontingent ist ein voller Datenträger."""
+def is_full(folder: Path, needed: int = MIN_FREE_BYTES) -> bool:
+    """Fehlt in ``folder`` der Platz? Auch ein erschöpftes Kontingent ist ein voller Datenträger."""
     try:
-        (folder / "probe").write_bytes(bytes(1_000_000))
-        (folder / "probe").unlink()
+        with tempfile.TemporaryFile(dir=folder) as file:  # neu, also nie ein Verweis, den fremder Code dort hinlegte
+            file.write(bytes(1_000_000))
     except OSError:
-        return False
-    return shutil.disk_usage(folder).free >= MIN_FREE_BYTES
+        return True
+    return shutil.disk_usage(folder).free < needed
 
 
 def used_memory(pid: int) -> int:
@@ -219,7 +201,7 @@ def used_disk(folder: Path) -> int:
 
 
 def kill(process: subprocess.Popen) -> None:
-    """Beendet den Prozess und alles, was er gestartet hat."""
+    """Beendet den Prozess und alles, was er gestartet hat; danach schreibt niemand mehr in die Arbeitskopie."""
     family = []
     with suppress(psutil.Error):
         family = psutil.Process(process.pid).children(recursive=True)
@@ -230,33 +212,17 @@ def kill(process: subprocess.Popen) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
-    # SIGKILL wirkt nicht sofort: Erst wenn alle tot sind, schreibt niemand mehr in die Arbeitskopie.
-    patience = time.monotonic() + 5
-    while any(map(alive, family)) and time.monotonic() < patience:
-        time.sleep(0.02)
-
-
-def alive(process: psutil.Process) -> bool:
-    """Ob der Prozess noch rechnet; ein Zombie tut das nicht."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+    psutil.wait_procs(family, timeout=5)
 
 
 def read_result(path: Path, limit: int = 50_000_000) -> str | None:
     """Liest eine Datei, die fremder Code geschrieben hat: keine Verweise, keine Gerätedateien, nicht zu groß."""
-    if path.parent.is_symlink():
-        return None
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
-            return None
-        with open(handle, "rb", closefd=False) as file:
+
+    def guarded(name, flags):
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+    with suppress(OSError), open(path, "rb", opener=guarded) as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode) and status.st_size <= limit and not path.parent.is_symlink():
             return file.read(limit).decode("utf-8", errors="replace")
-    finally:
-        os.close(handle)
+    return None

@@ -5,25 +5,23 @@ import sys
 from pathlib import Path
 
 
-def limit_resources(memory_mb: int, seconds: int) -> None:
+def limit_resources(memory_mb: int, cpu_seconds: int) -> None:
     """Grenzen für diesen Prozess und alle, die er startet."""
     limits = {
-        "RLIMIT_AS": 6 * memory_mb * 1_000_000,  # TensorFlow belegt viel Adressraum; den Speicher misst der Wächter
-        "RLIMIT_FSIZE": 256_000_000,
-        "RLIMIT_CPU": 4 * seconds,
-        "RLIMIT_NOFILE": 1024,
-        "RLIMIT_CORE": 0,
+        resource.RLIMIT_AS: 6 * memory_mb * 1_000_000,  # TensorFlow belegt Adressraum; den Speicher misst der Wächter
+        resource.RLIMIT_FSIZE: 256_000_000,
+        resource.RLIMIT_CPU: cpu_seconds,
+        resource.RLIMIT_NOFILE: 1024,
+        resource.RLIMIT_CORE: 0,
     }
-    for name, value in limits.items():
-        kind = getattr(resource, name)
+    for kind, value in limits.items():
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))
 
 
-def main() -> None:
-    folder, cell_seconds, memory_mb = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    limit_resources(memory_mb, 20 * cell_seconds)
+def main(folder: Path, cell_seconds: int, memory_mb: int) -> None:
+    limit_resources(memory_mb, 80 * cell_seconds)
 
     import nbformat
     from nbgrader.preprocessors import Execute
@@ -44,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
