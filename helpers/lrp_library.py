@@ -4,6 +4,7 @@ iNNvestigate: Alber et al. (2019), JMLR 20(93). zennit: Anders et al. (2021), ar
 """
 
 import functools
+import gc
 import importlib
 import sys
 import zipfile
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.basics import INPUT, CourseError, display_path, quiet_stderr
-from helpers.lrp import LRP_RULES, relevance
+from helpers.lrp import LRP_RULES
 from helpers.lrp_layers import chain
 from helpers.model import checked_classes, checked_inputs, keras, weights_checksum
 
@@ -94,6 +95,7 @@ class LRP:
         # Auch tf_keras merkt sich eine Session, und die hält den ganzen Graphen fest: 200 bis 400 MB je Regel.
         _innvestigate()[1].backend.clear_session()
         self._session = self._twin = self._analyzer = None
+        gc.collect()  # iNNvestigate hält seine Graphen in Kreisen fest: Sie blieben sonst bis irgendwann liegen
 
     def _checked(self, inputs) -> np.ndarray:
         if self._session is None:
@@ -155,23 +157,16 @@ def load_reference(path=ZENNIT_REFERENCE) -> Reference:
         ) from None
 
 
-def compare(reference: Reference, model, inputs, classes, name: str, rule=None) -> tuple[np.ndarray, np.ndarray]:
-    """Vergleicht eine Regel mit der Referenz: (Korrelation je Bild, größtes |R| im Verhältnis zur Referenz), je (10,).
+def compare(reference: Reference, maps, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Vergleicht Karten mit der Referenz: (Korrelation je Bild, größtes |R| im Verhältnis zur Referenz), je (10,).
 
     Args:
-        model: das Modell der Referenz (``matches``).
-        inputs, classes: die Bilder ``reference.rows``, vorverarbeitet, und ihre Klassen.
+        maps: Relevanz (10, h, b) des Modells der Referenz (``matches``) für die Bilder ``reference.rows``.
         name: Name in ``reference.maps``.
-        rule: womit gerechnet wird, wenn nicht mit der Regel dieses Namens.
     """
-    if name == "lrp.alpha_2_beta_1" and rule is None:  # so heißt nur der Fehler der Bibliothek
-        with LRP(model, name) as library:
-            found = library.relevance(inputs, classes)
-    else:
-        found = relevance(model, inputs, classes, rule or name)
     expected = reference.maps[name]
-    correlation = np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(found, expected, strict=True)])
-    return correlation, np.abs(found).max(axis=(1, 2)) / np.abs(expected).max(axis=(1, 2))
+    correlation = np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(maps, expected, strict=True)])
+    return correlation, np.abs(maps).max(axis=(1, 2)) / np.abs(expected).max(axis=(1, 2))
 
 
 def matches(reference: Reference, model: keras.Model) -> bool:

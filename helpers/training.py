@@ -12,7 +12,16 @@ from helpers import data
 from helpers.basics import CLASS_NAMES, CourseError, as_dict, display_path, german, output_dir, progress, read_json
 from helpers.course_model import load_course_model
 from helpers.data import PROVENANCE, REWRITE_DATA, Dataset, Watermark, training_checksum
-from helpers.learner import SCORES, build_learner, extract_features, load_state, mirror_and_shift, save_state, shuffled  # noqa: F401
+from helpers.learner import (
+    SCORES,
+    build_learner,
+    extract_features,
+    load_state,
+    mirror_and_shift,  # noqa: F401
+    quick_copy,
+    save_state,
+    shuffled,
+)
 from helpers.model import Run, build_vgg16, keras, load_run, predict_logits, save_run, softmax, split_model  # noqa: F401
 from helpers.provenance import provenance
 from helpers.settings import Profile, get_profile  # noqa: F401 (was hier nicht vorkommt, lesen die Notebooks hier)
@@ -55,7 +64,7 @@ def train(
     data_sha256 = training_checksum(images, labels)
     key = json.dumps({**settings, "daten_sha256": data_sha256}, sort_keys=True, default=str)
     path = output_dir() / "modelle" / "zwischenstand" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    stem = None if profile.augment else split_model(model, profile.frozen_until)[0]
+    stem = None if profile.augment else split_model(quick_copy(model, profile), profile.frozen_until)[0]
     inputs = images if stem is None else extract_features(stem, images)
     material, validation = ((inputs[part], np.asarray(labels, np.int32)[part]) for part in (rows, validation_rows))
     steps = max(1, len(rows) // profile.batch_size)

@@ -326,6 +326,7 @@ def test_review_pages_are_accessible(page, tmp_path):
         ("", "print('x' * 500)", [{"text": "x" * 500, "error": False}, {"text": "NameError: x", "error": True}])
     ]
     write([result], known, tmp_path / "aus" / "durchsicht", [])
+    overview = tmp_path / "aus" / "durchsicht" / "durchsicht.html"
     assert violations(page, overview) == violations(page, tmp_path / "aus" / result.page) == ""
 
 
