@@ -16,7 +16,7 @@ MAX_WARMUP = 500
 SCORES = {"verlust": "loss", "treffer": "accuracy", "val_verlust": "val_loss", "val_treffer": "val_accuracy"}
 
 
-def extract_features(stem: keras.Model, images, batch_size: int = 64) -> np.ndarray:
+def extract_features(stem: keras.Model, images, profile: Profile | None = None) -> np.ndarray:
     """Rechnet den festen Stamm für jedes Bild genau einmal und merkt sich die Merkmale in ``ausgabe/merkmale``.
 
     Der Zwischenspeicher erkennt den Stamm an seinen Gewichten und jedes Bild an seiner Prüfsumme: Vom vergifteten
@@ -26,11 +26,12 @@ def extract_features(stem: keras.Model, images, batch_size: int = 64) -> np.ndar
     Args:
         stem: Stamm aus ``split_model``.
         images: uint8, (n, 28, 28).
-        batch_size: Bilder je Rechenschritt.
+        profile: gerechnet wird mit dessen Genauigkeit, zum Lernen; ohne Profil in float32, zum Auswerten.
 
     Returns:
         float32, (n, h, b, Kanäle).
     """
+    stem = quick_copy(stem, profile) if profile else stem
     last = stem.layers[-1]
     name = f"{last.name}_{stem.input.shape[1]}_{last.compute_dtype}_{weights_checksum(stem)[:12]}.npz"
     path, known = output_dir() / "merkmale" / name, {}
@@ -41,7 +42,7 @@ def extract_features(stem: keras.Model, images, batch_size: int = 64) -> np.ndar
     names = [hashlib.sha256(image.tobytes()).hexdigest()[:32] for image in images]
     new = {name: image for name, image in zip(names, images, strict=True) if name not in known}
     if new:
-        known |= zip(new, predict_logits(stem, np.stack(list(new.values())), batch_size), strict=True)
+        known |= zip(new, predict_logits(stem, np.stack(list(new.values()))), strict=True)
         with atomic_file(path) as temporary:
             np.savez(temporary, bilder=np.array(list(known)), merkmale=np.stack(list(known.values())))
     return np.stack([known[name] for name in names])
@@ -137,7 +138,7 @@ def fast_bfloat16() -> bool:
 
 
 def quick_copy(model: keras.Model, profile: Profile) -> keras.Model:
-    """Dasselbe Netz, das mit der Genauigkeit „auto“ in bfloat16 rechnet, wo die Maschine das schneller kann.
+    """VGG16 oder sein Stamm noch einmal, mit der Genauigkeit „auto“ in bfloat16, wo die Maschine das schneller kann.
 
     Die Gewichte bleiben float32. Auf einer CPU mit AMX brauchte der Stamm so ein Fünftel der Zeit.
     """
@@ -148,6 +149,7 @@ def quick_copy(model: keras.Model, profile: Profile) -> keras.Model:
         copy = build_vgg16(profile.image_size, None)
     finally:
         keras.config.set_dtype_policy(policy)
+    copy = keras.Model(copy.input, copy.get_layer(model.layers[-1].name).output)
     copy.set_weights(model.get_weights())
     return copy
 

@@ -18,7 +18,6 @@ from helpers.learner import (
     extract_features,
     load_state,
     mirror_and_shift,  # noqa: F401
-    quick_copy,
     save_state,
     shuffled,
 )
@@ -64,8 +63,8 @@ def train(
     data_sha256 = training_checksum(images, labels)
     key = json.dumps({**settings, "daten_sha256": data_sha256}, sort_keys=True, default=str)
     path = output_dir() / "modelle" / "zwischenstand" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-    stem = None if profile.augment else split_model(quick_copy(model, profile), profile.frozen_until)[0]
-    inputs = images if stem is None else extract_features(stem, images)
+    stem = None if profile.augment else split_model(model, profile.frozen_until)[0]
+    inputs = images if stem is None else extract_features(stem, images, profile)
     material, validation = ((inputs[part], np.asarray(labels, np.int32)[part]) for part in (rows, validation_rows))
     steps = max(1, len(rows) // profile.batch_size)
     with scope or contextlib.nullcontext():

@@ -61,7 +61,7 @@ def test_jedes_bild_laeuft_nur_einmal_durch_den_stamm(small, monkeypatch):
     seen, images = [], small.train_images
     stem, other = (model.split_model(two_layer_net(seed=seed), "block1_pool")[0] for seed in range(2))
     monkeypatch.setattr(model, "preprocess", lambda batch, size: seen.append(len(batch)) or preprocess(batch, size))
-    first = extract_features(stem, images[:50], batch_size=32)
+    first = extract_features(stem, images[:50])
     again = images[[*range(60), 55, 3, 55]][::-1].copy()
     again[32] = 255 - again[32]
     found = extract_features(stem, again)

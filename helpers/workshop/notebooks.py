@@ -233,7 +233,7 @@ def execute(source, target, parameters=None, bar=None, title="", timeout_s: floa
     source = Path(source)
     notebook = read_notebook(source)
     if parameters:
-        insert_parameters(notebook, parameters)
+        notebook = with_parameters(source, parameters)
     with atomic_file(target) as temporary:  # schon jetzt: Ein Ziel, das nicht geht, soll keinen Lauf kosten
         failure = run_cells(notebook, source.parent, kernel_environment(output), bar, title, timeout_s)
         temporary.write_text(as_text(clean(notebook)), encoding="utf-8")
@@ -242,13 +242,12 @@ def execute(source, target, parameters=None, bar=None, title="", timeout_s: floa
     return notebook
 
 
-def insert_parameters(notebook, values: dict) -> None:
-    """Setzt ``values`` in einer eigenen Zelle hinter der ``parameters``-Zelle, wie papermill es tut."""
-    from nbformat.v4 import new_code_cell
+def with_parameters(source: Path, values: dict):
+    """Das Notebook, in das papermill ``values`` hinter der ``parameters``-Zelle gesetzt hat."""
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
 
-    place = next((n for n, cell in enumerate(notebook.cells, 1) if "parameters" in cell.metadata.get("tags", [])), 0)
-    lines = ["# Parameter dieses Laufs", *(f"{name} = {value!r}" for name, value in values.items())]
-    notebook.cells.insert(place, new_code_cell("\n".join(lines), metadata={"tags": ["injected-parameters"]}))
+    return parameterize_notebook(load_notebook_node(str(source)), values, comment="Parameter dieses Laufs")
 
 
 def run_cells(notebook, folder: Path, environment: dict, bar, title: str, timeout_s: float) -> str:
