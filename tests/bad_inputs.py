@@ -359,6 +359,7 @@ def cases() -> dict[str, Case]:
     found = {}
 
     def add(group, name, kind, *parts):
+        assert f"{group}: {name}" not in found, f"zwei Fälle heißen {name}: Einer liefe nie"
         found[f"{group}: {name}"] = Case(*parts, f"{group} {kind}")
 
     for group, table, call in (("CSV", CSV, CSV_CALL), ("idx", IDX_CASES, IDX_CALL), ("PNG", TREES, TREE_CALL)):
@@ -370,7 +371,8 @@ def cases() -> dict[str, Case]:
         add("Modell", name, name.split()[0], spoil, MODEL_CALL, ("sauber",))
     for call, says in LINES.items():
         options = [each for each in call if each.startswith("-")]
-        add("Zeile", " ".join(call)[:60], " ".join([*call[:1], *options[-1:]]), lambda folder: None, call, says)
+        name, kind = " ".join(call)[:60] or repr(call), " ".join([*call[:1], *options[-1:]])
+        add("Zeile", name, kind, lambda folder: None, call, says)
     for name, values in PARAMETERS.items():
         says = ("kein",) if name == "gibtsnicht" else ("0.5",) if "," in name else ()
         for value in values:
