@@ -1,4 +1,7 @@
-"""Messprozess mit PyTorch: pytorch-grad-cam und zennit an demselben VGG16. Läuft in der Vergleichsumgebung."""
+"""Rechnet mit PyTorch: pytorch-grad-cam und zennit an demselben VGG16, zum Messen und als Referenz (float64).
+
+Läuft in der Vergleichsumgebung.
+"""
 
 import json
 import sys
@@ -20,8 +23,8 @@ except RuntimeError:
 from pytorch_grad_cam import GradCAM  # noqa: E402
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # noqa: E402
 from zennit.attribution import Gradient  # noqa: E402
-from zennit.composites import EpsilonPlusFlat, LayerMapComposite  # noqa: E402
-from zennit.rules import AlphaBeta, Epsilon, Pass  # noqa: E402
+from zennit.composites import EpsilonPlusFlat, LayerMapComposite, SpecialFirstLayerMapComposite  # noqa: E402
+from zennit.rules import AlphaBeta, Epsilon, Gamma, Pass, ZBox  # noqa: E402
 from zennit.types import Activation, Convolution, Linear  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -79,22 +82,37 @@ def grad_cam(case: str, output: str) -> float:
     return seconds
 
 
+def layers(conv, dense) -> list:
+    """Eine Regel für Faltungen, eine für dichte Schichten."""
+    return [(Activation, Pass()), (Convolution, conv), (Linear, dense)]
+
+
 def everywhere(rule) -> LayerMapComposite:
     """Dieselbe Regel für jede Schicht mit Gewichten."""
-    return LayerMapComposite([(Activation, Pass()), (Convolution, rule), (Linear, rule)])
+    return LayerMapComposite(layers(rule, rule))
 
 
+# Name der Regel im Kurs → zennit. Schwellenwerte: zennit zählt b⁺ zur Zustimmung und b⁻ zum Widerspruch.
 COMPOSITES = {
+    "lrp.z": lambda: everywhere(Epsilon(epsilon=1e-12)),
     "lrp.epsilon": lambda: everywhere(Epsilon(epsilon=1e-7)),
+    "lrp.alpha_1_beta_0": lambda: everywhere(AlphaBeta(alpha=1.0, beta=0.0)),
+    "lrp.alpha_2_beta_1": lambda: everywhere(AlphaBeta(alpha=2.0, beta=1.0)),
     "lrp.alpha_2_beta_1_IB": lambda: everywhere(AlphaBeta(alpha=2.0, beta=1.0, zero_params="bias")),
-    "lrp.sequential_preset_a_flat": lambda: EpsilonPlusFlat(epsilon=1e-7),
+    "lrp.sequential_preset_a_flat": lambda: EpsilonPlusFlat(epsilon=0.1),
+    # Aus iNNvestigate nicht zu haben. ImageNets Mittelwert abgezogen, liegen alle Farben zwischen −124 und 152.
+    "gamma und z_b": lambda: SpecialFirstLayerMapComposite(
+        layers(Gamma(gamma=0.25), Epsilon(epsilon=1e-7)), [(Convolution, ZBox(-124.0, 152.0))]
+    ),
 }
 
 
-def lrp(case: str, rule: str, output: str) -> float:
-    """LRP mit zennit, wie in dessen README (Gradient-Attributor mit Composite)."""
+def lrp(case: str, rule: str, output: str, exact: bool = False) -> float:
+    """LRP mit zennit, wie in dessen README (Gradient-Attributor mit Composite); ``exact``: in float64 auf der CPU."""
     model, images, classes = _prepare(case)
-    start = torch.eye(10, device=DEVICE)[classes]
+    if exact:
+        model, images = model.cpu().double(), images.cpu().double()
+    start = torch.eye(10, dtype=images.dtype, device=images.device)[classes]
     begin = time.perf_counter()
     with Gradient(model=model, composite=COMPOSITES[rule]()) as attributor:
         _, relevance = attributor(images, lambda out: out * start)

@@ -4,6 +4,7 @@ Erklärt wird das Kursmodell. Aufruf, wenn es sich ändert: ``python tests/refer
 hält die Prüfsumme der Gewichte fest: Passt sie nicht mehr, wird tests/test_lrp.py rot.
 """
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,11 @@ from helpers.data import load_source  # noqa: E402
 from helpers.lrp_library import ZENNIT_REFERENCE  # noqa: E402
 from helpers.model import keras, preprocess, weights_checksum  # noqa: E402
 
+RULES = (
+    *("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.alpha_2_beta_1_IB"),
+    *("lrp.sequential_preset_a_flat", "gamma und z_b"),
+)
+
 
 def reference_images(model: keras.Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Das erste Testbild jeder Klasse, vorverarbeitet, mit seiner Klasse und seiner Nummer im Test."""
@@ -36,12 +42,16 @@ def main() -> None:
     model = load_course_model().model
     images, classes, rows = reference_images(model)
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "ein.npz", Path(folder) / "aus.npz"
+        paths, case = {name: f"{folder}/{name}.npy" for name in RULES}, f"{folder}/ein.npz"
         weights = {f"w{index}": value for index, value in enumerate(model.get_weights())}
-        np.savez(source, images=images, classes=classes, **weights)
-        subprocess.run([environment.ensure(), HERE / "zennit_peer.py", source, target], check=True)
-        with np.load(target) as file:
-            maps = dict(file)
+        np.savez(case, images=images, classes=classes, **weights)
+        tasks = [{"task": "lrp", "case": case, "rule": name, "output": paths[name], "exact": True} for name in RULES]
+        command, lines = (
+            [environment.ensure(), HERE.parent / "benchmark" / "torch_peers.py"],
+            "\n".join(map(json.dumps, tasks)),
+        )
+        subprocess.run(command, input=lines, text=True, check=True)
+        maps = {name: np.load(path) for name, path in paths.items()}
     largest = {name: np.abs(values).max(axis=(1, 2)) for name, values in maps.items()}
     stored = {f"groesstes {name}": values for name, values in largest.items()}
     stored |= {name: (values / largest[name][:, None, None]).astype("f2") for name, values in maps.items()}
