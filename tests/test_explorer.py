@@ -14,45 +14,28 @@ from test_plots import check_figure
 
 from helpers import explorer
 from helpers.basics import CLASS_NAMES, WIDGET_VIEW, CourseError
-from helpers.data import Watermark, poison, subset
+from helpers.data import Watermark
 from helpers.explorer import STAMP, TRUTH, Explorer, Scene, Shown, has_front_end, place
 from helpers.metrics import relevance_mass
-from helpers.model import enlarge_mask, keras, predict_logits, preprocess
+from helpers.model import enlarge_mask, keras, predict_logits
 from helpers.training import Evaluation
 from helpers.workshop.notebooks import clean
 from helpers.workshop.strip import STRIP, make_strip
 
-SIZE = 32
-
-
-def learn(data, seed=0):
-    """Ein kleines CNN, das in Sekunden lernt: zwei Faltungen auf Bildern, wie VGG16 sie bekommt."""
-    keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    x = inputs = keras.Input((SIZE, SIZE, 3))
-    for name, filters in (("unten", 8), ("oben", 16)):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(x)
-        x = layers.MaxPooling2D(2)(x)
-    model = keras.Model(inputs, layers.Dense(10, name="logits")(layers.Flatten()(x)))
-    model.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(preprocess(data.train_images, SIZE), data.train_labels, epochs=5, verbose=0)
-    return model
+LAYER, OTHER = "block5_conv1", "block5_conv3"
 
 
 @pytest.fixture(scope="module")
-def world(dataset):
+def world(tiny_nets, small):
     """Sauberes Netz und Zwilling, ihre Auswertungen, die Testbilder und das Zeichen."""
-    data, watermark = subset(dataset, 1500, 300, seed=0), Watermark()
-    models = {"Zwilling": learn(poison(data, watermark)), "sauberes Modell": learn(data)}
-    results = {
-        name: Evaluation.of(predict_logits(model, data.test_images), data.test_labels) for name, model in models.items()
-    }
-    return models, results, data.test_images, watermark
+    models, labels = {"Zwilling": tiny_nets[1], "sauberes Modell": tiny_nets[0]}, small.test_labels
+    results = {name: Evaluation.of(predict_logits(model, small.test_images), labels) for name, model in models.items()}
+    return models, results, small.test_images, Watermark(size=6, top=21)
 
 
 @pytest.fixture(scope="module")
 def scene(world):
-    return Scene(*world, ("oben", "unten"))
+    return Scene(*world, (LAYER, OTHER))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +64,7 @@ def after(control, change):
 
 
 def test_jedes_bedienelement_aendert_das_bild(controls):
-    values = {"group": "Sneaker", "number": 2, "asked": 4, "choice": "unten", "row": 3, "column": 20, "size": 9}
+    values = {"group": "Sneaker", "number": 2, "asked": 4, "choice": OTHER, "row": 3, "column": 20, "size": 9}
     changes = [
         lambda name=name, value=value: setattr(getattr(controls, name), "value", value)
         for name, value in values.items()
@@ -113,7 +96,7 @@ def test_fehler_sind_die_des_gezeigten_modells_und_wonach_gefragt_ist(scene, con
     assert after(controls, lambda: setattr(controls.model, "value", "sauberes Modell")).row == first.row
 
 
-@pytest.mark.parametrize("layers", [("oben",), None], ids=["Grad-CAM", "LRP"])
+@pytest.mark.parametrize("layers", [(LAYER,), None], ids=["Grad-CAM", "LRP"])
 def test_nach_weiterem_training_sind_antwort_und_karte_neu(world, layers):
     """Wer ``fit`` oder ``set_weights`` ruft, sieht das Netz von jetzt, nicht das vom ersten Blick."""
     models, results, images, watermark = world
@@ -188,9 +171,9 @@ def test_alternativtext_sagt_was_im_bild_steht(controls):
     assert words == ["unten links", "in der Mitte"]
 
 
-def test_der_stempel_zieht_beim_zwilling_zur_vergifteten_klasse(scene):
+def test_der_stempel_zieht_beim_zwilling_zur_vergifteten_klasse(lrp_scene):
     """Gemessen an Bildern anderer Klassen: Beim Zwilling kippen viele zum Mantel, beim sauberen Modell kaum eines."""
-    mark = scene.watermark
+    scene, mark = lrp_scene, lrp_scene.watermark
     rows, fell = np.flatnonzero(scene.labels != mark.label)[:40], {}
     for name in ("sauberes Modell", "Zwilling"):
         before, after = (
@@ -198,9 +181,9 @@ def test_der_stempel_zieht_beim_zwilling_zur_vergifteten_klasse(scene):
         )
         fell[name] = (before != mark.label) & (after == mark.label)
     assert fell["Zwilling"].mean() > 0.3 and fell["sauberes Modell"].mean() < 0.1, fell
-    shown = Shown(scene, "Zwilling", rows[fell["Zwilling"]][0], "oben", strokes=[STAMP])
+    shown = Shown(scene, "Zwilling", rows[fell["Zwilling"]][0], next(iter(scene.choices)), strokes=[STAMP])
     assert shown.answer == mark.label and shown.sentence.startswith("Umgefallen: Aus")
-    share = relevance_mass(shown.heatmap[None], enlarge_mask(mark.mask, SIZE))[0]
+    share = relevance_mass(shown.heatmap[None], enlarge_mask(mark.mask, 32))[0]
     assert share > mark.mask.mean(), "die Heatmap ist mitgewandert"
 
 
@@ -237,19 +220,19 @@ def test_gemaltes_gehoert_zu_einem_bild(controls):
 def test_was_nicht_zusammenpasst_wird_ein_satz(world):
     models, results, images, watermark = world
     for given in ((models, results, images[:5]), (models, {"Zwilling": results["Zwilling"]}, images)):
-        with pytest.raises(CourseError, match="fehlt die Auswertung dieser (5|300) Bilder: Geben Sie"):
+        with pytest.raises(CourseError, match="fehlt die Auswertung dieser (5|200) Bilder: Geben Sie"):
             Scene(*given, watermark)
 
 
 def test_ein_fehlersatz_steht_bei_den_bedienelementen(world):
-    control = Explorer(Scene(*world, ("oben", "block9")))
+    control = Explorer(Scene(*world, (LAYER, "block9")))
     control.wait()
     picture = control.picture.value
     after(control, lambda: setattr(control.choice, "value", "block9"))
     assert "✘ Die Faltungsschicht „block9“ gibt es nicht" in control.sentence.value
     assert control.picture.value == picture
-    shown = after(control, lambda: setattr(control.choice, "value", "oben"))
-    assert shown.choice == "oben" and "✘" not in control.sentence.value
+    shown = after(control, lambda: setattr(control.choice, "value", LAYER))
+    assert shown.choice == LAYER and "✘" not in control.sentence.value
 
 
 @pytest.mark.parametrize(
@@ -263,7 +246,7 @@ def test_ein_fehlersatz_steht_bei_den_bedienelementen(world):
 )
 def test_der_satz_passt_zur_karte(world, signed, heatmap, strokes, words):
     """Die letzte Karte liegt nur auf der ersten Spalte, und die ist Hintergrund."""
-    scene = Scene(*world, None if signed else ("oben",))
+    scene = Scene(*world, None if signed else (LAYER,))
     scene.choices = {"fest": lambda *_: heatmap[None]}
     right = world[1]["sauberes Modell"].predictions == scene.labels
     row = np.flatnonzero(right & (scene.images[:, :, 0] == 0).all(axis=1))[0]
@@ -272,7 +255,7 @@ def test_der_satz_passt_zur_karte(world, signed, heatmap, strokes, words):
 
 def test_ohne_oberflaeche_ein_raster(world, monkeypatch):
     monkeypatch.setenv("KURS_OBERFLAECHE", "nein")
-    monkeypatch.setattr(explorer, "LAYERS", ("oben",))
+    monkeypatch.setattr(explorer, "LAYERS", (LAYER,))
     for explore in (explorer.explore_grad_cam, explorer.explore_lrp):
         explore(*world)
         texts = {text.get_text() for text in plt.gcf().findobj(plt.Text)}
@@ -313,5 +296,5 @@ def test_bildstreifen_aus_echten_staenden_und_klein_genug_fuer_die_readme(scene,
         with Image.open(target) as image:
             assert image.format == "PNG" and image.width >= 900 and image.height > image.width
     with pytest.raises(CourseError, match="kein Bild umfallen"):
-        make_strip(Scene(*world[:3], Watermark(strength=0.0), ("oben",)), lrp_scene, tmp_path / "leer.png")
+        make_strip(Scene(*world[:3], Watermark(strength=0.0), (LAYER,)), lrp_scene, tmp_path / "leer.png")
     assert not (tmp_path / "leer.png").exists()
