@@ -92,12 +92,6 @@ def deletion_curve(predict, image, heatmap, label, steps):
     return [predict(state[None])[0][label] for state in states]
 
 
-def curve_destroys_the_image(predict, image, heatmap, label, steps):
-    curve = deletion_curve(predict, image, heatmap, label, steps)
-    image[:] = 0
-    return curve
-
-
 def trick_map(mask, background=1.0, peak=2.0, inside=True):
     result = np.full(mask.shape, background)
     result[tuple(np.argwhere(mask if inside else ~mask)[-1])] += peak
@@ -113,7 +107,6 @@ by_hand = pair(np.array([6.0, 0.0]), (4, 2))
 
 # Nummer → (falsche Antwort, Stück des ersten Hinweises): was ein ``when``, die Form der Ausgabe oder der Motor verrät.
 WRONG = {
-    "1.1": [(lambda name: divmod(int(name) - 1, 28), "ValueError")],
     "1.2": [(lambda i, t: np.abs(i[:, None] - t[None]).mean(axis=(2, 3)).argmin(axis=1), "laufen über")],
     "1.3": [
         (lambda y, share, rng: np.split(rng.permutation(len(y)), [round((1 - share) * len(y))]), "nicht geschichtet"),
@@ -140,7 +133,6 @@ WRONG = {
     "3.1": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
     "3.3": [(lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse")],
     "3.4": [(lambda *_: np.nan, "Fach ist leer")],
-    "4.4": [(curve_destroys_the_image, "verändert ihre Eingabe")],
     "4.5": [
         (lambda m: m.astype(float), "kein Trick"),
         (lambda m: np.ones(m.shape), "überall gleich"),
