@@ -279,11 +279,18 @@ def test_failed_installation_is_explained_and_leaves_nothing_half_done(course, l
     assert line in (course.folder / "ausgabe" / "install.log").read_text(encoding="utf-8")
 
 
-def test_no_network_with_the_real_pip(bare):
-    """Der Satz passt zu dem, was pip wirklich sagt; der Port des Paketverzeichnisses ist geschlossen."""
-    pip = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": "/dev/null", "PIP_RETRIES": "1"}
-    process = bare.run(KURS_PYTHON=sys.executable, **pip)
-    assert ", pip)" in process.out and not bare.venv.exists()
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_no_network_with_the_real_installer(bare, installer):
+    """Der Satz passt zu dem, was pip und uv wirklich sagen; der Port des Paketverzeichnisses ist geschlossen."""
+    if installer == "uv":
+        if not shutil.which("uv"):
+            pytest.skip("uv ist nicht da")
+        (bare.programs / "uv").symlink_to(shutil.which("uv"))
+    index = "http://127.0.0.1:9/simple"
+    pip = {"PIP_INDEX_URL": index, "PIP_CONFIG_FILE": "/dev/null", "PIP_RETRIES": "1"}
+    uv = {"UV_DEFAULT_INDEX": index, "UV_NO_CONFIG": "1", "UV_HTTP_RETRIES": "1"}
+    process = bare.run(KURS_PYTHON=sys.executable, **pip, **uv)
+    assert f", {installer})" in process.out and not bare.venv.exists()
     assert_sentence(process, "nicht zu erreichen")
 
 
@@ -373,6 +380,19 @@ def test_script_avoids_what_the_bash_of_macos_lacks():
     newer = r"\bmapfile\b|\breadarray\b|\b(declare|local) -[An]|\$\{\w+(,,|\^\^)|&>>|\|&|readlink -f"
     assert not re.search(newer, code)
     assert not re.search(r"\$[A-Za-z_]\w*[^\x00-\x7f]", code), "Variable ohne Klammern vor einem Umlaut"
+
+
+def test_a_clone_made_under_windows_still_runs_and_has_the_right_checksums(tmp_path):
+    """WSL mit dem git von Windows (core.autocrlf=true): Ein Wagenrücklauf je Zeile hielte bash und Prüfsummen an."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("der Kurs liegt hier ohne git")
+    git, clone = ["git", "-c", "core.autocrlf=true"], tmp_path / "kurs"
+    subprocess.run([*git, "clone", "--quiet", "--no-tags", str(ROOT), str(clone)], check=True)
+    endings = subprocess.run([*git, "ls-files", "--eol"], cwd=clone, capture_output=True, text=True, check=True).stdout
+    assert "install.bash" in endings and not [
+        line for line in endings.splitlines() if re.search("w/(crlf|mixed)", line)
+    ]
+    assert doctor.check_files("Daten", doctor.sample_sums(clone / "input" / "fashion-mnist")).ok
 
 
 def test_continuous_integration_runs_every_python_and_everything_every_week():

@@ -156,6 +156,16 @@ def test_speichern_schreibt_bild_und_text(ausgabe):
     assert plt.fignum_exists(figure.number), "das Notebook will die Figur danach noch zeigen"
 
 
+def test_die_zahlen_in_der_konfusionsmatrix_sind_die_der_matrix():
+    ax = plots.confusion_matrix(CONFUSION).axes[0]
+    drawn = {text.get_position(): text.get_text() for text in ax.texts}
+    for (truth, answer), count in np.ndenumerate(CONFUSION):
+        percent = 100 * count / CONFUSION[truth].sum()
+        assert drawn[answer, truth] == (f"{percent:.0f}" if percent >= 0.5 else "")
+        assert ax.images[0].get_array()[truth, answer] == pytest.approx(percent / 100)
+    assert ax.get_ylabel() == "wahre Klasse" and [each.get_text() for each in ax.get_yticklabels()] == list(CLASS_NAMES)
+
+
 def test_wertungstafel_faerbt_nach_der_richtung_des_masses():
     """Das Beste ist dunkel, ob groß oder klein gut ist; eine Kontrolle bleibt hell."""
     up, down, neutral = (next(k for k, m in MEASURES.items() if m.better == sign) for sign in (1, -1, 0))

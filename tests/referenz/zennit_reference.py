@@ -24,10 +24,9 @@ from helpers.data import load_source  # noqa: E402
 from helpers.lrp_library import ZENNIT_REFERENCE  # noqa: E402
 from helpers.model import keras, preprocess, weights_checksum  # noqa: E402
 
-RULES = (
-    *("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.alpha_2_beta_1_IB"),
-    *("lrp.sequential_preset_a_flat", "gamma und z_b"),
-)
+RULES = """lrp.z lrp.epsilon lrp.alpha_1_beta_0 lrp.alpha_2_beta_1 lrp.alpha_2_beta_1_IB
+    lrp.sequential_preset_a_flat""".split()
+RULES.append("gamma und z_b")
 
 
 def reference_images(model: keras.Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -42,15 +41,12 @@ def main() -> None:
     model = load_course_model().model
     images, classes, rows = reference_images(model)
     with tempfile.TemporaryDirectory() as folder:
-        paths, case = {name: f"{folder}/{name}.npy" for name in RULES}, f"{folder}/ein.npz"
+        case, paths = f"{folder}/ein.npz", {name: f"{folder}/{name}.npy" for name in RULES}
         weights = {f"w{index}": value for index, value in enumerate(model.get_weights())}
         np.savez(case, images=images, classes=classes, **weights)
         tasks = [{"task": "lrp", "case": case, "rule": name, "output": paths[name], "exact": True} for name in RULES]
-        command, lines = (
-            [environment.ensure(), HERE.parent / "benchmark" / "torch_peers.py"],
-            "\n".join(map(json.dumps, tasks)),
-        )
-        subprocess.run(command, input=lines, text=True, check=True)
+        command = [environment.ensure(), HERE.parent / "benchmark" / "torch_peers.py"]
+        subprocess.run(command, input="\n".join(map(json.dumps, tasks)), text=True, check=True)
         maps = {name: np.load(path) for name, path in paths.items()}
     largest = {name: np.abs(values).max(axis=(1, 2)) for name, values in maps.items()}
     stored = {f"groesstes {name}": values for name, values in largest.items()}
