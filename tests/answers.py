@@ -107,7 +107,6 @@ by_hand = pair(np.array([6.0, 0.0]), (4, 2))
 
 # Nummer → (falsche Antwort, Stück des ersten Hinweises): was ein ``when``, die Form der Ausgabe oder der Motor verrät.
 WRONG = {
-    "1.2": [(lambda i, t: np.abs(i[:, None] - t[None]).mean(axis=(2, 3)).argmin(axis=1), "laufen über")],
     "1.3": [
         (lambda y, share, rng: np.split(rng.permutation(len(y)), [round((1 - share) * len(y))]), "nicht geschichtet"),
         (split_first_rows, "nicht gemischt"),

@@ -23,7 +23,7 @@ def finding(name: str, answer: str) -> list[float]:
 def figures() -> dict:
     """Kennzahlen in der Form und dem Umfang eines echten Laufs."""
     good = {name: finding(name, "ja") for name in QUESTIONS}
-    bad = {name: finding(name, "nein" if name in ("ort", "gruppen", "eingriff") else "ja") for name in QUESTIONS}
+    bad = {name: finding(name, "ja" if name in trust.TOOL else "nein") for name in QUESTIONS}  # der längste Grund
     versions = {name: "2.21.0" for name in ("python", "tensorflow", "keras", "numpy", "pandas", "jupyterlab", "nbval")}
     return {
         "profil": "schnell",

@@ -1,12 +1,8 @@
 """Was in JupyterLab zu sehen ist, in einem echten Browser geprüft: Chromium ohne Fenster, gesteuert von Playwright."""
 
-import contextlib
 import os
 import re
 import shutil
-import venv
-from importlib import metadata
-from pathlib import Path
 
 import handin_factory as factory
 import pytest
@@ -16,16 +12,7 @@ from lab_server import running_lab
 from nbformat.v4 import new_code_cell, new_notebook
 from report_factory import whole_run
 
-from helpers.basics import (
-    COURSE_NOTEBOOKS,
-    KERNEL_NAME,
-    KERNEL_TITLE,
-    NOTEBOOKS,
-    ROOT,
-    START_PAGE,
-    read_json,
-    write_json,
-)
+from helpers.basics import COURSE_NOTEBOOKS, KERNEL_NAME, KERNEL_TITLE, NOTEBOOKS, ROOT, START_PAGE, read_json
 from helpers.checks.exercise import Verdict
 from helpers.workshop.notebooks import code_cells, read_notebook, write_notebook
 from helpers.workshop.report import PICTURES, build_report
@@ -42,7 +29,6 @@ MISSING = "Chromium fehlt (sudo apt install chromium): Was in JupyterLab zu sehe
 # 03 lernt die Modelle, die 04 und 05 erklären; 01 kommt zuletzt, weil es mehr Bilder wählt, als die anderen brauchen.
 ORDER = ("02_VGG16", "03_Training", "04_GradCAM", "05_LRP", "01_Daten")
 ERRORS = '[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]'
-FOREIGN = "Fremdes Python"
 KERNEL = {"kernelspec": {"name": KERNEL_NAME, "display_name": KERNEL_TITLE}}
 WITH_EXPLORER = ("04_GradCAM", "05_LRP")
 # Ein Explorer mit einem kleinen, untrainierten Netz: Es geht um die Bedienung, nicht um die Antwort.
@@ -93,52 +79,29 @@ def page(chromium, request):
 # --- JupyterLab ------------------------------------------------------------------------------------------------------
 
 
-def foreign_kernel(folder: Path) -> None:
-    """Ein Kernel, wie ihn viele haben: Python mit ipykernel und sonst nichts, zu finden über ``folder/jupyter``."""
-    environment, kernel = folder / "anaconda3", folder / "jupyter" / "kernels" / "fremd"
-    venv.create(environment, with_pip=False)
-    (packages,) = environment.glob("lib/python*/site-packages")
-    wanted, known = ["ipykernel"], set()
-    while wanted:
-        name = wanted.pop()
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            distribution = metadata.distribution(name)
-            needs = [text for text in distribution.requires or () if "extra ==" not in text]
-            wanted += {re.match(r"[\w.-]+", text)[0].lower() for text in needs} - known
-            known.update(wanted)
-            for top in {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}:
-                with contextlib.suppress(FileExistsError):
-                    (packages / top).symlink_to(distribution.locate_file(top))
-    command = [str(environment / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    write_json(kernel / "kernel.json", {"argv": command, "display_name": FOREIGN, "language": "python"})
-
-
 @pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
-    """JupyterLab über Kopien der Notebooks, mit wenigen kleinen Bildern; in ``jupyter/`` stehen fremde Kernel."""
+    """JupyterLab über Kopien der Notebooks, mit wenigen kleinen Bildern."""
     folder = tmp_path_factory.mktemp("lab")
     notebooks = folder / "kurs" / "notebooks"
     for name in (START_PAGE, *COURSE_NOTEBOOKS):
         notebook = with_parameters(read_notebook(NOTEBOOKS / f"{name}.ipynb"), SMALL.get(name, {}))
         write_notebook(notebooks / f"{name}.ipynb", notebook)
     write_notebook(notebooks / "klein.ipynb", new_notebook(cells=[new_code_cell(SMALL_EXPLORER)], metadata=KERNEL))
-    quiet = {"JUPYTER_PATH": str(folder / "jupyter"), **ONE_THREAD}
-    with running_lab(folder, f"--ServerApp.root_dir={notebooks}", **quiet) as started:
+    with running_lab(folder, f"--ServerApp.root_dir={notebooks}", **ONE_THREAD) as started:
         yield started()
 
 
 def open_notebook(page, lab, name: str) -> None:
-    """Beendet alle früheren Kernel (jeder hält TensorFlow im Speicher), öffnet ein Notebook, wartet auf den Kernel."""
+    """Beendet alle früheren Kernel (jeder hält TensorFlow im Speicher), öffnet ein Notebook, wartet auf den Kernel.
+
+    Vor „Leerlauf“ ginge eine Eingabe verloren.
+    """
     for session in lab.get("/api/sessions"):
         page.request.delete(f"{lab.base}/api/sessions/{session['id']}", headers={"Authorization": f"token {lab.token}"})
     page.goto(f"{lab.base}/lab/tree/{name}.ipynb?reset&token={lab.token}")
     page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").first.wait_for()
-    wait_for_kernel(page)
-
-
-def wait_for_kernel(page, title: str = KERNEL_TITLE) -> None:
-    """Wartet, bis unten „Traue keinem CNN | Leerlauf“ steht; vorher ginge eine Eingabe verloren."""
-    page.locator("#jp-main-statusbar", has_text=f"{title} | Leerlauf").wait_for()
+    page.locator("#jp-main-statusbar", has_text=f"{KERNEL_TITLE} | Leerlauf").wait_for()
 
 
 def cell(page, name: str, cell_id: str):
@@ -159,14 +122,6 @@ def run_cells(page, name: str, *cell_ids: str):
 def menu(page, title: str, entry: str) -> None:
     page.locator(".lm-MenuBar-item", has_text=title).click()
     page.locator(".lm-Menu-item", has_text=entry).click()
-
-
-def choose_kernel(page, title: str) -> None:
-    """Wechselt den Kernel, wie es die Fehlermeldung sagt: Menü Kernel → Kernel wechseln…"""
-    menu(page, "Kernel", "Kernel wechseln…")
-    page.locator(".jp-Dialog select").select_option(label=title)
-    page.locator(".jp-Dialog .jp-mod-accept").click()
-    wait_for_kernel(page, title)
 
 
 @pytest.mark.alles
@@ -248,6 +203,10 @@ def test_an_exercise_is_solved_by_typing_and_the_start_page_counts_it(page, lab)
     page.locator(".jp-RenderedMarkdown td a", has_text="02_VGG16").click()
     page.locator(".lm-TabBar-tab.lm-mod-current", has_text="02_VGG16.ipynb").wait_for()
     page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-KernelName", has_text=KERNEL_TITLE).wait_for()
+    # Der Weg aus einem falschen Kernel, wie ihn die erste Zelle dann nennt (test_start)
+    menu(page, "Kernel", "Kernel wechseln…")
+    page.locator(".jp-Dialog select").select_option(label=KERNEL_TITLE)
+    page.locator(".jp-Dialog .jp-mod-accept").click()
 
 
 def test_the_explorer_answers_and_shows_its_labels_whole(page, lab):
@@ -268,23 +227,6 @@ def test_the_explorer_answers_and_shows_its_labels_whole(page, lab):
         }"""
     )
     assert too_narrow == []
-
-
-@pytest.mark.alles
-def test_wrong_kernel_is_named_and_the_remedy_works(page, lab):
-    """Ein Python ohne die Pakete des Kurses: Die erste Zelle sagt es in einem Satz, und der Weg dorthin stimmt."""
-    name = "04_GradCAM"
-    foreign_kernel(lab.folder)
-    open_notebook(page, lab, name)
-    choose_kernel(page, FOREIGN)
-    shown = run_cells(page, name, "04-start").locator(".jp-OutputArea-output")
-    text = shown.inner_text()
-    assert text.startswith("✘ Dieses Notebook läuft im falschen Kernel: Python 3.") and "aus „anaconda3“" in text
-    assert "fehlt, gebraucht" in text and "Traceback" not in text
-    assert "Wählen Sie im Menü Kernel → Kernel wechseln…" in text
-    choose_kernel(page, KERNEL_TITLE)
-    run_cells(page, name, "04-start")
-    shown.get_by_text("✔ 04_GradCAM: Kernel und Pakete stimmen.").wait_for()
 
 
 # --- Der Bericht -----------------------------------------------------------------------------------------------------

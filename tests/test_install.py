@@ -178,6 +178,8 @@ def test_pyenv_versions_are_found_behind_dead_shims(bare):
 
 
 def test_forced_python(bare):
+    assert_sentence(bare.run(KURS_PYTHON="python9"), "KURS_PYTHON nennt „python9“")
+    assert not bare.venv.exists()
     bare.set_up(KURS_PYTHON=str(bare.program("eigenes", FAKE_PYTHON)))
 
 
@@ -230,33 +232,22 @@ def test_moved_course_is_built_anew(course):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "arguments", "environment", "sentence"),
+    ("spoil", "arguments", "sentence"),
     [
-        (
-            "mkdir -p .venv/bin; echo x >.venv/bin/python",
-            (),
-            {},
-            "nicht von install.bash: Benennen Sie ihn",
-        ),
-        (
-            "mkdir ../fremd; echo x >../fremd/kurs-stempel; ln -s ../fremd .venv",
-            (),
-            {},
-            "stammt nicht von install.bash",
-        ),
-        ("touch ausgabe", (), {}, "lässt sich nicht schreiben"),
-        ("rm requirements.txt", (), {}, "fehlt requirements.txt"),
-        ("printf '#!/bin/sh\\necho MINGW64' >x; chmod +x x; mv -f x ../programme/uname", (), {}, "in WSL"),
-        ("true", (), {"KURS_PYTHON": "python9"}, "KURS_PYTHON nennt „python9“"),
-        ("true", ("--gbu",), {}, "„--gbu“ kenne ich nicht: Möglich sind kurs, lab, test, doctor, lock"),
-        ("true", ("",), {}, "„“ kenne ich nicht"),
+        ("mkdir -p .venv/bin; echo x >.venv/bin/python", (), "nicht von install.bash: Benennen Sie ihn"),
+        ("mkdir ../a; echo x >../a/kurs-stempel; ln -s ../a .venv", (), "stammt nicht von install.bash"),
+        ("touch ausgabe", (), "lässt sich nicht schreiben"),
+        ("rm requirements.txt", (), "fehlt requirements.txt"),
+        ("printf '#!/bin/sh\\necho MINGW64' >x; chmod +x x; mv -f x ../programme/uname", (), "in WSL"),
+        ("true", ("--gbu",), "„--gbu“ kenne ich nicht: Möglich sind kurs, lab, test, doctor, lock"),
+        ("true", ("",), "„“ kenne ich nicht"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_and_nothing_changes(course, spoil, arguments, environment, sentence):
+def test_what_is_wrong_is_one_sentence_and_nothing_changes(course, spoil, arguments, sentence):
     """Fremde .venv, auch hinter einem Verweis; nur lesbarer Ordner; halber Kurs; Windows; falsche Angaben."""
     subprocess.run(spoil, shell=True, cwd=course.folder, check=True)
     before = {".venv": None} | snapshot(course.folder)
-    assert_sentence(course.run(*arguments, **environment), sentence)
+    assert_sentence(course.run(*arguments), sentence)
     assert {".venv": None} | snapshot(course.folder) == before
 
 
@@ -395,12 +386,14 @@ def test_a_clone_made_under_windows_still_runs_and_has_the_right_checksums(tmp_p
     assert doctor.check_files("Daten", doctor.sample_sums(clone / "input" / "fashion-mnist")).ok
 
 
-def test_continuous_integration_runs_every_python_and_everything_every_week():
+def test_continuous_integration_runs_every_python_and_every_week_everything_and_a_search_for_known_vulnerabilities():
     assert 'bash install.bash test "$@"' in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     text = (ROOT / ".github" / "workflows" / "kurs.yml").read_text(encoding="utf-8")
     assert re.search(r"bash \.ci/run.*github\.event_name == 'schedule'.*&& '--alles'", text)
     versions = yaml.safe_load(text)["jobs"]["test"]["strategy"]["matrix"]["python"]
     assert versions == [f"3.{minor}" for minor in range(doctor.PYTHONS[0][1], doctor.PYTHONS[1][1] + 1)]
+    audit = text.partition("\n  schwachstellen:")[2]
+    assert all(word in audit for word in ("pip-audit", "requirements.txt", "--require-hashes")) and "schedule:" in text
 
 
 @pytest.mark.alles

@@ -71,28 +71,21 @@ def test_check_on_the_command_line():
     assert (process.returncode, process.stdout) == (0, "✔ requirements.txt passt zu pyproject.toml.\n"), process.stderr
 
 
-def fake_uv(monkeypatch, result):
-    """Statt pip und uv: schreibt ``result`` in das vorläufige Lockfile, oder scheitert ohne ``result``."""
+def test_renewal_marks_what_is_only_for_gpus_and_a_failed_one_changes_nothing(course, monkeypatch):
+    """Statt pip und uv: scheitert ohne ``result``, sonst schreibt es das in das vorläufige Lockfile."""
+    block, result = "{0}==1 ; sys_platform == 'linux' \\\n    --hash=sha256:00\n".format, ""
 
     def run(command, **options):
-        if "compile" in command and result:
+        if "compile" in command:
             command[command.index("--output-file") + 1].write_text(result, encoding="utf-8")
-        return subprocess.CompletedProcess(command, 0 if result else 1, "", "error: kein\nNetz")
+        return subprocess.CompletedProcess(command, int(not result), "", "error: kein\nNetz")
 
     monkeypatch.setattr(lock.subprocess, "run", run)
-
-
-def test_renewal_marks_what_is_only_for_gpus(course, monkeypatch):
-    block = "{0}==1 ; sys_platform == 'linux' \\\n    --hash=sha256:00\n".format
-    fake_uv(monkeypatch, block("a") + block("nvidia-x") + block("z"))
+    with pytest.raises(SystemExit, match="✘ Keine passenden Versionen oder kein Netz: error: kein Netz"):
+        renew(folder=course)
+    assert (course / "requirements.txt").read_text(encoding="utf-8") == LOCK_TEXT
+    result = block("a") + block("nvidia-x") + block("z")
     renew(folder=course)
     assert fits(course)
     pins = (course / "requirements.txt").read_text(encoding="utf-8").split("\n", 4)[4]
     assert pins == block("a") + block("z") + "".join(GPU + line for line in block("nvidia-x").splitlines(True))
-
-
-def test_failed_renewal_leaves_the_lock_alone(course, monkeypatch):
-    fake_uv(monkeypatch, None)
-    with pytest.raises(SystemExit, match="✘ Keine passenden Versionen oder kein Netz: error: kein Netz"):
-        renew(folder=course)
-    assert (course / "requirements.txt").read_text(encoding="utf-8") == LOCK_TEXT

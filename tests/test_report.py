@@ -89,6 +89,7 @@ def test_report_with_nothing_there_says_what_is_missing(tmp_path, content):
     assert "Trefferquote im Test – fehlt noch: Führen Sie 03_Training aus." in text
     assert "„Lernkurven“ fehlt noch: Führen Sie 03_Training aus." in text
     assert "„Rohbild, Grad-CAM und LRP für jede Klasse“ fehlt noch: Führen Sie 05_LRP aus." in text
+    assert "Der Vertrauensbericht fehlt noch: Führen Sie 05_LRP aus." in text
     assert "Führen Sie „python -m helpers kurs“ aus." in text
 
 
