@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,17 +26,9 @@ def main(part: str, devices: int) -> None:
     if part == "zwei Schichten":
         replace_vgg16()
     data = subset(load_source("beispiel"), 80, 40)
-    profile = Profile(
-        "probe",
-        n_train=80,
-        n_test=40,
-        image_size=32,
-        frozen_until=part if part == "block4_pool" else None,
-        augment=part != "block4_pool",
-        epochs=2,
-        batch_size=16,
-        precision="float32",
-    )
+    profile = Profile("probe", n_train=80, n_test=40, image_size=32, epochs=2, batch_size=16, precision="float32")
+    if part != "block4_pool":  # ohne Stamm
+        profile = replace(profile, frozen_until=None, augment=True)
     scope, share = parallel(devices)
     run = train(data.train_images, data.train_labels, profile, seed=1, scope=scope, share=share)
     answer = {

@@ -19,13 +19,9 @@ def start(backend: str, part: str, count: int, folder, **settings) -> subprocess
     """Startet ein kleines Training mit diesem Backend auf so vielen Geräten."""
     python = sys.executable if backend == "tensorflow" else str(environment.ensure())
     settings |= {"KERAS_BACKEND": backend, "KURS_AUSGABE": str(folder)}
-    return subprocess.Popen(
-        [python, str(ROOT / "tests" / "backend_probe.py"), part, str(count)],
-        env={**os.environ, **settings},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [python, str(ROOT / "tests" / "backend_probe.py"), part, str(count)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env={**os.environ, **settings}, **pipes)
 
 
 def finish(process: subprocess.Popen) -> dict:

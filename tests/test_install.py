@@ -87,17 +87,10 @@ class Course:
         return path
 
     def start(self, *arguments, **environment):
-        return subprocess.Popen(
-            [shutil.which("bash"), str(self.folder / "install.bash"), *arguments],
-            cwd=self.folder.parent,
-            env=self.environment | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            start_new_session=True,
-        )
+        command = [shutil.which("bash"), str(self.folder / "install.bash"), *arguments]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+        place = {"cwd": self.folder.parent, "env": self.environment | environment}
+        return subprocess.Popen(command, start_new_session=True, **place, **pipes)
 
     def run(self, *arguments, **environment):
         process = self.start(*arguments, **environment)

@@ -4,18 +4,15 @@ import ast
 import json
 import re
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import snapshot
 from PIL import Image
-from two_layers import replace_vgg16
 
 from helpers.__main__ import main
 from helpers.basics import ROOT, write_json
 from helpers.model import Run, load_run, save_run
-from helpers.training import Profile, train
 from helpers.workshop import report
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
@@ -64,38 +61,6 @@ def test_modell_mit_falle_im_bauplan_ist_nur_eine_zahlentabelle(small_vgg16, tmp
     for mine, other in zip(run.model.get_weights(), small_vgg16.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
     assert snapshot(tmp_path) == before and not trap.exists()
-
-
-def test_ein_fremder_zwischenstand_aendert_nichts(small, ausgabe, monkeypatch, capsys):
-    """Das Training sagt es und beginnt von vorn, Bit für Bit; Felder aus Objekten (pickle) werden nicht geladen."""
-    replace_vgg16(monkeypatch.setattr)
-    profile = Profile("winzig", n_train=60, n_test=20, image_size=32, epochs=2, twin_epochs=1, precision="float32")
-
-    def learn():
-        return train(small.train_images[:60], small.train_labels[:60], profile, 5).model.get_weights()
-
-    def interrupted(path, **options):
-        raise KeyboardInterrupt
-
-    fresh = learn()
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Path, "unlink", interrupted)  # ehe der Zwischenstand gelöscht wird
-        learn()
-    (path,) = ausgabe.rglob("zwischenstand/*.npz")
-    good = dict(np.load(path))
-    weights = next(name for name, value in good.items() if value.ndim > 1)
-    note = next(name for name, value in good.items() if value.dtype.kind == "U")
-    for changes in (
-        {weights: np.zeros((4, 2), "f4")},
-        {weights: np.full_like(good[weights], np.nan)},
-        {weights: good[weights].astype(object)},
-        {note: np.array('[{"epoche": 1}]')},
-    ):
-        np.savez(path, **good | changes)
-        capsys.readouterr()
-        for new, old in zip(learn(), fresh, strict=True):
-            np.testing.assert_array_equal(new, old)
-        assert "beginnt von vorn" in capsys.readouterr().out
 
 
 # --- Was angezeigt wird, bleibt Text ----------------------------------------------------------------------------------
