@@ -37,10 +37,6 @@ def test_alle_rechnen_dasselbe(ausgabe):
         assert row["korrelation"]["pytorch-grad-cam"] > 0.8, row
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [(["--groessen", "50"], "Vielfache von 32"), (["--teile", "tempo"], "tempo")],
-)
-def test_falsche_angaben(options, message):
-    done = benchmark(*options)
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+def test_falsche_angaben_sind_ein_satz():
+    done = benchmark("--groessen", "50")
+    assert done.returncode == 2 and "Vielfache von 32" in done.stderr and "Traceback" not in done.stderr

@@ -93,7 +93,10 @@ def test_gleich_wichtige_pixel_werden_nicht_von_oben_geloescht():
         assert np.abs(first - other).max() > 0.1, "die Reihenfolge hängt nur vom Startwert ab"
 
 
-def test_rangkorrelation():
+def test_rangkorrelation_wie_von_hand():
+    ranks = MAPS.reshape(6, -1).argsort(axis=1).argsort(axis=1)
+    expected = [np.corrcoef(one, two)[0, 1] for one, two in zip(ranks, ranks[::-1], strict=True)]
+    np.testing.assert_allclose(metrics.rank_correlation(MAPS, MAPS[::-1]), expected)
     np.testing.assert_allclose(metrics.rank_correlation(MAPS, -MAPS), -1)
     np.testing.assert_allclose(metrics.rank_correlation(MAPS, np.exp(3 * MAPS)), 1)
     assert metrics.rank_correlation(np.zeros((6, 9, 9)), MAPS).tolist() == [0] * 6, "eine leere Karte ähnelt nichts"
