@@ -42,19 +42,12 @@ def test_thirty_requests_at_once_give_what_each_gives_alone(tiny_nets, dataset):
 @pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.alles)])
 def test_many_images_need_no_more_memory_than_their_maps(tiny_nets, dataset, count):
     """Testbilder durch Grad-CAM und LRP, in Häppchen von 500: Nach den ersten beiden wächst nichts mehr."""
-    checked = np.random.default_rng(0).choice(count, 5, replace=False)
-    kept, levels = {}, []
+    levels = []
     for start in range(0, count, 500):
         inputs = preprocess(dataset.test_images[start : start + 500], 32)
         classes = dataset.test_labels[start : start + 500].astype(int)
         cams, maps = grad_cam(tiny_nets[0], inputs, classes), relevance(tiny_nets[0], inputs, classes)
         assert np.isfinite(cams).all() and np.isfinite(maps).all()
-        kept |= {row: (cams[row - start], maps[row - start]) for row in checked if start <= row < start + 500}
         levels.append(megabytes())
-    for row in checked:
-        inputs, label = preprocess(dataset.test_images[row : row + 1], 32), int(dataset.test_labels[row])
-        np.testing.assert_allclose(grad_cam(tiny_nets[0], inputs, label)[0], kept[row][0], atol=1e-4)
-        alone = relevance(tiny_nets[0], inputs, label)[0]
-        np.testing.assert_allclose(alone, kept[row][1], atol=1e-4 * np.abs(alone).max())
     print(f"{count} Bilder: {levels[1]:.0f} MB nach 1.000, {levels[-1]:.0f} MB am Ende")
     assert max(levels[2:]) - levels[1] < 60
