@@ -64,3 +64,9 @@ def test_pixel_flipping(case, quantus, record_property):
 @pytest.mark.parametrize(("name", "measure"), [("mass", metrics.relevance_mass), ("pointing", metrics.pointing_game)])
 def test_ort(case, quantus, name, measure, record_property):
     agree(name, measure(case[2], MASK).astype(float), quantus[name].astype(float), record_property)
+
+
+def test_vernunft(quantus, record_property):
+    """Quantus würfelt von oben nach unten; zu seinen Karten ergibt die Rangkorrelation seine Werte."""
+    found = np.array([metrics.rank_correlation(quantus["original"], maps) for maps in quantus["stages"]])
+    agree("Vernunft", found, quantus["mprt"], record_property)

@@ -24,6 +24,14 @@ def network(lower: np.ndarray, upper: np.ndarray) -> torch.nn.Sequential:
     return model
 
 
+def input_times_gradient(model, inputs, targets) -> np.ndarray:
+    """Eingabe mal Ableitung des Logits, (n, 1, h, b)."""
+    images = torch.as_tensor(inputs, dtype=torch.float32).requires_grad_()
+    logits = model(images)
+    logits[torch.arange(len(images)), torch.as_tensor(targets)].sum().backward()
+    return (images * images.grad).detach().numpy()
+
+
 def main(source: str, target: str) -> None:
     """Liest die Eingabe, misst und schreibt die Ausgabe."""
     with np.load(source, allow_pickle=False) as file:
@@ -39,6 +47,19 @@ def main(source: str, target: str) -> None:
         "mass": quantus.RelevanceMassAccuracy(**plain)(**shared, a_batch=maps, s_batch=masks),
         "pointing": quantus.PointingGame(**plain)(**shared, a_batch=maps, s_batch=masks),
     }
+    explained = []
+
+    def explain(model, inputs, targets, **options):
+        explained.append(input_times_gradient(model, inputs, targets))
+        return explained[-1]
+
+    similarity = quantus.similarity_func.correlation_spearman
+    randomisation = quantus.MPRT(layer_order="top_down", similarity_func=similarity, seed=1, **plain)
+    original = input_times_gradient(model, images, classes)
+    scores = randomisation(**shared, a_batch=original, explain_func=explain)
+    result["mprt"] = [values for name, values in scores.items() if name != "original"]
+    # Der letzte Aufruf je Stufe hat die neu gewürfelten Gewichte gesehen; die ersten das gelernte Modell.
+    result |= {"original": original[:, 0], "stages": np.array(explained[-len(result["mprt"]) :])[:, :, 0]}
     np.savez(target, **{name: np.asarray(value) for name, value in result.items()})
 
 
