@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.basics import atomic_file, display_path, output_dir
-from helpers.model import build_vgg16, checked_weights, enlarge, keras, predict_logits, split_model, weights_checksum
+from helpers.model import checked_weights, enlarge, keras, predict_logits, split_model, weights_checksum
 from helpers.settings import Profile
 
 MAX_SHIFT = 1
@@ -31,7 +31,7 @@ def extract_features(stem: keras.Model, images, profile: Profile | None = None) 
     Returns:
         float32, (n, h, b, Kanäle).
     """
-    stem = quick_copy(stem, profile) if profile else stem
+    stem = quick_copy(stem, profile.precision) if profile else stem
     last = stem.layers[-1]
     name = f"{last.name}_{stem.input.shape[1]}_{last.compute_dtype}_{weights_checksum(stem)[:12]}.npz"
     path, known = output_dir() / "merkmale" / name, {}
@@ -137,19 +137,18 @@ def fast_bfloat16() -> bool:
     return has_gpu() or "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def quick_copy(model: keras.Model, profile: Profile) -> keras.Model:
-    """VGG16 oder sein Stamm noch einmal, mit der Genauigkeit „auto“ in bfloat16, wo die Maschine das schneller kann.
+def quick_copy(model: keras.Model, precision: str = "auto") -> keras.Model:
+    """Ein Modell noch einmal, mit der Genauigkeit „auto“ in bfloat16, wo die Maschine das schneller kann.
 
-    Die Gewichte bleiben float32. Auf einer CPU mit AMX brauchte der Stamm so ein Fünftel der Zeit.
+    Die Gewichte bleiben float32. Auf einer CPU mit AMX brauchte der Stamm von VGG16 so ein Fünftel der Zeit.
     """
-    policy = keras.config.dtype_policy()
-    mixed = profile.precision == "bfloat16" or (profile.precision == "auto" and fast_bfloat16())
-    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
-    try:
-        copy = build_vgg16(profile.image_size, None)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    copy = keras.Model(copy.input, copy.get_layer(model.layers[-1].name).output)
+    mixed = precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
+    policy = "mixed_bfloat16" if mixed else "float32"
+
+    def copied(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": policy})
+
+    copy = keras.models.clone_model(model, clone_function=copied)
     copy.set_weights(model.get_weights())
     return copy
 
@@ -164,7 +163,7 @@ def build_learner(model: keras.Model, profile: Profile, raw: bool, steps: int) -
             Rechenkarte; sonst die Merkmale des Stamms.
         steps: Zahl der Schritte in allen Epochen zusammen.
     """
-    net = quick_copy(model, profile)
+    net = quick_copy(model, profile.precision)
     stem, rest = split_model(net, profile.frozen_until)
     inputs = keras.Input((28, 28), dtype="uint8", name="graustufen") if raw else rest.input
     x = net(enlarge(inputs, profile.image_size)) if raw else rest.output

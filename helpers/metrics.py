@@ -116,8 +116,8 @@ def random_maps(count: int, size: int, seed: int = 0) -> np.ndarray:
 # --- Intervalle -----------------------------------------------------------------------------------------------------
 
 
-def bootstrap_interval(*samples, statistic=np.mean, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """95-%-Intervall (unten, oben) einer Statistik, durch Ziehen mit Zurücklegen (Efron 1979).
+def bootstrap_interval(*samples, statistic=np.mean, draws=1000, seed: int = 0, level=0.95) -> tuple[float, float]:
+    """95-%-Intervall (``level``; unten, oben) einer Statistik, durch Ziehen mit Zurücklegen (Efron 1979).
 
     Args:
         samples: gleich lange Stichproben (n,) mit n ≥ 2; gezogen werden Bilder, also alle gemeinsam.
@@ -126,6 +126,7 @@ def bootstrap_interval(*samples, statistic=np.mean, draws: int = 1000, seed: int
     from scipy.stats import bootstrap
 
     options = {"paired": True, "vectorized": True, "n_resamples": draws, "method": "percentile", "rng": seed}
+    options["confidence_level"] = level
     return tuple(map(float, bootstrap(samples, statistic, **options).confidence_interval))
 
 

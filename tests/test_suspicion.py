@@ -1,0 +1,121 @@
+"""Verdachtssuche: Sie erfährt nichts, findet das Zeichen des Zwillings und lässt das saubere Netz in Ruhe."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from helpers import data, suspicion
+from helpers.basics import CourseError
+from helpers.model import keras
+from helpers.suspicion import NOTHING, SHORTCUT, Questions, carriers, elsewhere, fixed_edge, grown, infilled, places
+
+MARK = data.Watermark(size=6, top=21)
+HALF = data.Watermark(label=4, size=3, top=24, left=24, strength=0.6, share=0.5)
+
+
+@pytest.fixture(scope="module")
+def images(dataset):
+    """600 Testbilder und ihre Klassen."""
+    part = data.subset(dataset, 10, 600, seed=2)
+    return part.test_images, part.test_labels.astype(int)
+
+
+@pytest.fixture(scope="module")
+def marked(images):
+    """Dieselben, jeder zweite Mantel mit einem halb durchsichtigen Zeichen: Bilder, Klassen, wer es trägt."""
+    members = np.flatnonzero(images[1] == HALF.label)[::2]
+    stamped = images[0].copy()
+    stamped[members] = HALF.stamp(stamped[members])
+    return stamped, images[1], np.isin(np.arange(len(stamped)), members)
+
+
+def test_der_suche_sagt_niemand_wo_das_zeichen_liegt():
+    assert list(inspect.signature(suspicion.search).parameters) == ["model", "images", "labels", "seed"]
+
+
+def test_der_zwilling_wird_ueberfuehrt_und_das_saubere_netz_nicht_beschuldigt(tiny_nets, images):
+    clean, twin = tiny_nets
+    stamped = np.where((images[1] == MARK.label)[:, None, None], MARK.stamp(images[0]), images[0])
+    first, *others = suspicion.search(twin, stamped, images[1])
+    assert (first.label, first.verdict, first.kind) == (MARK.label, SHORTCUT, "Stelle")
+    assert (first.region & MARK.mask).sum() > 0.6 * (first.region | MARK.mask).sum()
+    assert first.remove[1] > suspicion.EFFECT < first.transplant[1] and first.flips > 0.1
+    assert not [each for each in others if each.verdict == SHORTCUT]
+    assert not [each for each in suspicion.search(clean, *images) if each.verdict == SHORTCUT]
+    assert not [each for each in suspicion.search(clean, stamped, images[1]) if each.verdict == SHORTCUT], (
+        "Dass ein Zeichen da ist, genügt nicht: Das Netz muss es brauchen."
+    )
+
+
+def test_gleicher_startwert_gleicher_verdacht(tiny_nets, images):
+    first, again = (suspicion.search(tiny_nets[1], *images, seed=3)[0] for _ in range(2))
+    assert first.score == again.score and (first.region == again.region).all()
+
+
+def test_relevanz_zwischen_bildern_ist_bei_einem_linearen_netz_gewicht_mal_unterschied(images):
+    """Zwei Klassen: Die Log-Chance ist der Unterschied der Logits, ihre Ableitung überall dieselbe."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((28, 28, 3))
+    net = keras.Model(inputs, keras.layers.Dense(2, name="logits")(keras.layers.Flatten()(inputs)))
+    kernel = net.get_weights()[0].reshape(28, 28, 3, 2).sum(axis=2)
+    image, other = images[0][:1], images[0][1:2]
+    found = suspicion.relevance_between(Questions(net), image, other, 1, count=8)
+    wanted = (kernel[..., 1] - kernel[..., 0]) * (image[0].astype(float) - other[0])
+    np.testing.assert_allclose(found, wanted, atol=0.02 * np.abs(wanted).max())  # bfloat16, wo es schneller ist
+
+
+def test_wer_das_zeichen_traegt_wird_am_inhalt_erkannt(marked):
+    stamped, labels, truth = marked
+    members, others = np.flatnonzero(labels == HALF.label), np.flatnonzero(labels != HALF.label)
+    found = carriers(stamped, members, others, HALF.mask, np.ones((28, 28)))
+    assert (found[members] == truth[members]).mean() > 0.95
+    assert carriers(stamped, np.flatnonzero(labels == 2), members, HALF.mask, np.ones((28, 28))).all(), "niemand: alle"
+
+
+def test_vom_zeichen_genuegt_ein_pixel_um_es_ganz_zu_erfassen(marked):
+    stamped, labels, truth = marked
+    one = np.zeros((28, 28), bool)
+    one[25, 25] = True
+    np.testing.assert_array_equal(grown(one, stamped[truth], stamped[labels != HALF.label]), HALF.mask)
+
+
+def test_ein_stempel_liegt_fest_und_ein_hemd_nicht(images, marked):
+    stamped, labels, truth = marked
+    assert fixed_edge(HALF.mask, stamped[truth], stamped[labels != HALF.label]) > suspicion.FIXED
+    shapes = [places(images[0][labels == each].mean(axis=0) - images[0].mean(axis=0))[0] for each in (0, 2, 4, 6)]
+    loose = [
+        fixed_edge(shape, images[0][labels == each], images[0][labels != each])
+        for shape, each in zip(shapes, (0, 2, 4, 6), strict=True)
+    ]
+    assert max(loose) < suspicion.LOOSE
+
+
+def test_kontrollen_sind_gleich_gross_und_woanders():
+    relevance = np.zeros((28, 28))
+    relevance[:, 14:] = 1
+    controls = elsewhere(MARK.mask, relevance, 3, np.random.default_rng(0))
+    assert len(controls) == 3
+    for each in controls:
+        assert each.sum() == MARK.mask.sum() and not (each & MARK.mask).any() and not each[:, 14:].any()
+
+
+def test_fuellen_aendert_nur_die_stelle(images):
+    filled = infilled(images[0][:20], MARK.mask)
+    assert (filled[:, ~MARK.mask] == images[0][:20][:, ~MARK.mask]).all()
+    assert (filled[:, 24, 1] == images[0][:20, 24, 0]).all(), "der nächste Pixel außerhalb"
+
+
+def test_intervalle_werden_breiter_je_mehr_stellen_probiert_wurden(tiny_nets, images):
+    half = np.arange(len(images[0])) % 2 == 0
+    asked = (Questions(tiny_nets[1]), *images, half, 4, MARK.mask, np.ones(len(half), bool), np.zeros((28, 28)), 2.0)
+    one, many = (suspicion._measured(*asked, tried, np.random.default_rng(0)) for tried in (1, 20))
+    assert one.remove[0] == many.remove[0] and one.remove[1] > many.remove[1] and one.remove[2] < many.remove[2]
+
+
+def test_zu_wenige_bilder_sind_ein_satz(tiny_nets, images):
+    with pytest.raises(CourseError, match="16 Testbilder"):
+        suspicion.search(tiny_nets[0], images[0][:30], images[1][:30])
+    few = np.concatenate([np.flatnonzero(images[1] == 3)[:10], np.flatnonzero(images[1] != 3)])
+    found = suspicion.search(tiny_nets[0], images[0][few], images[1][few])
+    assert 3 not in {each.label for each in found} and {each.verdict for each in found} <= {NOTHING, "unklar"}
