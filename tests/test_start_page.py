@@ -36,6 +36,13 @@ def test_map_agrees_with_notebooks_and_readme(ausgabe):
     assert f"zusammen {total} Minuten und höchstens {memory} GB" in text and stored["gemessen"][:19] in text
 
 
+@pytest.mark.parametrize("stored", [{}, {"minuten": {"01_Daten": "viele"}}, {"minuten": 3, "gemessen": "heute"}])
+def test_minutes_edited_by_hand_do_not_cost_the_start_page(stored, ausgabe, monkeypatch, tmp_path):
+    write_json(tmp_path / "minuten.json", stored)
+    monkeypatch.setattr(start_page, "STORED_MINUTES", tmp_path / "minuten.json")
+    assert "| ? min |" in start_page.map_table(course_map())
+
+
 def test_a_passed_check_counts_and_a_failed_one_does_not(ausgabe):
     total = sum(len(stop.numbers) for stop in course_map())
     assert f"**0 von {total} Aufgaben gelöst.** Fangen Sie an mit [01_Daten]" in page()

@@ -6,7 +6,18 @@ Wie ``helpers.start`` kommt das Modul mit der Standardbibliothek aus.
 import re
 from typing import NamedTuple
 
-from helpers.basics import COURSE_NOTEBOOKS, INPUT, NOTEBOOKS, START_PAGE, german, output_dir, read_json, try_read_json
+from helpers.basics import (
+    COURSE_NOTEBOOKS,
+    INPUT,
+    NOTEBOOKS,
+    START_PAGE,
+    as_dict,
+    german,
+    is_number,
+    output_dir,
+    read_json,
+    try_read_json,
+)
 from helpers.workshop import doctor
 
 # Gemessene Minuten je Notebook, wie die README sie nennt.
@@ -60,20 +71,21 @@ def progress_text(stops: list) -> str:
 
 def map_table(stops: list) -> str:
     """Die Landkarte als Tabelle."""
-    stored = read_json(STORED_MINUTES)
+    stored = read_json(STORED_MINUTES, {})
+    minutes = as_dict(stored.get("minuten"))
     lines = [
         "| Notebook | Worum es geht | Lesen | Aufgaben | Rechenzeit | Gelöst |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for stop in stops:
-        total = len(stop.numbers)
+        total, measured = len(stop.numbers), minutes.get(stop.name)
         dots = "✔" if stop.solved == total else "●" * stop.solved + "○" * (total - stop.solved)
         lines.append(
             f"| [{stop.name}]({stop.name}.ipynb) | {stop.topic} | {stop.reading} min | {stop.exercises} min | "
-            f"{german(float(stored['minuten'][stop.name]), 1)} min | {dots} {stop.solved} von {total} |"
+            f"{german(float(measured), 1) if is_number(measured) else '?'} min | {dots} {stop.solved} von {total} |"
         )
     hours = german(sum(stop.reading + stop.exercises for stop in stops) / 60, 1)
-    source = f"sie ist gemessen {stored['gemessen']}"
+    source = f"sie ist gemessen {stored.get('gemessen', 'auf einem unbekannten Rechner')}"
     return "\n".join(lines) + f"\n\nZusammen etwa {hours} Stunden. Die Rechenzeit zählt zum Lesen; {source}."
 
 
