@@ -66,7 +66,7 @@ def fetch(target: Path, sources: tuple[str, ...], md5: str, offline: str) -> Pat
     cause = cause if isinstance(cause, OSError) else failure
     why = next(text for kind, text in FAULTS.items() if isinstance(cause, kind))
     raise CourseError(
-        f"{target.name} ließ sich von keiner Quelle laden (zuletzt: {why}): Prüfen Sie die Netzverbindung, holen Sie "
+        f"{target.name} ließ sich nicht laden (zuletzt: {why}): Prüfen Sie die Netzverbindung, holen Sie "
         f"{sources[0]}{target.name} mit dem Browser und legen Sie die Datei nach {display_path(target.parent)}, oder "
         f"{offline}."
     ) from failure
