@@ -113,7 +113,9 @@ def template(tiny, tmp_path_factory):
     write_json(out / "kennzahlen.json", {"n_train": 40, "test_accuracy": 0.9, "minuten": {"01_Daten": 0.1}})
     write_json(out / "fortschritt.json", {"1.1": {"gelöst": True, "fehlversuche": 0}})
     write_json(out / "modelle" / "sauber" / "einstellungen.json", {"name": "voll", "image_size": 32, "n_train": 60_000})
-    (out / "modelle" / "sauber" / "verlauf.csv").write_text("epoche,treffer,val_treffer\n1,0.5,0.5\n")
+    (out / "modelle" / "sauber" / "verlauf.csv").write_text(
+        "epoche,verlust,treffer,val_verlust,val_treffer\n1,0.5,0.5,0.5,0.5\n"
+    )
     (out / "modelle" / "sauber" / "modell.keras").write_bytes(b"altes Modell")
     for name in ("bericht.html", "durchsicht.html", "durchsicht.csv", "durchsicht/001_anna.html", "tafel.json"):
         (out / name).parent.mkdir(exist_ok=True)
@@ -226,6 +228,7 @@ def test_wenig_arbeitsspeicher_ist_ein_satz(monkeypatch, capsys):
         ("auswerten", {"KERAS_BACKEND": "abakus"}, r"KERAS_BACKEND=abakus.*Löschen Sie"),
         ("daten --n-train 20", {"KURS_AUSGABE": "/dev/null"}, "/dev/null.*Ordner"),
         ("daten --n-train 20", {"KURS_AUSGABE": "/proc/kurs"}, "/proc"),
+        ("daten --eingabe \udcff", {}, "kein UTF-8: Benennen Sie"),
     ],
 )
 def test_falsche_umgebung_ist_ein_satz(command, changes, said):
