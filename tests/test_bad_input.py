@@ -33,7 +33,7 @@ from helpers.course_model import load_course_model
 from helpers.lrp_library import load_reference
 from helpers.model import check_weights
 from helpers.workshop.notebooks import declared_parameters, read_notebook
-from helpers.workshop.parameters import MARK, NUMBERS, RULES, check_parameters
+from helpers.workshop.parameters import CHOICES, MARK, NUMBERS, check_parameters
 from helpers.workshop.review import run as review_run
 from helpers.workshop.review.handins import references
 
@@ -174,7 +174,7 @@ def test_jeder_parameter_der_notebooks_hat_eine_regel():
         defaults = declared_parameters(read_notebook(path))
         # Nur die Startseite rechnet nichts und hat darum keine.
         assert bool(defaults) == (path.stem != START_PAGE), path.name
-        assert set(defaults) <= {"profil", "epochen", *RULES, *NUMBERS, *MARK}, path.name
+        assert set(defaults) <= {"profil", "epochen", *CHOICES, *NUMBERS, *MARK}, path.name
         check_parameters(defaults, defaults)
 
 

@@ -241,7 +241,7 @@ def test_die_bedienelemente_stehen_da_ehe_das_erste_bild_gerechnet_ist(world, mo
 
     monkeypatch.setattr(explorer, "Shown", lambda *state: gate.wait(20) and Shown(*state))
     monkeypatch.setattr("IPython.display.display", show)
-    monkeypatch.setattr(explorer, "LAYERS", ("oben",))
+    monkeypatch.setattr(explorer, "LAYERS", (LAYER,))
     monkeypatch.setenv("KURS_OBERFLAECHE", "ja")
     explorer.explore_grad_cam(*world)
     assert seen == [{WIDGET_VIEW, "text/plain"}, {WIDGET_VIEW, "text/plain", "image/png"}]
