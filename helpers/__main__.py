@@ -333,6 +333,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Führt einen Befehl aus; 0 heißt gelungen, 2 eine falsche Eingabe, 130 einen Abbruch mit Strg+C."""
     try:
+        given = " ".join(sys.argv[1:] if arguments is None else arguments)
+        if given != given.encode(errors="replace").decode():  # solche Namen ließen sich nirgends aufschreiben
+            raise CourseError(f"Die Angaben „{one_line(given)}“ sind kein UTF-8: Benennen Sie Datei oder Ordner um.")
         options = build_parser().parse_args(arguments)
         return options.run(options) or 0
     except KeyboardInterrupt:

@@ -98,11 +98,6 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def is_whole(value) -> bool:
-    """Eine ganze Zahl? Wahrheitswerte sind keine."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def sha256(path) -> str:
     """SHA-256 der Datei ``path`` als 64 Hexadezimalzeichen."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

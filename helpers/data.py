@@ -182,8 +182,9 @@ def validation_split(labels, share: float = 0.1, seed: int = 0) -> tuple[np.ndar
         Zwei aufsteigende Indexfelder ohne gemeinsame Einträge, die zusammen alle Bilder enthalten.
 
     Raises:
-        CourseError: bei weniger als 10 Bildern.
+        CourseError: bei weniger als 20 Bildern.
     """
+    check_number("Die Zahl der Trainingsbilder", len(labels), 20, 10**9)
     validation = stratified_sample(labels, max(10, round(share * len(labels))), seed)
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 

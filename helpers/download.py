@@ -6,13 +6,23 @@ Das Netz braucht der Kurs nach dem Einrichten nur hier, und auch das nur auf Wun
 import contextlib
 import hashlib
 import os
+import ssl
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from helpers.basics import CourseError, atomic_file, display_path, locked, progress
 
 TIMEOUT_S = 20  # so lange darf ein Server schweigen
+FAULTS = {  # was schiefging; das erste, das passt, zählt
+    HTTPError: "der Server hat sie nicht",
+    ssl.SSLError: "die Verschlüsselung der Verbindung gilt hier nicht",
+    TimeoutError: "der Server schweigt",
+    OSError: "kein Netz oder Adresse nicht erreichbar",
+    HTTPException: "die Antwort war unverständlich",
+    ValueError: "Prüfsumme falsch",
+}
 
 
 def keras_home() -> Path:
@@ -32,7 +42,7 @@ def fetch(target: Path, sources: tuple[str, ...], md5: str, offline: str) -> Pat
         offline: Halbsatz, wie es ohne diese Datei geht.
 
     Raises:
-        CourseError: wenn keine Quelle sie liefert; der Satz nennt Datei, Adresse und Ordner zum Selbstholen.
+        CourseError: wenn keine Quelle sie liefert; der Satz nennt den letzten Grund und wie man sie selbst holt.
     """
     failure = None
     with contextlib.suppress(OSError):  # den Satz dazu hat atomic_file
@@ -52,8 +62,11 @@ def fetch(target: Path, sources: tuple[str, ...], md5: str, offline: str) -> Pat
                 return target
             except (OSError, HTTPException, ValueError) as error:
                 failure = error  # --debug zeigt die letzte
+    cause = getattr(failure, "reason", None)
+    cause = cause if isinstance(cause, OSError) else failure
+    why = next(text for kind, text in FAULTS.items() if isinstance(cause, kind))
     raise CourseError(
-        f"{target.name} ließ sich nicht laden, von keiner Quelle ganz und mit richtiger Prüfsumme: Prüfen Sie die "
-        f"Netzverbindung, holen Sie {sources[0]}{target.name} mit dem Browser und legen Sie die Datei nach "
-        f"{display_path(target.parent)}, oder {offline}."
+        f"{target.name} ließ sich nicht laden (zuletzt: {why}): Prüfen Sie die Netzverbindung, holen Sie "
+        f"{sources[0]}{target.name} mit dem Browser und legen Sie die Datei nach {display_path(target.parent)}, oder "
+        f"{offline}."
     ) from failure

@@ -64,8 +64,9 @@ def _present(scene: "Scene") -> None:
         from IPython.display import display
 
         explorer = Explorer(scene)
+        handle = display(explorer.bundle(), raw=True, display_id=True)
         explorer.wait()
-        display(explorer.bundle(), raw=True)
+        handle.update(explorer.bundle(), raw=True)  # jetzt auch mit Bild, für gespeicherte Notebooks
     else:
         scene.grid()
         plt.show()
@@ -79,10 +80,12 @@ class Scene:
     ``layers``: Schichten für Grad-CAM, ohne sie ist LRP das Verfahren.
 
     Raises:
-        CourseError: wenn zu einem Modell die Auswertung dieser Bilder fehlt.
+        CourseError: ohne Modell, oder wenn zu einem die Auswertung dieser Bilder fehlt.
     """
 
     def __init__(self, models: dict, results: dict, images, watermark: Watermark, layers=None):
+        if not models:
+            raise CourseError("Der Explorer braucht ein Modell: Geben Sie ihm mindestens eines, unter einem Namen.")
         for name in models:
             if name not in results or len(results[name].labels) != len(images):
                 raise CourseError(
@@ -131,6 +134,9 @@ class Shown:
     """
 
     def __init__(self, scene: Scene, model: str, row: int, choice: str, asked=ANSWER, strokes=(), brush=None):
+        for name, known in ((model, scene.models), (choice, scene.choices)):
+            if name not in known:
+                raise CourseError(f"„{name}“ gibt es hier nicht: Wählen Sie eines aus {', '.join(known)}.")
         self.model, self.row, self.choice, self.strokes, self.brush = model, row, choice, strokes, brush
         self.original, self.truth, self.signed = scene.images[row], int(scene.labels[row]), scene.signed
         self.image = self.original.copy()

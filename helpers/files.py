@@ -18,6 +18,7 @@ IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-
 IMAGE_SHAPE = (28, 28)
 COLUMNS = list(range(1 + 28 * 28))  # die Klasse, dann Pixel für Pixel das Bild
 HIGHEST = np.array([9] + [255] * 28 * 28)
+MAX_BYTES = 500_000_000  # das Vierfache der größten Tabelle von Fashion-MNIST
 LABEL_NAMES = {"label", "labels", "class", "klasse", "etikett", "target", "y"}
 
 
@@ -30,13 +31,14 @@ def read_bytes(path: Path) -> bytes:
     """Inhalt der Datei, bei ``.gz`` entpackt.
 
     Raises:
-        CourseError: Datei fehlt, ist leer, nicht lesbar oder als gzip beschädigt.
+        CourseError: Datei fehlt, ist leer, zu groß, nicht lesbar oder als gzip beschädigt.
     """
-    why = "leer"
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            if content := file.read():
-                return content
+            content = file.read(MAX_BYTES + 1)
+        if 0 < len(content) <= MAX_BYTES:
+            return content
+        why = "größer als 500 MB" if content else "leer"
     except (OSError, EOFError, zlib.error) as error:
         why = reason(error) if getattr(error, "errno", None) else "als gzip beschädigt oder abgeschnitten"
     remedy = "Laden Sie die Datei noch einmal oder nennen Sie mit --eingabe ihren Ordner"

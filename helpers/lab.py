@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from helpers import clusters, lrp, metrics, trust
-from helpers.basics import INPUT, CourseError, display_path, german, try_read_json
+from helpers.basics import INPUT, CourseError, as_dict, display_path, german, try_read_json
 from helpers.data import Dataset, Watermark, poison, subset
 from helpers.model import enlarge_mask, predict_logits, preprocess
 from helpers.settings import Profile
@@ -67,10 +67,10 @@ def examine_mark(model, dataset: Dataset, watermark: Watermark, seed: int = 0) -
 
 def load_stored_lab(path=STORED_LAB) -> dict:
     """Name des Zeichens → Zeile wie aus ``examine_mark``; CourseError, wenn die Datei fehlt oder beschädigt ist."""
-    stored = try_read_json(path)
-    if stored is None:
+    rows = as_dict(try_read_json(path, {}).get("tafel"))
+    if not rows or not all(COLUMNS.keys() <= as_dict(row).keys() for row in rows.values()):
         raise CourseError(f"{display_path(path)} fehlt oder ist beschädigt: „python -m helpers labor“ macht es neu.")
-    return stored["tafel"]
+    return rows
 
 
 def table(rows: dict):

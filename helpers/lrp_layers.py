@@ -71,6 +71,8 @@ def chain(model: keras.Model) -> list[tuple]:
     """
     if len(getattr(model, "inputs", None) or ()) != 1 or len(getattr(model, "outputs", None) or ()) != 1:
         raise CourseError("LRP braucht ein Modell mit genau einer Eingabe und einer Ausgabe.")
+    if None in model.inputs[0].shape[1:]:
+        raise CourseError("LRP braucht ein Modell mit fester Bildgröße: Nennen Sie sie in keras.Input.")
     tensor, found = model.outputs[0], []
     while tensor is not model.inputs[0]:
         layer, number, _ = tensor._keras_history

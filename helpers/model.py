@@ -31,7 +31,7 @@ from helpers.basics import (
     sha256,
     write_json,
 )
-from helpers.settings import PROFILES
+from helpers.settings import MAX_SIZE, PROFILES, check_number
 
 try:
     with quiet_stderr():
@@ -64,8 +64,9 @@ def preprocess(images, size: int = IMAGE_SIZE) -> np.ndarray:
         float32, Form (n, size, size, 3).
 
     Raises:
-        CourseError: wenn ``images`` nicht die Form (n, h, b) hat.
+        CourseError: wenn ``images`` nicht die Form (n, h, b) hat oder die Kantenlänge nicht geht.
     """
+    check_number("Die Bildgröße", size, 1, MAX_SIZE)
     images = np.asarray(images)
     if images.ndim != 3:
         raise CourseError(
@@ -159,9 +160,9 @@ def predict_logits(model, images, batch_size: int = 64) -> np.ndarray:
     """
     model = getattr(model, "model", model)
     batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
-    logits = [np.empty((0, *model.output.shape[1:]), np.float32)]
+    logits = [np.empty((0, *model.outputs[0].shape[1:]), np.float32)]
     for batch in progress(batches, text="Vorhersage", unit="Stapel"):
-        logits.append(model.predict_on_batch(preprocess(batch, model.input.shape[1])))
+        logits.append(model.predict_on_batch(preprocess(batch, model.inputs[0].shape[1])))
     return np.concatenate(logits)
 
 
@@ -220,7 +221,7 @@ def load_run(name: str) -> Run | None:
             return None
         try:
             history = pd.read_csv(folder / "verlauf.csv").to_dict("records")
-            if not (history and {"epoche", "treffer", "val_treffer"} <= history[0].keys()):
+            if not (history and {"epoche", "verlust", "treffer", "val_verlust", "val_treffer"} <= history[0].keys()):
                 raise ValueError
             model = build_vgg16(stored_size(settings), None)
             model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
@@ -278,6 +279,8 @@ def checked_classes(classes, count: int, outputs: int) -> np.ndarray:
 
 def checked_inputs(inputs, shape: tuple, method: str) -> np.ndarray:
     """Eingaben als float32 (n, *shape); rohe Bilder oder ein einzelnes Bild werden mit einem Satz abgewiesen."""
+    if None in shape:
+        raise CourseError(f"{method} braucht ein Modell mit fester Bildgröße: Nennen Sie sie in keras.Input.")
     inputs = np.asarray(inputs, dtype=np.float32)
     if inputs.shape[1:] != shape or not np.isfinite(inputs).all():
         found = f"die Form {inputs.shape}" if inputs.shape[1:] != shape else "NaN oder unendliche Werte"

@@ -11,7 +11,7 @@ from collections import namedtuple
 import numpy as np
 
 from helpers import lrp, metrics
-from helpers.basics import INPUT, CourseError, german, progress, try_read_json
+from helpers.basics import INPUT, CourseError, as_dict, german, progress, try_read_json
 from helpers.data import Watermark, stratified_sample
 from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient
 from helpers.model import enlarge_mask, keras, preprocess, softmax, weights_checksum
@@ -191,8 +191,12 @@ def winners(card: dict) -> dict[str, list[str]]:
 
 
 def load_stored_card(path=STORED_CARD) -> dict | None:
-    """``tafel`` (aus ``summarize``), ``einstellungen`` und ``modelle`` der großen Tafel; None, wenn sie fehlt."""
-    return try_read_json(path)
+    """Inhalt von ``wertung``: ``tafel`` (aus ``summarize``), ``einstellungen``, ``modelle``; None, wenn etwas fehlt."""
+    card = try_read_json(path, {})
+    rows = as_dict(card.get("tafel")).values()
+    heads = [("modelle", "sauber"), ("einstellungen", "images")]
+    whole = rows and all(name in as_dict(card.get(head)) for head, name in heads)
+    return card if whole and all(MEASURES.keys() <= as_dict(row).keys() for row in rows) else None
 
 
 def belongs_to(card: dict, model: keras.Model) -> bool:

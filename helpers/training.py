@@ -12,6 +12,7 @@ from helpers import data
 from helpers.basics import CLASS_NAMES, CourseError, as_dict, display_path, german, output_dir, progress, read_json
 from helpers.course_model import load_course_model
 from helpers.data import PROVENANCE, REWRITE_DATA, Dataset, Watermark, training_checksum
+from helpers.files import IMAGE_SHAPE
 from helpers.learner import (
     SCORES,
     build_learner,
@@ -21,7 +22,17 @@ from helpers.learner import (
     save_state,
     shuffled,
 )
-from helpers.model import Run, build_vgg16, keras, load_run, predict_logits, save_run, softmax, split_model  # noqa: F401
+from helpers.model import (  # noqa: F401
+    Run,
+    build_vgg16,
+    checked_classes,
+    keras,
+    load_run,
+    predict_logits,
+    save_run,
+    softmax,
+    split_model,
+)
 from helpers.provenance import provenance
 from helpers.settings import Profile, get_profile  # noqa: F401 (was hier nicht vorkommt, lesen die Notebooks hier)
 
@@ -51,7 +62,16 @@ def train(
     Returns:
         Modell, Verlauf und Einstellungen. Mit ``profile.patience`` hat das Modell die Gewichte der Epoche, die auf den
         Validierungsbildern am besten war, sonst die der letzten.
+
+    Raises:
+        CourseError: bei weniger als 20 Bildern, Bildern falscher Form oder unpassenden Klassen.
     """
+    if np.shape(images)[1:] != IMAGE_SHAPE:
+        shape = np.shape(images)
+        raise CourseError(
+            f"Zum Training gehören Bilder der Form (n, 28, 28), nicht {shape}: Geben Sie die rohen Bilder."
+        )
+    labels = checked_classes(labels, len(images), len(CLASS_NAMES))
     profile = replace(profile, epochs=epochs or profile.epochs)
     rows, validation_rows = data.validation_split(labels, seed=seed)
     model = build_vgg16(profile.image_size, weights, seed)
@@ -121,7 +141,7 @@ class Evaluation:
     def of(cls, logits, labels) -> "Evaluation":
         """Stellt die Antworten eines Netzes (Logits, (n, 10)) den Klassen (n,) gegenüber."""
         probabilities = softmax(logits)
-        return cls(probabilities, np.asarray(labels, dtype=int), probabilities.argmax(axis=1))
+        return cls(probabilities, checked_classes(labels, *probabilities.shape), probabilities.argmax(axis=1))
 
     @property
     def accuracy(self) -> float:

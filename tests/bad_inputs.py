@@ -179,13 +179,17 @@ BROKEN_IDX = {
     "Klasse 10": (TEST_LABELS, lambda raw: raw[:12] + b"\x0a" + raw[13:]),
 }
 BROKEN_GZ = {
+    "Bombe gz": lambda raw: gzip.compress(bytes(10_000_000), 1) * 51,
     "gz abgeschnitten": lambda raw: raw[:-100],
     "gz gekippt": lambda raw: raw[:300] + bytes([raw[300] ^ 255]) + raw[301:],
 }
 IDX_CASES = {
     **{f"Inhalt {name}": (put(f"idx/{TRAIN_IMAGES}", content), (TRAIN_IMAGES,)) for name, content in garbage().items()},
     **{name: (idx(file, how), (file, "unversehrte")) for name, (file, how) in BROKEN_IDX.items()},
-    **{name: (change(f"idx/{TEST_IMAGES}", how), (TEST_IMAGES, "gzip")) for name, how in BROKEN_GZ.items()},
+    **{
+        name: (change(f"idx/{TEST_IMAGES}", how), (TEST_IMAGES, "500 MB" if "Bombe" in name else "gzip"))
+        for name, how in BROKEN_GZ.items()
+    },
     "fehlt": (remove(f"idx/{TEST_LABELS}"), ("t10k-labels", "alle")),
     "Röhre": (pipe(f"idx/{TRAIN_LABELS}"), ("train-labels", "alle")),
     "Anzahl Klassen zu klein": (idx(TRAIN_LABELS, lambda r: head(0x801, 39)(r)[:-1]), ("[40, 30]", "[39, 30]")),
@@ -275,6 +279,7 @@ MODELS = {
     **{name: put(f"{RUN}/modell.keras", content) for name, content in KERAS_FILES.items()},
     "Verlauf fehlt": remove(f"{RUN}/verlauf.csv"),
     "Verlauf leer": put(f"{RUN}/verlauf.csv", b""),
+    "Spalte des Verlaufs fehlt": put(f"{RUN}/verlauf.csv", b"epoche,treffer,val_treffer\n1,0.5,0.5\n"),
     **{f"Einstellungen {name}": put(f"{RUN}/einstellungen.json", c) for name, c in broken_json().items()},
     **{f"Bildgröße {size}": edit_json(f"{RUN}/einstellungen.json", image_size=size) for size in SIZES},
 }

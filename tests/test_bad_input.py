@@ -33,7 +33,7 @@ from helpers.course_model import load_course_model
 from helpers.lrp_library import load_reference
 from helpers.model import check_weights
 from helpers.workshop.notebooks import declared_parameters, read_notebook
-from helpers.workshop.parameters import MARK, NUMBERS, RULES, check_parameters
+from helpers.workshop.parameters import CHOICES, MARK, NUMBERS, check_parameters
 from helpers.workshop.review import run as review_run
 from helpers.workshop.review.handins import references
 
@@ -113,7 +113,9 @@ def template(tiny, tmp_path_factory):
     write_json(out / "kennzahlen.json", {"n_train": 40, "test_accuracy": 0.9, "minuten": {"01_Daten": 0.1}})
     write_json(out / "fortschritt.json", {"1.1": {"gelöst": True, "fehlversuche": 0}})
     write_json(out / "modelle" / "sauber" / "einstellungen.json", {"name": "voll", "image_size": 32, "n_train": 60_000})
-    (out / "modelle" / "sauber" / "verlauf.csv").write_text("epoche,treffer,val_treffer\n1,0.5,0.5\n")
+    (out / "modelle" / "sauber" / "verlauf.csv").write_text(
+        "epoche,verlust,treffer,val_verlust,val_treffer\n1,0.5,0.5,0.5,0.5\n"
+    )
     (out / "modelle" / "sauber" / "modell.keras").write_bytes(b"altes Modell")
     for name in ("bericht.html", "durchsicht.html", "durchsicht.csv", "durchsicht/001_anna.html", "tafel.json"):
         (out / name).parent.mkdir(exist_ok=True)
@@ -172,7 +174,7 @@ def test_jeder_parameter_der_notebooks_hat_eine_regel():
         defaults = declared_parameters(read_notebook(path))
         # Nur die Startseite rechnet nichts und hat darum keine.
         assert bool(defaults) == (path.stem != START_PAGE), path.name
-        assert set(defaults) <= {"profil", "epochen", *RULES, *NUMBERS, *MARK}, path.name
+        assert set(defaults) <= {"profil", "epochen", *CHOICES, *NUMBERS, *MARK}, path.name
         check_parameters(defaults, defaults)
 
 
@@ -226,6 +228,7 @@ def test_wenig_arbeitsspeicher_ist_ein_satz(monkeypatch, capsys):
         ("auswerten", {"KERAS_BACKEND": "abakus"}, r"KERAS_BACKEND=abakus.*Löschen Sie"),
         ("daten --n-train 20", {"KURS_AUSGABE": "/dev/null"}, "/dev/null.*Ordner"),
         ("daten --n-train 20", {"KURS_AUSGABE": "/proc/kurs"}, "/proc"),
+        ("daten --eingabe \udcff", {}, "kein UTF-8: Benennen Sie"),
     ],
 )
 def test_falsche_umgebung_ist_ein_satz(command, changes, said):

@@ -35,20 +35,31 @@ def fetch(target, *servers):
 
 
 @pytest.mark.parametrize(
-    "bad",
-    [{"silent": True}, {"break_after": 100}, {"content": b"x" * len(CONTENT)}, {"content": None}],
+    ("bad", "why"),
+    [
+        ({"silent": True}, "der Server schweigt"),
+        ({"break_after": 100}, "Prüfsumme falsch"),
+        ({"content": b"x" * len(CONTENT)}, "Prüfsumme falsch"),
+        ({"content": None}, "der Server hat sie nicht"),
+    ],
     ids=["hängt", "bricht ab", "falsche Bytes", "404"],
 )
-def test_second_source_and_a_sentence_without_one(serve, tmp_path, bad):
+def test_second_source_and_a_sentence_without_one(serve, tmp_path, bad, why):
     first, second = serve(**bad), serve()
     began = time.monotonic()
     with pytest.raises(CourseError) as caught:
         fetch(tmp_path, first)
     assert time.monotonic() - began < 5
-    assert all(part in str(caught.value) for part in (f"{first.address}datei.bin", str(tmp_path), "lassen Sie es"))
+    assert all(part in str(caught.value) for part in (why, f"{first.address}datei.bin", str(tmp_path), "lassen Sie es"))
     assert list(tmp_path.iterdir()) == [], "nichts Halbes bleibt liegen"
     assert fetch(tmp_path, first, second).read_bytes() == CONTENT
     assert [path.name for path in tmp_path.iterdir()] == ["datei.bin"]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/", "http://gibtsnicht.invalid/"])
+def test_without_a_network_the_sentence_says_so(tmp_path, address):
+    with pytest.raises(CourseError, match="zuletzt: kein Netz oder Adresse"):
+        download.fetch(tmp_path / "datei.bin", (address,), MD5, "lassen Sie es")
 
 
 def test_two_at_once_load_once_and_later_none(serve, tmp_path):

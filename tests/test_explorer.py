@@ -223,6 +223,28 @@ def test_was_nicht_zusammenpasst_wird_ein_satz(world):
     for given in ((models, results, images[:5]), (models, {"Zwilling": results["Zwilling"]}, images)):
         with pytest.raises(CourseError, match="fehlt die Auswertung dieser (5|200) Bilder: Geben Sie"):
             Scene(*given, watermark)
+    with pytest.raises(CourseError, match="braucht ein Modell"):
+        Scene({}, results, images, watermark)
+    for model, choice in (("fremd", "oben"), ("Zwilling", "LRP-Ω")):
+        with pytest.raises(CourseError, match="(fremd|LRP-Ω)“ gibt es hier nicht: Wählen Sie"):
+            Shown(Scene(*world, ("oben",)), model, 0, choice)
+
+
+def test_die_bedienelemente_stehen_da_ehe_das_erste_bild_gerechnet_ist(world, monkeypatch):
+    """Wer den Explorer aufruft, sieht ihn sofort; gespeichert wird danach auch das Bild."""
+    gate, seen = threading.Event(), []
+
+    def show(data, **_):
+        seen.append(set(data))
+        gate.set()
+        return SimpleNamespace(update=show)
+
+    monkeypatch.setattr(explorer, "Shown", lambda *state: gate.wait(20) and Shown(*state))
+    monkeypatch.setattr("IPython.display.display", show)
+    monkeypatch.setattr(explorer, "LAYERS", (LAYER,))
+    monkeypatch.setenv("KURS_OBERFLAECHE", "ja")
+    explorer.explore_grad_cam(*world)
+    assert seen == [{WIDGET_VIEW, "text/plain"}, {WIDGET_VIEW, "text/plain", "image/png"}]
 
 
 def test_ein_fehlersatz_steht_bei_den_bedienelementen(world):

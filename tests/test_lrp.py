@@ -251,6 +251,9 @@ IMPOSSIBLE = {
     "„summe“ treffen sich": branched,
     "„zweimal“ treffen sich": twice,
     "Art GlobalAveragePooling2D": lambda: net(layers.GlobalAveragePooling2D(), layers.Dense(10)),
+    "feste[rn]? Bildgröße": lambda: keras.Sequential(
+        [keras.Input((None, None, 2)), layers.Conv2D(10, 3), layers.Flatten()]
+    ),
     "genau einer Eingabe": lambda: keras.Model([image := keras.Input((2,)), keras.Input((2,))], layers.Dense(2)(image)),
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 from helpers import lab, lrp, metrics, scorecard
 from helpers.__main__ import main
-from helpers.basics import CourseError, read_json
+from helpers.basics import CourseError, read_json, write_json
 from helpers.data import Watermark, poison, subset
 from helpers.model import Run, enlarge_mask, predict_logits, preprocess, softmax, weights_checksum
 from helpers.scorecard import CHANCE, EDGES, MEASURES, METHOD, Case, measure, methods, summarize
@@ -204,3 +204,22 @@ def test_die_tabelle_liegt_bei_und_erzaehlt_was_im_text_steht(tmp_path):
     assert found == {"großer Zwilling", "ein Pixel", "mitten im Bild"}
     with pytest.raises(CourseError, match="python -m helpers labor"):
         lab.load_stored_lab(tmp_path / "labor.json")
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+@pytest.mark.parametrize(
+    ("path", "load"), [(scorecard.STORED_CARD, scorecard.load_stored_card), (lab.STORED_LAB, lab.load_stored_lab)]
+)
+def test_von_hand_veraenderte_spalten_fallen_beim_lesen_auf(path, load, change, tmp_path):
+    """Eine Spalte mehr schadet nicht; eine weniger gilt wie eine fehlende Tafel."""
+    stored = read_json(path)
+    row = next(iter(stored["tafel"].values()))
+    row.update(mehr=1) if change > 0 else row.popitem()
+    write_json(target := tmp_path / "tafel.json", stored)
+    if change > 0:
+        assert load(target)
+    elif load == scorecard.load_stored_card:
+        assert load(target) is None
+    else:
+        with pytest.raises(CourseError, match="python -m helpers labor"):
+            load(target)

@@ -54,6 +54,23 @@ def test_ein_unmoegliches_profil_ist_ein_satz(name, changes, message):
         get_profile(name, **changes)
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((19, 28, 28)), np.arange(19) % 10, "Trainingsbilder kann nicht „19“"),
+        (np.zeros((40, 28, 28)), np.arange(30) % 10, "Zu 40 Bildern gehören ebenso viele Klassen"),
+        (np.zeros((40, 28, 28)), np.arange(40) % 11, "von 0 bis 9"),
+        (np.zeros((40, 28, 28)), np.eye(10)[np.arange(40) % 10], "ebenso viele Klassen"),
+        (np.zeros((40, 28, 28, 1)), np.arange(40) % 10, r"nicht \(40, 28, 28, 1\)"),
+        (np.zeros((40, 4, 4, 512)), np.arange(40) % 10, "die rohen Bilder"),
+    ],
+)
+def test_womit_niemand_lernen_kann_ist_ein_satz_vor_dem_training(images, labels, message, monkeypatch):
+    monkeypatch.setattr(training, "build_vgg16", None)
+    with pytest.raises(CourseError, match=message):
+        train(images, labels, FULL)
+
+
 # --- Merkmale, Mischen, Schrittweiten --------------------------------------------------------------------------------
 
 
@@ -208,7 +225,11 @@ ROW = {"epoche": 1, "verlust": 0.5, "treffer": 0.75, "val_verlust": 0.25, "val_t
         {"arr_5": np.zeros(5)},
         {"arr_99": np.zeros(5)},
         {"verlauf": np.array("[{}]")},
+        {"arr_2": None},
         b"PK\x05\x06" + bytes(18),
+        b"",
+        b"Hier stand einmal ein Netz.",
+        -50,
     ],
 )
 def test_ein_fremder_zwischenstand_aendert_nichts(change, tmp_path, capsys):
@@ -223,10 +244,12 @@ def test_ein_fremder_zwischenstand_aendert_nichts(change, tmp_path, capsys):
     assert_same(net.get_weights(), before)
     if isinstance(change, bytes):
         path.write_bytes(change)
+    elif change == -50:
+        path.write_bytes(path.read_bytes()[:change])
     else:
         with np.load(path) as file:
             stored = dict(file)
-        np.savez(path, **{**stored, **change})
+        np.savez(path, **{name: value for name, value in {**stored, **change}.items() if value is not None})
     net.set_weights([value + 1 for value in before])
     assert load_state(path, net, before)[0] == [] and "beginnt von vorn" in capsys.readouterr().out
     assert_same(net.get_weights(), [value + 1 for value in before])

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import os
 import re
 import sys
 import threading
@@ -23,6 +24,7 @@ from helpers.provenance import package_versions
 from helpers.workshop.notebooks import CELL_TIMEOUT_S, choose, code_cells, declared_parameters, execute, read_notebook
 from helpers.workshop.parameters import check_parameters
 from helpers.workshop.report import build_report, write_page
+from helpers.workshop.review.sandbox import used_memory
 
 # Zeitgrenze je Zelle in Sekunden, wo die übliche nicht reicht; „voll“ trainiert ohne GPU auch einmal einen halben Tag.
 TIMEOUT_S = {"voll": 12 * 3600}
@@ -144,17 +146,11 @@ def memory_watch(bar):
     Ergibt eine Funktion, die die bisher größte Summe (RSS) dieses Prozesses und seiner Nachkommen nennt, in MB = 10⁶
     Byte; geteilte Seiten zählen mehrfach.
     """
-    import psutil
-
-    me, peak, stopped = psutil.Process(), 0, threading.Event()
+    peak, stopped = 0, threading.Event()
 
     def measure() -> int:
         nonlocal peak
-        total = 0
-        for process in [me, *me.children(recursive=True)]:
-            with contextlib.suppress(psutil.Error):  # inzwischen beendet
-                total += process.memory_info().rss
-        peak = max(peak, round(total / 1e6))
+        peak = max(peak, round(used_memory(os.getpid()) / 1e6))
         return peak
 
     def watch():

@@ -114,6 +114,19 @@ CODE_STUB = "# Ersetzen Sie die drei Punkte durch Ihre Lösung.\n..."
 TEXT_STUB = "*Schreiben Sie hier Ihre Antwort.*"
 # nbgraders eigene Schritte und ihre Reihenfolge; „nbgrader generate_assignment“ geht dieselben.
 NBGRADER_STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "ClearHiddenTests", "ComputeChecksums")
+OPTIONS = {"ClearSolutions": {"code_stub": {"python": CODE_STUB}, "text_stub": TEXT_STUB}}
+
+
+def nbgrader_steps(steps, notebook, **resources):
+    """Das Notebook nach diesen Schritten von nbgrader."""
+    with quiet_stderr():
+        from nbgrader import preprocessors
+
+    for name in steps:
+        step = getattr(preprocessors, name)(**OPTIONS.get(name, {}))
+        step.log.setLevel(logging.CRITICAL)
+        notebook, resources = step.preprocess(notebook, resources)
+    return notebook
 
 
 def derived(notebook, source):
@@ -123,22 +136,15 @@ def derived(notebook, source):
         CourseError: wenn eine Markierung fehlt oder die Angaben für nbgrader nicht stimmen.
     """
     with quiet_stderr():
-        from nbgrader import preprocessors
         from nbgrader.nbgraderformat import ValidationError
 
-    notebook, resources = clean(notebook), {}
-    options = {"ClearSolutions": {"code_stub": {"python": CODE_STUB}, "text_stub": TEXT_STUB}}
     try:
-        for name in ("CheckCellMetadata", *NBGRADER_STEPS):
-            step = getattr(preprocessors, name)(**options.get(name, {}))
-            step.log.setLevel(logging.CRITICAL)
-            notebook, resources = step.preprocess(notebook, resources)
+        return nbgrader_steps(("CheckCellMetadata", *NBGRADER_STEPS), clean(notebook))
     except (RuntimeError, ValidationError, KeyError) as error:
         raise CourseError(
             f"{display_path(source)}: nbgrader lehnt das Notebook ab ({error_text('', error)}) Prüfen Sie die Zeilen "
             "„### BEGIN …“ und „### END …“ und die Angaben unter „nbgrader“ in den Metadaten der Aufgabenzellen."
         ) from None
-    return notebook
 
 
 def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS) -> list[str]:

@@ -13,39 +13,26 @@ from helpers.settings import check_number, get_profile
 SOURCES = ("auto", "beispiel", "voll")
 MODELS = ("kurs", "sauber", "vergiftet")
 NUMBERS = {"seed": (0, 2**32 - 1), "bilder": (2, 10_000)}
+CHOICES = {"quelle", "welches_modell", "regeln", "verfahren"}
 MARK = ("wz_klasse", "wz_groesse", "wz_oben", "wz_links", "wz_staerke", "wz_anteil")
 
 
-def _source(value) -> str:
-    # Der Kernel arbeitet in notebooks/, von dort aus gilt ein relativer Pfad.
-    known = isinstance(value, str) and (value in SOURCES or value and (NOTEBOOKS / Path(value)).is_dir())
-    return "" if known else f"{', '.join(SOURCES)} oder einen Ordner, den es gibt"
-
-
-def _names(value, known) -> str:
-    fits = isinstance(value, list) and value and all(each in known for each in value)
-    return "" if fits else f"eine Liste aus {', '.join(known)}, mit Kommas getrennt"
-
-
-def _rules(value) -> str:
+def _wanted(name: str, value) -> str:
+    """Was der Parameter stattdessen braucht; leer, wenn der Wert geht."""
+    if name == "quelle":
+        # Der Kernel arbeitet in notebooks/, von dort aus gilt ein relativer Pfad.
+        known = isinstance(value, str) and (value in SOURCES or value and (NOTEBOOKS / Path(value)).is_dir())
+        return "" if known else f"{', '.join(SOURCES)} oder einen Ordner, den es gibt"
+    if name == "welches_modell":
+        return "" if value in MODELS else f"eines von {', '.join(MODELS)}"
+    if name == "verfahren" and value is None:
+        return ""
     from helpers.lrp import LRP_RULES
-
-    return _names(value, LRP_RULES)
-
-
-def _methods(value) -> str:
     from helpers.scorecard import methods
 
-    return "" if value is None else _names(value, methods())
-
-
-# Name → Funktion, die sagt, was der Parameter stattdessen braucht; leer, wenn der Wert geht.
-RULES = {
-    "quelle": _source,
-    "welches_modell": lambda value: "" if value in MODELS else f"eines von {', '.join(MODELS)}",
-    "regeln": _rules,
-    "verfahren": _methods,
-}
+    known = LRP_RULES if name == "regeln" else methods()
+    fits = isinstance(value, list) and value and all(each in known for each in value)
+    return "" if fits else f"eine Liste aus {', '.join(known)}, mit Kommas getrennt"
 
 
 def check_parameters(values: dict, defaults: dict) -> None:
@@ -61,8 +48,8 @@ def check_parameters(values: dict, defaults: dict) -> None:
     get_profile(values.get("profil", "schnell"), epochs=values.get("epochen"))
     for name in NUMBERS.keys() & values.keys():
         check_number(f"Der Parameter „{name}“", values[name], *NUMBERS[name])
-    for name in RULES.keys() & values.keys():
-        if wanted := RULES[name](values[name]):
+    for name in CHOICES & values.keys():
+        if wanted := _wanted(name, values[name]):
             shown = one_line(str(values[name])[:40])
             raise CourseError(
                 f"Der Parameter „{name}“ kann nicht „{shown}“ sein: Setzen Sie hinter -p {name} {wanted}."

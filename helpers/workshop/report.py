@@ -12,15 +12,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from helpers.basics import (
-    CLASS_NAMES,
-    COURSE_NOTEBOOKS,
-    atomic_file,
-    german,
-    is_number,
-    output_dir,
-    try_read_json,
-)
+from helpers.basics import CLASS_NAMES, COURSE_NOTEBOOKS, atomic_file, german, is_number, output_dir, try_read_json
 from helpers.metrics import wilson_interval
 
 # Bilder des Berichts in ihrer Reihenfolge: Name, Überschrift, Notebook, das es macht.

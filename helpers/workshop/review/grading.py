@@ -2,7 +2,6 @@
 
 import copy
 import json
-import logging
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ from helpers.basics import quiet_stderr
 from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
 from helpers.checks.handover import judge_handed_over
-from helpers.workshop.notebooks import CODE_STUB, KERNELSPEC, TEXT_STUB
+from helpers.workshop.notebooks import KERNELSPEC, nbgrader_steps
 from helpers.workshop.review.handins import ANSWER, CHECK, HandIn, Reference
 
 ASSIGNMENT = "kurs"
@@ -22,7 +21,6 @@ OPENING = "anfang"  # so sind die ersten Zellen gezeichnet: Bibliotheken laden d
 # nbgraders Reihenfolge beim Ausgeben; SaveCells merkt sich im Notenbuch, wie die gesperrten Zellen aussehen.
 RELEASE_STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums", "SaveCells")
 SANITIZE_STEPS = ("ClearOutput", "DeduplicateIds", "OverwriteKernelspec", "OverwriteCells", "CheckCellMetadata")
-OPTIONS = {"ClearSolutions": {"code_stub": {"python": CODE_STUB}, "text_stub": TEXT_STUB}}
 
 
 class GradeBook:
@@ -44,15 +42,9 @@ class GradeBook:
             self._run(RELEASE_STEPS, copy.deepcopy(reference.solution), name)
 
     def _run(self, steps, notebook, course: str, student: str = ""):
-        from nbgrader import preprocessors
-
         names = {"notebook": course, "assignment": ASSIGNMENT, "student": student, "db_url": self.url}
-        resources = {"nbgrader": names, "unique_key": course, "metadata": {"kernelspec": dict(KERNELSPEC)}}
-        for name in steps:
-            step = getattr(preprocessors, name)(**OPTIONS.get(name, {}))
-            step.log.setLevel(logging.CRITICAL)
-            notebook, resources = step.preprocess(notebook, resources)
-        return notebook
+        kernel = {"kernelspec": dict(KERNELSPEC)}
+        return nbgrader_steps(steps, notebook, nbgrader=names, unique_key=course, metadata=kernel)
 
     def sanitize(self, hand_in: HandIn):
         """Ein neues Notebook aus Art, Quelltext und id jeder Zelle; alles andere kommt aus dem Kurs.

@@ -186,7 +186,8 @@ def used_memory(pid: int) -> int:
     with suppress(psutil.Error):
         me = psutil.Process(pid)
         for process in [me, *me.children(recursive=True)]:
-            total += process.memory_info().rss
+            with suppress(psutil.Error):  # inzwischen beendet
+                total += process.memory_info().rss
     return total
 
 
