@@ -164,6 +164,22 @@ def auswerten(options):
 
 @command(
     LEARNERS,
+    "suchen, an welchen Stellen die Klassen eines Netzes hängen",
+    option(
+        "--modell", default="kurs", choices=("kurs", "sauber", "vergiftet"), help="Kursmodell oder eigenes Training"
+    ),
+    SEED,
+)
+def verdacht(options):
+    from helpers import suspicion
+    from helpers.workshop.tables import net_and_tests
+
+    suspects = suspicion.search(*net_and_tests(options.modell, options.seed), options.seed)
+    print(suspicion.table(suspects).to_string(index=False))
+
+
+@command(
+    LEARNERS,
     "alle Notebooks ausführen und den Bericht schreiben",
     option("--profil", help=PROFILE_HELP),
     option("--nur", nargs="+", metavar="NOTEBOOK", help=f"nur diese: {', '.join(COURSE_NOTEBOOKS)}"),

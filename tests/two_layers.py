@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from helpers import learner, model, training
+from helpers import model, training
 from helpers.model import keras
 
 
@@ -24,5 +24,5 @@ def two_layer_net(image_size=32, weights=None, seed=0):
 
 def replace_vgg16(set_attribute=setattr) -> None:
     """Training und Laden bauen ab jetzt dieses Netz; ``monkeypatch.setattr`` macht es rückgängig."""
-    for module in (training, learner, model):
+    for module in (training, model):
         set_attribute(module, "build_vgg16", two_layer_net)

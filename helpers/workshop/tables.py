@@ -94,3 +94,12 @@ def course_models(name: str = COURSE, seed: int = 0):
     poisoned, watermark = ensure_poisoned(dataset, seed)
     run, twin = ensure_run(name, profile, dataset, seed), ensure_run(POISONED, profile, poisoned, seed)
     return run.model, twin.model, watermark, dataset
+
+
+def net_and_tests(name: str, seed: int = 0):
+    """(Netz, Testbilder, Klassen) des Kurses mit dem Profil „schnell“; beim Zwilling tragen die Bilder das Zeichen."""
+    profile = get_profile("schnell")
+    dataset = ensure_data(profile, seed=seed)
+    if name == POISONED:
+        dataset, _ = ensure_poisoned(dataset, seed)
+    return ensure_run(name, profile, dataset, seed).model, *dataset.parts[1]
