@@ -252,14 +252,22 @@ def elsewhere(region, relevance, count: int, rng) -> list[np.ndarray]:
     return [moved[each] for each in rng.permutation(quiet)[:count]]
 
 
-def _effects(net, label: int, region, own, strangers, rng, infill: bool):
-    """Verlust durch Füllen (n,), durch Füllen mit Nachbarpixeln (n,), Gewinn durch Verpflanzen (m,), gekippt (m,)."""
-    donors = strangers[rng.integers(len(strangers), size=len(own))]
-    sources = own[rng.integers(len(own), size=len(strangers))]
-    changed = [transplanted(own, region, donors), transplanted(strangers, region, sources)]
-    changed += [infilled(own, region)] * infill
-    parts = np.split(net.answer(np.concatenate(changed)), np.cumsum([len(part) for part in changed])[:-1])
-    return [part[:, label] for part in parts], parts[1].argmax(axis=1) == label
+def _effects(net, label: int, region, own, strangers, donors, sources):
+    """Wahrscheinlichkeit der Klasse nach Füllen (n,), Füllen mit Nachbarpixeln (n,) und Verpflanzen (m,).
+
+    Gefüllt wird ``own`` aus ``donors`` (n, h, b), verpflanzt aus ``sources`` in ``strangers`` (m, h, b). Als Viertes:
+    Welche davon hält das Netz jetzt für die Klasse? bool (m,).
+    """
+    changed = (transplanted(own, region, donors), infilled(own, region), transplanted(strangers, region, sources))
+    answers = net.answer(np.concatenate(changed))
+    filled, near, moved = np.split(answers[:, label], [len(own), 2 * len(own)])
+    return filled, near, moved, answers[2 * len(own) :].argmax(axis=1) == label
+
+
+def _drawn(rng, images, own, strangers, most: tuple[int, int]) -> list[np.ndarray]:
+    """Höchstens so viele Bilder beider Seiten und zu jedem eines der anderen: die vier, die ``_effects`` braucht."""
+    own, strangers = (rng.permutation(rows)[:count] for rows, count in zip((own, strangers), most, strict=True))
+    return [images[rows] for rows in (own, strangers, rng.choice(strangers, len(own)), rng.choice(own, len(strangers)))]
 
 
 def search(model, images, labels, seed: int = 0) -> list[Suspect]:
@@ -295,7 +303,8 @@ def search(model, images, labels, seed: int = 0) -> list[Suspect]:
     chosen = []
     for each in progress(classes, text="Verdacht", unit="Klassen"):
         chosen += _candidates(net, images, labels, half, int(each), rng)
-    suspects = [_measured(net, images, labels, half, *each, len(chosen), rng) for each in chosen]
+    measured = progress(chosen, text="Eingriffe", unit="Stellen")
+    suspects = [_measured(net, images, labels, half, *each, len(chosen), rng) for each in measured]
     order = (SHORTCUT, UNCLEAR, NOTHING)
     return sorted(suspects, key=lambda suspect: (order.index(suspect.verdict), -suspect.score))
 
@@ -314,13 +323,12 @@ def _candidates(net, images, labels, half, label: int, rng) -> list[tuple]:
         found += [(region, carried, own) for region in regions[: 1 + (regions[1] != place).any()]]
     if not found:
         return []
-    strangers = images[rng.permutation(others)[:16]]
-    base, tried = net.answer(strangers)[:, label], []
+    tried = []
     for region, _, own in found:
-        own_images = images[rng.permutation(own)[:12]]
-        (filled, moved), _ = _effects(net, label, region, own_images, strangers, rng, False)
-        loss = (net.answer(own_images)[:, label] - filled).mean()
-        tried.append((min(loss, (moved - base).mean()), fixed_edge(region, images[own], images[others])))
+        drawn = _drawn(rng, images, own, others, (12, 16))
+        filled, _, moved, _ = _effects(net, label, region, *drawn)
+        loss, gain = (net.answer(part)[:, label].mean() for part in drawn[:2])
+        tried.append((min(loss - filled.mean(), moved.mean() - gain), fixed_edge(region, images[own], images[others])))
     effect, edge = np.array(tried).T
     picked = []
     for fits in (edge >= LOOSE, edge < LOOSE):
@@ -335,14 +343,11 @@ def _candidates(net, images, labels, half, label: int, rng) -> list[tuple]:
 def _measured(net, images, labels, half, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
     """Misst eine Stelle auf der zweiten Hälfte, gepaart mit gleich großen Stellen anderswo."""
     mine = (labels == label) & carried
-    own = images[rng.permutation(np.flatnonzero(mine & ~half))[:40]]
-    strangers = images[rng.permutation(np.flatnonzero((labels != label) & ~half))[:60]]
-    base = net.answer(strangers).argmax(axis=1)
-    (filled, moved, near), flipped = _effects(net, label, region, own, strangers, rng, True)
-    controls = [
-        _effects(net, label, other, own, strangers, rng, True)[0] for other in elsewhere(region, relevance, 2, rng)
-    ]
-    filled_else, moved_else, near_else = (np.mean(parts, axis=0) for parts in zip(*controls, strict=True))
+    drawn = _drawn(rng, images, np.flatnonzero(mine & ~half), np.flatnonzero((labels != label) & ~half), (40, 60))
+    filled, near, moved, flipped = _effects(net, label, region, *drawn)
+    # Die Kontrolle unterscheidet sich nur im Ort: dieselben Bilder, gefüllt und verpflanzt aus denselben.
+    controls = [_effects(net, label, other, *drawn)[:3] for other in elsewhere(region, relevance, 2, rng)]
+    filled_else, near_else, moved_else = (np.mean(parts, axis=0) for parts in zip(*controls, strict=True))
 
     def interval(differences):
         level = 1 - 0.05 / tried
@@ -356,7 +361,7 @@ def _measured(net, images, labels, half, label, region, carried, relevance, edge
         sure = edge >= FIXED and min(remove[1], infill[1], transplant[1]) > EFFECT
         verdict = SHORTCUT if sure else UNCLEAR
     share = float(carried[labels == label].mean())
-    flips = float((flipped & (base != label)).mean())
+    flips = float((flipped & (net.answer(drawn[1]).argmax(axis=1) != label)).mean())
     kind = PLACE if share > 0.95 else GROUP
     return Suspect(label, region, kind, share, np.flatnonzero(mine), remove, infill, transplant, flips, edge, verdict)
 
