@@ -5,7 +5,8 @@ Abkürzungen verraten Erklärungen allein meist nicht). Die Testbilder werden de
 ersten suchen Relevanz und Probeeingriffe Stellen aus, auf der zweiten wird gemessen.
 
 1. ``relevance_between``: Welche Pixel machen aus Bildern anderer Klassen eines dieser Klasse?
-2. ``places``: zusammenhängende Flecken dieser Karten; ``carriers``: Trägt die Stelle nur ein Teil der Bilder?
+2. ``places``: zusammenhängende Flecken dieser Karten, auch gefüllt bis zum nächsten festen Rand
+   (``enclosed``); ``carriers``: Trägt die Stelle nur ein Teil der Bilder?
 3. ``search``: Stelle füllen, Stelle verpflanzen, beides gegen gleich große Stellen, auf die keine Relevanz zeigt; und
    ``fixed_edge``: Liegt ihr Rand in jedem Bild auf demselben Pixel, wie bei einem Stempel? Kleidung liegt jedes Mal
    anders.
@@ -28,8 +29,8 @@ PLACE, GROUP = "Stelle", "Gruppe"
 MIN_IMAGES = 8  # so viele Bilder einer Klasse braucht jede Hälfte
 LARGEST = 0.25  # eine Stelle ist höchstens ein Viertel des Bildes
 PATHS = 256  # Bildpaare je Klasse für die Relevanz
-# Vorläufig gewählt, an einem Dutzend Netzen mit zufälligen Zeichen (64 × 64, Profil „schnell“): Dort lag der Rand der
-# Stempel bei 0,85 bis 30 (einzelne darunter), der Rand von Stoff, der etwas ausmachte, unter 0,5.
+# Vorläufig gewählt, an einem Dutzend Netzen mit zufälligen Zeichen (64 × 64, Profil „schnell“): Der Rand gefundener
+# Stempel lag dort über 1, der von Stoff, der etwas ausmachte, meist unter 0,5.
 FIXED, LOOSE = 0.8, 0.6  # fixed_edge: ab hier gestempelt, bis hier Gegenstand
 EFFECT = 0.02  # so viel Wahrscheinlichkeit muss die Stelle sicher kosten und, verpflanzt, sicher bringen
 BATCH = 64
@@ -187,48 +188,38 @@ def carriers(images, members, others, region, relevance):
     return content > (values[cut] + values[cut + 1]) / 2
 
 
-def grown(region, images, others) -> np.ndarray:
-    """Die Stelle und was an sie grenzt und bei ihren Trägern ebenso fest anders ist als bei anderen Bildern.
+def fixed_steps(images) -> tuple[np.ndarray, np.ndarray]:
+    """Wie fest die Sprünge zwischen Nachbarpixeln liegen: nach unten (h − 1, b) und nach rechts (h, b − 1), ≥ 0.
 
-    Fest anders: Der Mittelwert weicht um mehr als zwei Streuungen ab. Ein Stempel wird so ganz erfasst, auch wo das
-    Netz nur einen Teil von ihm braucht.
+    Der mittlere Sprung, geteilt durch seine Streuung von Bild zu Bild plus 8 Graustufen. ``images``: uint8, (n, h, b).
     """
-    from scipy.ndimage import binary_dilation, label
-
-    images = images.astype(float)
-    different = np.abs(images.mean(axis=0) - others.mean(axis=0)) > 2 * (images.std(axis=0) + 8)
-    both = region | different
-    numbered, _ = label(binary_dilation(both, np.ones((3, 3), bool)))
-    whole = both & np.isin(numbered, np.unique(numbered[region]))
-    return whole if whole.mean() <= LARGEST else region
+    steps = (np.diff(images.astype(np.int16), axis=axis) for axis in (1, 2))
+    return tuple(np.abs(each.mean(axis=0)) / (each.std(axis=0) + 8) for each in steps)
 
 
-def fixed_edge(region, images, others) -> float:
-    """Wie fest der Rand der Stelle liegt: der Sprung über ihren Rand, geteilt durch seine Streuung von Bild zu Bild.
+def fixed_edge(region, steps) -> float:
+    """Wie fest der Rand der Stelle liegt: der Median von ``fixed_steps`` über ihren Rand; 0 ohne Rand im Bild.
 
-    Der Median über alle Paare aus einem Pixel der Stelle und seinem Nachbarn außerhalb; abgezogen ist der mittlere
-    Sprung bei ``others``, und zur Streuung kommen 8 Graustufen. Ein Stempel liegt immer auf denselben Pixeln (über 1),
-    der Saum eines Hemds jedes Mal anders (unter 0,6).
-
-    Args:
-        images: Bilder mit der Stelle, (n, h, b); others: Bilder anderer Klassen, (m, h, b).
+    Ein Stempel liegt immer auf denselben Pixeln (über 1), der Saum eines Hemds jedes Mal anders (unter 0,6).
     """
-    images, others, steps = images.astype(float), others.astype(float), []
-    for turn in range(4):
-        here, there = np.rot90(region, turn)[:, :-1], np.rot90(region, turn)[:, 1:]
-        rows, columns = np.nonzero(here & ~there)
-        jumps = [
-            turned[:, rows, columns] - turned[:, rows, columns + 1]
-            for turned in (np.rot90(part, turn, axes=(1, 2)) for part in (images, others))
-        ]
-        steps.append((jumps[0].mean(axis=0) - jumps[1].mean(axis=0)) / (jumps[0].std(axis=0) + 8))
-    steps = np.concatenate(steps)
-    return float(np.median(np.abs(steps))) if len(steps) else 0.0
+    crossed = np.concatenate([values[np.diff(region, axis=axis)] for axis, values in enumerate(steps)])
+    return float(np.median(crossed)) if len(crossed) else 0.0
 
 
-def transplanted(images, region, donors) -> np.ndarray:
-    """Kopie von ``images`` (n, h, b), an der Stelle mit dem Inhalt von ``donors`` (n, h, b)."""
-    return np.where(region, donors, images)
+def enclosed(region, steps) -> np.ndarray:
+    """Die Stelle, gefüllt bis zum nächsten festen Rand: was von ihr aus erreichbar ist, ohne einen zu überschreiten."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    number = np.arange(region.size).reshape(region.shape)
+    down, right = (values < FIXED for values in steps)
+    first = np.concatenate([number[:-1][down], number[:, :-1][right]])
+    second = np.concatenate([number[1:][down], number[:, 1:][right]])
+    joined = coo_array((np.ones(len(first)), (first, second)), (region.size, region.size))
+    _, parts = connected_components(joined, directed=False)
+    parts = parts.reshape(region.shape)
+    whole = np.isin(parts, [part for part in np.unique(parts[region]) if (parts == part).mean() <= LARGEST])
+    return whole if 0 < whole.mean() <= LARGEST else region
 
 
 def infilled(images, region) -> np.ndarray:
@@ -258,7 +249,7 @@ def _effects(net, label: int, region, own, strangers, donors, sources):
     Gefüllt wird ``own`` aus ``donors`` (n, h, b), verpflanzt aus ``sources`` in ``strangers`` (m, h, b). Als Viertes:
     Welche davon hält das Netz jetzt für die Klasse? bool (m,).
     """
-    changed = (transplanted(own, region, donors), infilled(own, region), transplanted(strangers, region, sources))
+    changed = (np.where(region, donors, own), infilled(own, region), np.where(region, sources, strangers))
     answers = net.answer(np.concatenate(changed))
     filled, near, moved = np.split(answers[:, label], [len(own), 2 * len(own)])
     return filled, near, moved, answers[2 * len(own) :].argmax(axis=1) == label
@@ -319,17 +310,19 @@ def _candidates(net, images, labels, half, label: int, rng) -> list[tuple]:
         own = members[carried[members]]
         if len(own) < MIN_IMAGES or carried[(labels == label) & ~half].sum() < MIN_IMAGES:
             continue
-        regions = [place, grown(place, images[own], images[others])]
-        found += [(region, carried, own) for region in regions[: 1 + (regions[1] != place).any()]]
+        steps = fixed_steps(images[own])
+        whole = enclosed(place, steps)
+        regions = (place, whole)[: 1 + (whole != place).any()]
+        found += [(region, carried, own, fixed_edge(region, steps)) for region in regions]
     if not found:
         return []
     tried = []
-    for region, _, own in found:
+    for region, _, own, _ in found:
         drawn = _drawn(rng, images, own, others, (12, 16))
         filled, _, moved, _ = _effects(net, label, region, *drawn)
         loss, gain = (net.answer(part)[:, label].mean() for part in drawn[:2])
-        tried.append((min(loss - filled.mean(), moved.mean() - gain), fixed_edge(region, images[own], images[others])))
-    effect, edge = np.array(tried).T
+        tried.append(min(loss - filled.mean(), moved.mean() - gain))
+    effect, edge = np.array(tried), np.array([each[3] for each in found])
     picked = []
     for fits in (edge >= LOOSE, edge < LOOSE):
         if (rows := np.flatnonzero(fits)).size:
