@@ -114,6 +114,11 @@ def german(value: float, digits: int = 3) -> str:
     return f"{value:,.{digits}f}".translate(str.maketrans(",.-", ".,−"))
 
 
+def german_interval(interval) -> str:
+    """Ein Befund [Wert, tief, hoch] als „Wert [tief; hoch]“ mit zwei Nachkommastellen."""
+    return "{} [{}; {}]".format(*(german(number, 2) for number in interval))
+
+
 def progress(iterable=None, total=None, text="", unit="", **options):
     """Fortschrittsbalken auf stdout: im Terminal ein Balken, sonst still (Notebook-Ausgaben bleiben vergleichbar)."""
     from tqdm import tqdm

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from helpers import clusters, lrp, metrics, trust
-from helpers.basics import INPUT, CourseError, as_dict, display_path, german, try_read_json
+from helpers.basics import INPUT, CourseError, as_dict, display_path, german, german_interval, try_read_json
 from helpers.data import Dataset, Watermark, poison, subset
 from helpers.model import enlarge_mask, predict_logits, preprocess
 from helpers.settings import Profile
@@ -79,7 +79,7 @@ def table(rows: dict):
 
     def text(value) -> str:
         if isinstance(value, list):
-            return "{} [{}; {}]".format(*(german(number, 2) for number in value))
+            return german_interval(value)
         return value if isinstance(value, str) else german(value, 2)
 
     return pd.DataFrame({name: {COLUMNS[key]: text(row[key]) for key in COLUMNS} for name, row in rows.items()}).T

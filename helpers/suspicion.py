@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.basics import CLASS_NAMES, CourseError, german, progress, quiet_stderr
+from helpers.basics import CLASS_NAMES, CourseError, german, german_interval, progress, quiet_stderr
 from helpers.learner import quick_copy
 from helpers.metrics import bootstrap_interval
 from helpers.model import enlarge
@@ -363,15 +363,13 @@ def table(suspects: list[Suspect]):
     """Die Verdächtigen zum Lesen, als pandas.DataFrame: eine Zeile je Stelle, Wirkungen als „Wert [tief; hoch]“."""
     import pandas as pd
 
-    def text(interval) -> str:
-        return "{} [{}; {}]".format(*(german(number, 2) for number in interval))
-
     rows = []
     for suspect in suspects:
         top, bottom, left, right = suspect.box
         where = {"Zeilen": f"{top}–{bottom}", "Spalten": f"{left}–{right}", "Pixel": int(suspect.region.sum())}
         carried = f"{suspect.kind}, {german(100 * suspect.share, 0)} %"
-        effects = {"Füllen kostet": text(suspect.remove), "Verpflanzen bringt": text(suspect.transplant)}
+        effects = {"Füllen kostet": suspect.remove, "Verpflanzen bringt": suspect.transplant}
+        effects = {name: german_interval(interval) for name, interval in effects.items()}
         judged = {"Rand": german(suspect.edge, 2), "Urteil": suspect.verdict}
         rows.append({"Klasse": CLASS_NAMES[suspect.label], **where, "tragen": carried, **effects, **judged})
     return pd.DataFrame(rows)

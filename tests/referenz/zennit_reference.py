@@ -24,9 +24,10 @@ from helpers.data import load_source  # noqa: E402
 from helpers.lrp_library import ZENNIT_REFERENCE  # noqa: E402
 from helpers.model import keras, preprocess, weights_checksum  # noqa: E402
 
-RULES = """lrp.z lrp.epsilon lrp.alpha_1_beta_0 lrp.alpha_2_beta_1 lrp.alpha_2_beta_1_IB
-    lrp.sequential_preset_a_flat""".split()
-RULES.append("gamma und z_b")
+RULES = (
+    *("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1", "lrp.alpha_2_beta_1_IB"),
+    *("lrp.sequential_preset_a_flat", "gamma und z_b"),
+)
 
 
 def reference_images(model: keras.Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
