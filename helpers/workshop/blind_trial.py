@@ -20,7 +20,7 @@ from helpers.model import keras, preprocess
 from helpers.places import FIXED, LOOSE
 from helpers.provenance import provenance
 from helpers.settings import get_profile
-from helpers.suspicion import EFFECT, SHORTCUT, TRIED, Questions, relevance_between, search_by
+from helpers.suspicion import EFFECT, MEASURED, PATHS, SHORTCUT, TRIED, Questions, relevance_between, search_by
 from helpers.training import train
 
 STORED_TRIAL = INPUT / "blindprobe.json"
@@ -202,8 +202,9 @@ def summary(rows: list[dict]) -> dict:
 
 
 def settings() -> dict:
-    """Womit gesucht wurde: Eine Zeile mit anderen Schwellen wird neu gemacht."""
-    return {"rand": FIXED, "lose": LOOSE, "wirkung": EFFECT, "bilder": IMAGES}
+    """Womit gesucht wurde: Eine Zeile mit anderen Einstellungen wird neu gemacht."""
+    counts = {"paare": PATHS, "probiert": list(TRIED), "gemessen": list(MEASURED), "bilder": IMAGES}
+    return {"rand": FIXED, "lose": LOOSE, "wirkung": EFFECT, **counts}
 
 
 def run(numbers, path) -> dict:
