@@ -182,7 +182,8 @@ def summary(rows: list[dict]) -> dict:
                 best = next((each for each in right if each["urteil"] == SHORTCUT), {})
                 found = {"gezeigt": bool(right), "gefunden": bool(best), "abstand": best.get("abstand")}
                 marks.append({"verfahren": name, **mark, **found})
-    marks = pd.DataFrame(marks)
+    known = ("verfahren", "size", "strength", "share", "shape", "verlust", "gezeigt", "gefunden", "abstand")
+    marks = pd.DataFrame(marks, columns=known)
     classes = pd.DataFrame(classes, columns=["verfahren", "netz", "beschuldigt"])
     result = {}
     for name in dict.fromkeys(name for row in rows for name in row["verfahren"]):
