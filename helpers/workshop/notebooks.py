@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 from helpers.basics import (
@@ -33,6 +34,7 @@ CELL_TIMEOUT_S = 1800  # Zeitgrenze je Zelle; mit dem Profil „voll“ setzt he
 KERNELSPEC = {"display_name": KERNEL_TITLE, "language": "python", "name": KERNEL_NAME}
 LANGUAGE_INFO = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
 KEPT_CELL_METADATA = ("tags", "nbgrader", "jupyter", "deletable", "editable")
+ANSWER, CHECK = "-loesung", "-pruefung"  # so enden die grade_id der Zellen einer Aufgabe
 REMEDY = "Führen Sie „python -m helpers ableiten“ aus."
 
 
@@ -135,6 +137,8 @@ def derived(notebook, source):
     Raises:
         CourseError: wenn eine Markierung fehlt oder die Angaben für nbgrader nicht stimmen.
     """
+    if lack := what_an_exercise_lacks(notebook):
+        raise CourseError(f"{display_path(source)}: {lack}")
     with quiet_stderr():
         from nbgrader.nbgraderformat import ValidationError
 
@@ -145,6 +149,24 @@ def derived(notebook, source):
             f"{display_path(source)}: nbgrader lehnt das Notebook ab ({error_text('', error)}) Prüfen Sie die Zeilen "
             "„### BEGIN …“ und „### END …“ und die Angaben unter „nbgrader“ in den Metadaten der Aufgabenzellen."
         ) from None
+
+
+def what_an_exercise_lacks(notebook) -> str:
+    """Ein Satz, wenn die Durchsicht mit einer Aufgabe nichts anfangen könnte; ihre Zellen-ids sind gleich."""
+    from helpers.checks import exercises
+
+    named = [cell.metadata["nbgrader"].get("grade_id", "") for cell in notebook.cells if "nbgrader" in cell.metadata]
+    for name in named:
+        found = re.fullmatch(rf"(\d\d)-aufgabe-(\d+)({ANSWER}|{CHECK})", str(name))
+        if not found:
+            return f"Geben Sie der Zelle „{name}“ eine grade_id wie „01-aufgabe-6{ANSWER}“ oder „01-aufgabe-6{CHECK}“."
+        part, number, end = found.groups()
+        twin = name.removesuffix(end) + (CHECK if end == ANSWER else ANSWER)
+        if twin not in named:
+            return f"Zur Zelle „{name}“ fehlt „{twin}“: Legen Sie sie an, mit dieser grade_id."
+        if f"{int(part)}.{number}" not in exercises():
+            return f"Beschreiben Sie die Aufgabe {int(part)}.{number} in helpers/checks/notebook_{part}.py: Dort fehlt sie."
+    return ""
 
 
 def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS) -> list[str]:

@@ -1,6 +1,8 @@
 """Aus einer Abgabe ein ausführbares Notebook machen und urteilen, mit nbgraders Schritten und Notenbuch."""
 
+import ast
 import copy
+import difflib
 import json
 import os
 import re
@@ -12,11 +14,13 @@ from pathlib import Path
 from helpers.basics import quiet_stderr
 from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
-from helpers.checks.handover import judge_handed_over
-from helpers.workshop.notebooks import KERNELSPEC, nbgrader_steps
-from helpers.workshop.review.handins import ANSWER, CHECK, HandIn, Reference
+from helpers.checks.handover import REVIEW_FOLDER, judge_handed_over
+from helpers.workshop.notebooks import ANSWER, CHECK, KERNELSPEC, nbgrader_steps
+from helpers.workshop.review.handins import HandIn, Reference, defined
 
 ASSIGNMENT = "kurs"
+ORDER = ("offen", "falsch", "gelöst")
+AGAIN = "-ende"  # so enden die ids der Prüfungen, die am Schluss noch einmal laufen
 OPENING = "anfang"  # so sind die ersten Zellen gezeichnet: Bibliotheken laden darf länger dauern
 # nbgraders Reihenfolge beim Ausgeben; SaveCells merkt sich im Notenbuch, wie die gesperrten Zellen aussehen.
 RELEASE_STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums", "SaveCells")
@@ -49,7 +53,8 @@ class GradeBook:
     def sanitize(self, hand_in: HandIn):
         """Ein neues Notebook aus Art, Quelltext und id jeder Zelle; alles andere kommt aus dem Kurs.
 
-        Was fehlt, kommt zurück, und nbgrader setzt gesperrte Zellen, also die Prüfungen, auf ihren Stand im Kurs.
+        Was fehlt, kommt zurück, ganz vorn, wo es keine eigene Antwort überschreibt, und nbgrader setzt gesperrte
+        Zellen, also die Prüfungen, auf ihren Stand im Kurs.
         """
         from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
@@ -62,9 +67,10 @@ class GradeBook:
             cells[position].id = key
             if "nbgrader" in ours[key].metadata:
                 cells[position].metadata["nbgrader"] = dict(ours[key].metadata["nbgrader"])
-        missing = [key for key in ours if key.endswith((ANSWER, CHECK)) and key not in last]
-        cells += [copy.deepcopy(ours[key]) for key in missing]
-        notebook = new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
+        missing = [
+            copy.deepcopy(cell) for key, cell in ours.items() if key.endswith((ANSWER, CHECK)) and key not in last
+        ]
+        notebook = new_notebook(cells=missing + cells, metadata={"kernelspec": dict(KERNELSPEC)})
         return self._run(SANITIZE_STEPS, notebook, hand_in.course)
 
     def enter(self, hand_in: HandIn, verdicts: dict[str, Verdict]) -> dict[str, float]:
@@ -72,7 +78,8 @@ class GradeBook:
         from nbformat.v4 import new_output
         from nbgrader.api import Gradebook
 
-        student = re.sub(r"[^\w.()-]+", "_", hand_in.name)
+        # Zwei Namen, zwei Personen: Jedes Zeichen, das nbgrader nicht mag, behält seine Nummer.
+        student = re.sub(r"[^\w.()-]", lambda sign: f"%{ord(sign[0]):02X}", hand_in.person)
         with Gradebook(self.url) as book:
             book.update_or_create_student(student)
             book.update_or_create_submission(ASSIGNMENT, student)
@@ -95,41 +102,83 @@ def grade_id(cell) -> str:
     return cell.metadata.get("nbgrader", {}).get("grade_id", "")
 
 
-def runnable(notebook, reference: Reference, parameters: dict | None = None):
+def runnable(notebook, reference: Reference, parameters: dict | None = None, without=()):
     """Das Notebook, das wirklich läuft.
 
-    Vorn stehen die unveränderten ersten Zellen des Kurses (Start, Importe, Parameter). Jede Prüfzelle steht hinter
-    ihrer Antwort, in welcher Reihenfolge auch immer abgegeben wurde. Unveränderte Kurszellen fehlen, denn die Aufgaben
-    brauchen sie nicht: So wird nicht für jede Abgabe neu trainiert.
+    Vorn stehen die unveränderten ersten Zellen des Kurses (Start, Importe, Parameter), dann läuft alles in der
+    Reihenfolge der Abgabe, zum Schluss noch einmal jede Prüfung: Ob die Antwort über oder unter ihr steht und ob eine
+    spätere Zelle den Namen überschreibt, ist damit gleich. Unveränderte Kurszellen fehlen, denn die Aufgaben brauchen
+    sie nicht: So wird nicht für jede Abgabe neu trainiert.
 
     Args:
         parameters: alle Zellen laufen, mit diesen Werten (für Antworten, die Variablen des Kurses benutzen).
+        without: ids der Zellen, an denen ein Lauf schon gescheitert ist.
     """
     from nbformat.v4 import new_code_cell, new_notebook
 
-    learner = [cell for cell in reference.learner.cells if cell.cell_type == "code"]
-    count = 1 + next(i for i, cell in enumerate(learner) if "parameters" in cell.metadata.get("tags", []))
-    opening = learner[:count]
-    skipped = {cell.source.strip() for cell in (opening if parameters else learner) if not grade_id(cell)}
-    checks = {grade_id(cell): cell for cell in notebook.cells if grade_id(cell).endswith(CHECK)}
+    opening, rest = split_course(reference)
+    skipped = {cell.source.strip() for cell in (opening if parameters else opening + rest)}
     cells = [new_code_cell(cell.source, metadata={"tags": [OPENING]}) for cell in opening]
     if parameters:
         cells.append(new_code_cell("\n".join(f"{name} = {value!r}" for name, value in parameters.items())))
-    for cell in notebook.cells:
-        if cell.cell_type != "code" or grade_id(cell).endswith(CHECK) or cell.source.strip() in skipped:
-            continue
-        cells.append(cell)
-        if (check := checks.get(grade_id(cell).removesuffix(ANSWER) + CHECK)) is not None:
-            cells.append(check)
+    own = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.id not in without]
+    cells += [cell for cell in own if grade_id(cell) or cell.source.strip() not in skipped]
+    # Was diese Prüfungen ablegen, liegt für sich: Es gilt die bessere von beiden.
+    cells.append(new_code_cell(f"import os; os.environ[{REVIEW_FOLDER!r}] += '/{AGAIN}'"))
+    checks = [cell for cell in own if grade_id(cell).endswith(CHECK)]
+    cells += [new_code_cell(cell.source, id=grade_id(cell) + AGAIN) for cell in checks]
     return new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
 
 
-def verdict(number: str, cases: list, text: str | None) -> Verdict:
-    """Urteil über die Ausgaben aus dem abgeschotteten Prozess, als JSON; None heißt: Er legte keine ab."""
-    if text is None:
-        return Verdict("falsch", ("Die Prüfung wurde nicht erreicht oder umgangen.",))
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        data = None
-    return judge_handed_over(exercises()[number], cases, data)
+def split_course(reference: Reference) -> tuple[list, list]:
+    """Die Code-Zellen des Kurses: die ersten bis zu den Parametern, und alle weiteren, die keine Aufgabe sind."""
+    learner = [cell for cell in reference.learner.cells if cell.cell_type == "code"]
+    count = 1 + next(i for i, cell in enumerate(learner) if "parameters" in cell.metadata.get("tags", []))
+    return learner[:count], [cell for cell in learner[count:] if not grade_id(cell)]
+
+
+def needs_course(reference: Reference, texts) -> bool:
+    """Fehlte laut ``texts`` (Hinweise, Ausgaben) ein Name, den eine übersprungene Zelle des Kurses anlegt?"""
+    missing = {name for text in texts for name in re.findall(r"NameError: name '(\w+)'", text)}
+    tree = ast.parse("\n".join(cell.source for cell in split_course(reference)[1])) if missing else ast.Module([], [])
+    made = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    made |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    made |= {(node.asname or node.name) for node in ast.walk(tree) if isinstance(node, ast.alias)}
+    return bool(missing & made)
+
+
+def verdict(number: str, cases: list, texts: list[str | None]) -> Verdict:
+    """Das beste Urteil über die Ausgaben aus dem abgeschotteten Prozess, als JSON; None heißt: Er legte keine ab."""
+    verdicts = [Verdict("falsch", ("Die Prüfung lief nicht bis zum Ende.",))]
+    for text in filter(None, texts):
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError):
+            data = None
+        verdicts.append(judge_handed_over(exercises()[number], cases, data))
+    # Gleich gut: Dann gilt die letzte Prüfung.
+    return max(enumerate(verdicts[1:] or verdicts), key=lambda pair: (ORDER.index(pair[1].status), pair[0]))[1]
+
+
+def attempted(number: str, reference: Reference, executed: list) -> Verdict:
+    """Das Urteil, wenn es die Antwort nicht gibt: noch nicht bearbeitet, oder warum keine daraus wurde."""
+    name, key = exercises()[number].name, reference.exercises[number] + ANSWER
+    taken = {each.name for each in exercises().values()} - {name}
+    made = []
+    for its_key, source, outputs in executed:
+        changed = its_key == key and source.strip() != reference.source(key, learner=True).strip()
+        if its_key and not changed:
+            continue
+        names = [each for each in defined(source) if each not in taken]
+        made += [(near, outputs) for near in difflib.get_close_matches(name, names, 1, 0.7)]
+        made += [("", outputs)] if changed and name not in names else []
+    for _, outputs in sorted(made, key=lambda pair: pair[0] != name):
+        if errors := [output["text"] for output in outputs if output.get("raised")]:
+            text = re.sub(r"\(\S+\.py, line (\d+)\)", r"(Zeile \1)", errors[0])
+            return Verdict("falsch", (f"Die Zelle mit der Antwort bricht ab: {text}",))
+    for near, _ in made:
+        if near not in ("", name):
+            return Verdict("falsch", (f"Die Antwort heißt „{near}“, verlangt ist „{name}“.",))
+    if made and name not in [near for near, _ in made]:
+        return Verdict("falsch", (f"Die Zelle ist bearbeitet, „{name}“ entsteht darin aber nicht.",))
+    return Verdict("offen")

@@ -1,9 +1,11 @@
 """Der Ablauf der Durchsicht: jede Abgabe vorbereiten, eingesperrt ausführen, beurteilen; am Ende die Übersicht."""
 
+import ast
 import secrets
 import shutil
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 from helpers.basics import (
     COURSE_NOTEBOOKS,
     INPUT,
+    KERNEL_NAME,
     NOTEBOOKS,
     ROOT,
     CourseError,
@@ -28,7 +31,15 @@ from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
 from helpers.checks.handover import CASES_FILE
 from helpers.provenance import provenance
-from helpers.workshop.notebooks import declared_parameters, execute, write_notebook
+from helpers.workshop.notebooks import (
+    ANSWER,
+    CHECK,
+    KERNELSPEC,
+    cell_label,
+    declared_parameters,
+    execute,
+    write_notebook,
+)
 from helpers.workshop.review import grading, page, sandbox
 from helpers.workshop.review.handins import HandIn, find, read, references
 
@@ -42,10 +53,11 @@ WEAKER = (
 # Klein genug, um auch eine Abgabe ganz auszuführen, deren Antworten Variablen des Kurses benutzen.
 SMALL = {"profil": "probe", "bilder": 2, "regeln": ["lrp.epsilon"], "verfahren": ["Grad-CAM", "Zufall", "leere Karte"]}
 REASONS = {
-    "zeit": "Nach {seconds:.0f} Sekunden abgebrochen: Die Abgabe wurde nicht fertig.",
-    "speicher": "Abgebrochen: Die Abgabe brauchte mehr als {memory} MB Arbeitsspeicher.",
-    "platte": "Abgebrochen: Die Abgabe füllte die Platte.",
-    "tot": "Der Kernel ist gestorben, bevor alle Zellen liefen.",
+    "zeit": "Nach {seconds:.0f} Sekunden abgebrochen.",
+    "zelle": "Nach {cell} Sekunden abgebrochen.",
+    "speicher": "Abgebrochen: mehr als {memory} MB Arbeitsspeicher.",
+    "platte": "Abgebrochen: Die Platte lief voll.",
+    "tot": "Der Kernel ist gestorben.",
 }
 FREE_BYTES = 500_000_000  # so viel brauchen Arbeitskopien und Ergebnisse von zwei Abgaben reichlich
 FULL = "In {} fehlt Platz, die Durchsicht braucht 500 MB: Räumen Sie auf, oder setzen Sie TMPDIR und KURS_AUSGABE um."
@@ -78,7 +90,7 @@ class Review:
         self.workplace, self.seconds, self.memory_mb = workplace, seconds, memory_mb
         # Eingaben, die niemand vorher kennt: Wer die Antworten auswendig einträgt, fällt auf.
         self.seeds = {number: secrets.randbits(64) for number in exercises()}
-        self._prepared, self._lock = None, threading.Lock()
+        self._prepared, self._lock, self._preparing = None, threading.Lock(), threading.Lock()
 
     def examine(self, hand_in: HandIn) -> Result:
         """Führt eine Abgabe aus und urteilt; was auch immer darin steht, am Ende steht eine Zeile."""
@@ -86,13 +98,20 @@ class Review:
         if hand_in.course is None:
             return result
         try:
+            reference = self.known[hand_in.course]
             with self._lock:  # nbgraders Notenbuch ist eine Datei
                 notebook = self.book.sanitize(hand_in)
             self._run(result, notebook)
-            # Scheitert eine Antwort nur daran, dass eine Variable aus einer übersprungenen Zelle fehlt?
-            if any("NameError" in hint for verdict in result.verdicts.values() for hint in verdict.hints):
+            # Scheitert etwas nur daran, dass eine Variable aus einer übersprungenen Zelle fehlt?
+            texts = [hint for verdict in result.verdicts.values() for hint in verdict.hints]
+            texts += [output["text"] for _, _, outputs in result.executed for output in outputs if "text" in output]
+            failed = not all(verdict.accepted for verdict in result.verdicts.values())
+            if failed and grading.needs_course(reference, texts):
                 hand_in.notes.append("Antworten benutzen Variablen des Kurses: Das ganze Notebook lief.")
                 self._run(result, notebook, everything=True)
+            for number, verdict in result.verdicts.items():
+                if verdict.status == "offen":
+                    result.verdicts[number] = grading.attempted(number, reference, result.executed)
             with self._lock:
                 result.points = self.book.enter(hand_in, result.verdicts)
         except Exception as error:  # eine Abgabe darf die anderen nie aufhalten
@@ -102,53 +121,140 @@ class Review:
         return result
 
     def _run(self, result: Result, notebook, everything: bool = False) -> None:
-        """Führt die Abgabe eingesperrt aus und urteilt hier, wo der fremde Prozess nicht hinkommt."""
+        """Führt die Abgabe aus, und ohne die Zelle, die alles mitriss, noch einmal: Die anderen Aufgaben gelten."""
+        cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+        left_out, end = {}, time.monotonic() + 3 * self.seconds
+        while True:
+            reason, culprit = self._attempt(result, notebook, everything, left_out)
+            limits = {"seconds": self.seconds, "cell": CELL_SECONDS, "memory": self.memory_mb}
+            why = REASONS[reason].format(**limits) if reason else ""
+            if not reason or culprit not in cells or culprit in left_out or time.monotonic() > end:
+                break
+            left_out[culprit] = why
+        result.hand_in.notes += [why] if why else []
+        for key, why in left_out.items():
+            result.hand_in.notes.append(
+                f"{why} Gewertet ist ohne {cell_label(list(cells).index(key) + 1, cells[key].source)}."
+            )
+            result.executed.append((grading.grade_id(cells[key]), cells[key].source, [{"text": why, "error": True}]))
+            for number, base in self.known[result.hand_in.course].exercises.items():
+                if key in (base + ANSWER, base + CHECK) and not result.verdicts[number].accepted:
+                    result.verdicts[number] = Verdict("falsch", (f"Die Antwort hielt alles an: {why}",))
+
+    def _attempt(self, result: Result, notebook, everything: bool, without) -> tuple[str, str]:
+        """Führt einmal eingesperrt aus und urteilt hier, wo der fremde Prozess nicht hinkommt; (Grund, letzte Zelle)."""
         reference = self.known[result.hand_in.course]
         names = declared_parameters(reference.learner) if everything else ()
-        runnable = grading.runnable(notebook, reference, {name: SMALL[name] for name in names if name in SMALL})
-        seconds = self.seconds * (2 if everything else 1)
+        parameters = {name: SMALL[name] for name in names if name in SMALL}
+        runnable = grading.runnable(notebook, reference, parameters, without)
         with scratch("abgabe", self.workplace) as folder:
             if everything:
                 shutil.copytree(self.prepared(), folder / "ausgabe")
-            worker = furnish(folder, runnable, self.seeds)
-            command = [sys.executable, str(worker), str(folder), str(CELL_SECONDS), str(self.memory_mb)]
-            reason = sandbox.run(sandbox.jail(), command, folder, seconds, self.memory_mb)
+            reason = self._jailed(folder, runnable, self.seconds * (2 if everything else 1))
             if reason == "voll":
                 raise CourseError(FULL.format(display_path(self.workplace.parent)))
+            exchange = folder / "austausch"
             for number in reference.exercises:
-                cases = exercises()[number].draw(self.seeds[number])
-                handed_over = sandbox.read_result(folder / "austausch" / f"{number}.json")
-                result.verdicts[number] = grading.verdict(number, cases, handed_over)
-            executed = sandbox.read_result(folder / "austausch" / "ergebnis.ipynb")
-            result.executed = page.outputs_of(runnable, executed)
-        if reason:
-            result.hand_in.notes.append(REASONS[reason].format(seconds=seconds, memory=self.memory_mb))
+                before = result.verdicts.get(number)
+                if before is None or not before.accepted:
+                    cases = exercises()[number].draw(self.seeds[number])
+                    texts = [
+                        sandbox.read_result(place / f"{number}.json") for place in (exchange, exchange / grading.AGAIN)
+                    ]
+                    result.verdicts[number] = grading.verdict(number, cases, texts)
+            result.executed = page.outputs_of(runnable, sandbox.read_result(exchange / "ergebnis.ipynb"))
+            last = sandbox.read_result(exchange / "zelle", limit=200) or ""
+        return reason, last.removesuffix(grading.AGAIN)
+
+    def _jailed(self, folder: Path, notebook, seconds: float) -> str:
+        """Führt ``notebook`` in ``folder`` eingesperrt aus; ergibt, woran es scheiterte."""
+        worker = furnish(folder, notebook, self.seeds)
+        command = [sys.executable, str(worker), str(folder), str(CELL_SECONDS), str(self.memory_mb)]
+        return sandbox.run(sandbox.jail(), command, folder, seconds, self.memory_mb)
+
+    def rehearse(self) -> None:
+        """Läuft eine leere Abgabe? Sonst läge es nicht an den Abgaben, und keine bekäme Punkte: CourseError."""
+        from nbformat.v4 import new_code_cell, new_notebook
+
+        notebook = new_notebook(
+            cells=[new_code_cell("from helpers.checks import check")], metadata={"kernelspec": dict(KERNELSPEC)}
+        )
+        with scratch("probe", self.workplace) as folder:
+            reason = self._jailed(folder, notebook, 300)
+            done = sandbox.read_result(folder / "austausch" / "ergebnis.ipynb") or ""
+        if reason != "voll" and (reason or '"error"' in done or not done):
+            raise CourseError(
+                "Im abgeschotteten Raum startet kein Kernel, bewertet ist nichts: Führen Sie „python -m helpers doctor“ aus."
+            )
 
     def prepared(self) -> Path:
-        """Wenige Bilder und zwei kleine Modelle, einmal für alle Abgaben gerechnet."""
-        with self._lock:
+        """Wenige Bilder und zwei kleine Modelle, einmal für alle Abgaben gerechnet; die übrigen laufen inzwischen."""
+        with self._preparing:
             if self._prepared is None:
                 folder, source = self.workplace / "vorbereitet", NOTEBOOKS / f"{COURSE_NOTEBOOKS[2]}.ipynb"
-                execute(source, folder / "03.ipynb", {"profil": SMALL["profil"]}, output=folder)
-                self._prepared = folder
+                try:
+                    execute(source, folder / "03.ipynb", {"profil": SMALL["profil"]}, output=folder)
+                    self._prepared = folder
+                except CourseError as error:  # es scheiterte für jede Abgabe
+                    self._prepared = error
+        if isinstance(self._prepared, CourseError):
+            raise self._prepared
         return self._prepared
 
 
 def furnish(folder: Path, notebook, seeds: dict[str, int]) -> Path:
-    """Richtet den Arbeitsordner ein: eigene Kopie von helpers, die Daten nur als Verweis, geheime Eingaben.
+    """Richtet den Arbeitsordner ein: helpers ohne Lösungen, die Daten nur als Verweis, geheime Eingaben, der Kernel.
 
     Returns:
         Das Programm darin, das ``notebook`` ausführt.
     """
     course = folder / "kurs"
     shutil.copytree(ROOT / "helpers", course / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (course / "helpers" / "checks").glob("notebook_*.py"):
+        path.write_text(without_solutions(path.read_text(encoding="utf-8")), encoding="utf-8")
     (course / "notebooks").mkdir()
     for name in ("requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, course / name)
     (course / "input").symlink_to(INPUT.resolve())
-    write_json(folder / "austausch" / CASES_FILE, seeds)
+    for place in (folder / "austausch", folder / "austausch" / grading.AGAIN):
+        write_json(place / CASES_FILE, seeds)
+    kernel = folder / "jupyter" / "kernels" / KERNEL_NAME / "kernel.json"
+    write_json(kernel, KERNELSPEC | {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]})
     write_notebook(folder / "abgabe.ipynb", notebook)
     return course / Path(__file__).with_name("worker.py").relative_to(ROOT)
+
+
+def without_solutions(source: str) -> str:
+    """Ein ``notebook_0x`` von helpers.checks, von dem nur bleibt, was die Eingaben würfelt."""
+    tree = ast.parse(source)
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Exercise":
+            given = dict(zip(("number", "solve", "why", "cases"), call.args, strict=False))
+            given |= {option.arg: option.value for option in call.keywords}
+            name = (
+                given["solve"]
+                if isinstance(given["solve"], ast.Constant)
+                else ast.Constant(ast.unparse(given["solve"]))
+            )
+            kept = {"number": given["number"], "solve": name, "why": ast.Constant(""), "cases": given["cases"]}
+            kept |= {"is_value": given["is_value"]} if "is_value" in given else {}
+            call.args, call.keywords = [], [ast.keyword(key, value) for key, value in kept.items()]
+    needed = {"Exercise"}
+    while True:
+        kept = [each for each in tree.body if names_in(each, ast.Store) & needed or "Exercise(" in ast.unparse(each)]
+        more = {name for each in kept for name in names_in(each, ast.Load)}
+        if more <= needed:
+            break
+        needed |= more
+    imports = [each for each in tree.body if isinstance(each, ast.Import | ast.ImportFrom)]
+    return ast.unparse(ast.Module(imports + [each for each in kept if each not in imports], []))
+
+
+def names_in(node, context) -> set[str]:
+    """Namen, die eine Anweisung benutzt (Load) oder außen anlegt (Store)."""
+    if context is ast.Store and isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, context)}
 
 
 def precious_files(paths) -> dict[Path, str]:
@@ -177,44 +283,62 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
         CourseError: wenn es keine lesbare Abgabe oder zu wenig Platz gibt (dann bleibt die letzte Durchsicht), und am
             Ende, wenn einzelne nicht gewertet sind (die anderen sind durchgesehen und geschrieben).
     """
-    found = find(paths)
     known = references()
-    hand_ins = [read(name, path, known) for name, path in found]
-    if not any(hand_in.course for hand_in in hand_ins):
-        raise CourseError(complaint([Result(hand_in) for hand_in in hand_ins]))
-    before = precious_files([path for _, path in found])
-    with atomic_folder(output_dir() / "durchsicht") as folder, scratch("kurs-durchsicht") as workplace:
-        for place in (output_dir(), workplace.parent):
-            if sandbox.is_full(place, FREE_BYTES):
-                raise CourseError(FULL.format(display_path(place)))
-        if not sandbox.jail():
-            print(WEAKER)
-        used = {hand_in.course: known[hand_in.course] for hand_in in hand_ins if hand_in.course}
-        book = grading.GradeBook(folder / "notenbuch.db", used)
-        review = Review(known, book, workplace.resolve(), seconds, memory_mb)
-        with ThreadPoolExecutor(parallel) as pool:
-            examined = pool.map(review.examine, hand_ins)
-            results = list(progress(examined, total=len(hand_ins), text="Durchsicht", unit="Abgaben"))
-        after = precious_files(before)
-        changed = [display_path(path) for path in before if before[path] != after.get(path)]
-        page.write(results, known, folder, changed)
-        write_json(folder / "herkunft.json", provenance())
+    with scratch("kurs-durchsicht") as workplace:
+        found = find(paths, workplace / "entpackt")
+        hand_ins = [read(name, path, known, refusal) for name, path, refusal in found]
+        if not any(hand_in.course for hand_in in hand_ins):
+            raise CourseError(complaint([Result(hand_in) for hand_in in hand_ins]))
+        tell_apart(hand_ins)
+        before = precious_files([path for _, path, _ in found])
+        with atomic_folder(output_dir() / "durchsicht") as folder:
+            for place in (output_dir(), workplace.parent):
+                if sandbox.is_full(place, FREE_BYTES):
+                    raise CourseError(FULL.format(display_path(place)))
+            if not sandbox.jail():
+                print(WEAKER)
+            used = {hand_in.course: known[hand_in.course] for hand_in in hand_ins if hand_in.course}
+            book = grading.GradeBook(folder / "notenbuch.db", used)
+            review = Review(known, book, workplace.resolve(), seconds, memory_mb)
+            review.rehearse()
+            with ThreadPoolExecutor(parallel) as pool:
+                examined = pool.map(review.examine, hand_ins)
+                results = list(progress(examined, total=len(hand_ins), text="Durchsicht", unit="Abgaben"))
+            after = precious_files(before)
+            changed = [display_path(path) for path in before if before[path] != after.get(path)]
+            page.write(results, known, folder, changed)
+            write_json(folder / "herkunft.json", provenance())
     for name in ("durchsicht.csv", "durchsicht.html"):
         with atomic_file(target := output_dir() / name) as temporary:
             shutil.copyfile(output_dir() / "durchsicht" / name, temporary)
+    judged, read_ = (
+        sum(kept) for kept in zip(*((r.points is not None, r.hand_in.course is not None) for r in results))
+    )
+    print(f"{len(results)} Abgaben: {read_} gelesen, {judged} gewertet, {len(results) - judged} nicht gewertet.")
     if sentence := complaint(results):
         raise CourseError(f"{sentence} Die anderen stehen in {display_path(target)}.")
     return target
 
 
+def tell_apart(hand_ins: list[HandIn]) -> None:
+    """Gibt eine Person dasselbe Notebook zweimal ab, zählt das zweite für sich: Keine Punkte überschreiben andere."""
+    seen = set()
+    for hand_in in hand_ins:
+        if (hand_in.person, hand_in.course) in seen:
+            hand_in.person = hand_in.name
+        seen.add((hand_in.person, hand_in.course))
+
+
 def complaint(results: list[Result]) -> str:
-    """Ein Satz über die Abgaben ohne Wertung, die erste mit Grund; leer, wenn es keine gibt."""
+    """Ein Satz über die Abgaben ohne Wertung, jede mit Grund; leer, wenn es keine gibt."""
     bad = [result.hand_in for result in results if result.points is None]
     if not bad:
         return ""
-    reason = bad[0].notes[-1].rstrip(".")
-    more = f" und {len(bad) - 1} weitere" if len(bad) > 1 else ""
+    named = ", ".join(
+        f"{one_line(each.path.name if each.path.name in each.name else each.name)} ({each.notes[-1].rstrip('.')})"
+        for each in bad
+    )
     return (
-        f"{len(bad)} von {len(results)} Abgaben sind nicht gewertet, nämlich {one_line(str(bad[0].path))} ({reason})"
-        f"{more}: Sehen Sie sie noch einmal durch, oder lassen Sie sie noch einmal abgeben."
+        f"{len(bad)} von {len(results)} Abgaben sind nicht gewertet, nämlich {named}: Sehen Sie sie noch einmal durch, "
+        "oder lassen Sie sie noch einmal abgeben."
     )
