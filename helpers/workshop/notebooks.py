@@ -163,9 +163,11 @@ def what_an_exercise_lacks(notebook) -> str:
         part, number, end = found.groups()
         twin = name.removesuffix(end) + (CHECK if end == ANSWER else ANSWER)
         if twin not in named:
-            return f"Zur Zelle „{name}“ fehlt „{twin}“: Legen Sie sie an, mit dieser grade_id."
+            return f"Legen Sie zur Zelle „{name}“ auch eine mit der grade_id „{twin}“ an."
         if f"{int(part)}.{number}" not in exercises():
-            return f"Beschreiben Sie die Aufgabe {int(part)}.{number} in helpers/checks/notebook_{part}.py: Dort fehlt sie."
+            return (
+                f"Ergänzen Sie in helpers/checks/notebook_{part}.py die Aufgabe {int(part)}.{number}: Dort fehlt sie."
+            )
     return ""
 
 

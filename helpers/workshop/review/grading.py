@@ -1,12 +1,13 @@
 """Aus einer Abgabe ein ausführbares Notebook machen und urteilen, mit nbgraders Schritten und Notenbuch."""
 
-import ast
 import copy
 import difflib
+import itertools
 import json
 import os
 import re
 import shutil
+import symtable
 import sys
 import warnings
 from pathlib import Path
@@ -15,12 +16,12 @@ from helpers.basics import quiet_stderr
 from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
 from helpers.checks.handover import REVIEW_FOLDER, judge_handed_over
-from helpers.workshop.notebooks import ANSWER, CHECK, KERNELSPEC, nbgrader_steps
-from helpers.workshop.review.handins import HandIn, Reference, defined
+from helpers.workshop.notebooks import ANSWER, CHECK, CODE_STUB, KERNELSPEC, nbgrader_steps
+from helpers.workshop.review.handins import DEFINITION, HandIn, Reference
 
 ASSIGNMENT = "kurs"
-ORDER = ("offen", "falsch", "gelöst")
-AGAIN = "-ende"  # so enden die ids der Prüfungen, die am Schluss noch einmal laufen
+NEAR = 0.7  # so ähnlich ist ein vertippter Name
+AGAIN = "-ende"  # so enden die ids der Prüfungen, die am Schluss noch einmal laufen, und liegt, was sie ablegen
 OPENING = "anfang"  # so sind die ersten Zellen gezeichnet: Bibliotheken laden darf länger dauern
 # nbgraders Reihenfolge beim Ausgeben; SaveCells merkt sich im Notenbuch, wie die gesperrten Zellen aussehen.
 RELEASE_STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums", "SaveCells")
@@ -79,7 +80,7 @@ class GradeBook:
         from nbgrader.api import Gradebook
 
         # Zwei Namen, zwei Personen: Jedes Zeichen, das nbgrader nicht mag, behält seine Nummer.
-        student = re.sub(r"[^\w.()-]", lambda sign: f"%{ord(sign[0]):02X}", hand_in.person)
+        student = re.sub(r"[^\w.()-]", lambda sign: f"%{ord(sign[0]):02X}", hand_in.name)
         with Gradebook(self.url) as book:
             book.update_or_create_student(student)
             book.update_or_create_submission(ASSIGNMENT, student)
@@ -105,10 +106,10 @@ def grade_id(cell) -> str:
 def runnable(notebook, reference: Reference, parameters: dict | None = None, without=()):
     """Das Notebook, das wirklich läuft.
 
-    Vorn stehen die unveränderten ersten Zellen des Kurses (Start, Importe, Parameter), dann läuft alles in der
-    Reihenfolge der Abgabe, zum Schluss noch einmal jede Prüfung: Ob die Antwort über oder unter ihr steht und ob eine
-    spätere Zelle den Namen überschreibt, ist damit gleich. Unveränderte Kurszellen fehlen, denn die Aufgaben brauchen
-    sie nicht: So wird nicht für jede Abgabe neu trainiert.
+    Vorn stehen die unveränderten ersten Zellen des Kurses (Start, Importe, Parameter), dann die Abgabe in ihrer
+    Reihenfolge, am Ende noch einmal alle Prüfungen: So zählt eine Antwort auch in einer anderen Zelle, über oder unter
+    ihrer Prüfung. Unveränderte Kurszellen fehlen, denn die Aufgaben brauchen sie nicht: So wird nicht für jede Abgabe
+    neu trainiert.
 
     Args:
         parameters: alle Zellen laufen, mit diesen Werten (für Antworten, die Variablen des Kurses benutzen).
@@ -116,69 +117,70 @@ def runnable(notebook, reference: Reference, parameters: dict | None = None, wit
     """
     from nbformat.v4 import new_code_cell, new_notebook
 
-    opening, rest = split_course(reference)
+    opening, rest = course_cells(reference)
     skipped = {cell.source.strip() for cell in (opening if parameters else opening + rest)}
     cells = [new_code_cell(cell.source, metadata={"tags": [OPENING]}) for cell in opening]
     if parameters:
         cells.append(new_code_cell("\n".join(f"{name} = {value!r}" for name, value in parameters.items())))
     own = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.id not in without]
     cells += [cell for cell in own if grade_id(cell) or cell.source.strip() not in skipped]
-    # Was diese Prüfungen ablegen, liegt für sich: Es gilt die bessere von beiden.
     cells.append(new_code_cell(f"import os; os.environ[{REVIEW_FOLDER!r}] += '/{AGAIN}'"))
     checks = [cell for cell in own if grade_id(cell).endswith(CHECK)]
-    cells += [new_code_cell(cell.source, id=grade_id(cell) + AGAIN) for cell in checks]
+    cells += [new_code_cell(cell.source, id=cell.id + AGAIN) for cell in checks]
     return new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
 
 
-def split_course(reference: Reference) -> tuple[list, list]:
-    """Die Code-Zellen des Kurses: die ersten bis zu den Parametern, und alle weiteren, die keine Aufgabe sind."""
-    learner = [cell for cell in reference.learner.cells if cell.cell_type == "code"]
+def course_cells(reference: Reference) -> tuple[list, list]:
+    """Die Code-Zellen des Kurses ohne die der Aufgaben: die ersten bis zu den Parametern, und die anderen."""
+    learner = [cell for cell in reference.learner.cells if cell.cell_type == "code" and not grade_id(cell)]
     count = 1 + next(i for i, cell in enumerate(learner) if "parameters" in cell.metadata.get("tags", []))
-    return learner[:count], [cell for cell in learner[count:] if not grade_id(cell)]
+    return learner[:count], learner[count:]
 
 
-def needs_course(reference: Reference, texts) -> bool:
-    """Fehlte laut ``texts`` (Hinweise, Ausgaben) ein Name, den eine übersprungene Zelle des Kurses anlegt?"""
-    missing = {name for text in texts for name in re.findall(r"NameError: name '(\w+)'", text)}
-    tree = ast.parse("\n".join(cell.source for cell in split_course(reference)[1])) if missing else ast.Module([], [])
-    made = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    made |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    made |= {(node.asname or node.name) for node in ast.walk(tree) if isinstance(node, ast.alias)}
-    return bool(missing & made)
+def needs_course(reference: Reference, text: str) -> bool:
+    """Fehlte laut ``text`` (Hinweise und Ausgaben) ein Name, den eine übersprungene Zelle des Kurses anlegt?"""
+    source = "\n".join(cell.source for cell in course_cells(reference)[1])
+    names = symtable.symtable(source, "kurs", "exec").get_symbols()
+    made = {name.get_name() for name in names if name.is_assigned() or name.is_imported()}
+    return not made.isdisjoint(re.findall(r"NameError: name '(\w+)'", text))
 
 
 def verdict(number: str, cases: list, texts: list[str | None]) -> Verdict:
-    """Das beste Urteil über die Ausgaben aus dem abgeschotteten Prozess, als JSON; None heißt: Er legte keine ab."""
-    verdicts = [Verdict("falsch", ("Die Prüfung lief nicht bis zum Ende.",))]
-    for text in filter(None, texts):
+    """Das beste Urteil über Ausgaben aus dem abgeschotteten Prozess, als JSON; None heißt: Er legte keine ab."""
+    verdicts = []
+    for text in texts:
         try:
-            data = json.loads(text)
+            data = json.loads(text or "")
         except (ValueError, RecursionError):
             data = None
         verdicts.append(judge_handed_over(exercises()[number], cases, data))
-    # Gleich gut: Dann gilt die letzte Prüfung.
-    return max(enumerate(verdicts[1:] or verdicts), key=lambda pair: (ORDER.index(pair[1].status), pair[0]))[1]
+    if not any(texts):
+        return Verdict("falsch", ("Die Prüfung lief nicht bis zum Ende.",))
+    return max(reversed(verdicts), key=lambda each: ("offen", "falsch", "gelöst").index(each.status))
 
 
 def attempted(number: str, reference: Reference, executed: list) -> Verdict:
-    """Das Urteil, wenn es die Antwort nicht gibt: noch nicht bearbeitet, oder warum keine daraus wurde."""
+    """Das Urteil, wo es keine Antwort gibt: noch nicht bearbeitet, oder warum daraus keine wurde."""
     name, key = exercises()[number].name, reference.exercises[number] + ANSWER
-    taken = {each.name for each in exercises().values()} - {name}
-    made = []
-    for its_key, source, outputs in executed:
-        changed = its_key == key and source.strip() != reference.source(key, learner=True).strip()
-        if its_key and not changed:
-            continue
-        names = [each for each in defined(source) if each not in taken]
-        made += [(near, outputs) for near in difflib.get_close_matches(name, names, 1, 0.7)]
-        made += [("", outputs)] if changed and name not in names else []
-    for _, outputs in sorted(made, key=lambda pair: pair[0] != name):
-        if errors := [output["text"] for output in outputs if output.get("raised")]:
-            text = re.sub(r"\(\S+\.py, line (\d+)\)", r"(Zeile \1)", errors[0])
-            return Verdict("falsch", (f"Die Zelle mit der Antwort bricht ab: {text}",))
-    for near, _ in made:
-        if near not in ("", name):
-            return Verdict("falsch", (f"Die Antwort heißt „{near}“, verlangt ist „{name}“.",))
-    if made and name not in [near for near, _ in made]:
-        return Verdict("falsch", (f"Die Zelle ist bearbeitet, „{name}“ entsteht darin aber nicht.",))
-    return Verdict("offen")
+    stubs = {"", *map(bare, (reference.source(key, learner=True), CODE_STUB))}
+    tries = [
+        (DEFINITION.findall(source), [output["text"] for output in outputs if output.get("raised")])
+        for its_key, source, outputs in executed
+        if its_key in ("", key)
+        and bare(source) not in stubs
+        and (its_key or difflib.get_close_matches(name, DEFINITION.findall(source), 1, NEAR))
+    ]
+    made, errors = (list(itertools.chain(*parts)) for parts in zip(*tries, strict=True)) if tries else ([], [])
+    if errors:
+        error = re.sub(r"\(\S+\.py, line (\d+)\)", r"(Zeile \1)", errors[-1])
+        return Verdict("falsch", (f"Die Zelle mit der Antwort bricht ab: {error}",))
+    if name in made or not tries:
+        return Verdict("offen")
+    near = difflib.get_close_matches(name, made, 1, NEAR)
+    sentence = f"Die Antwort heißt „{near[0]}“, verlangt" if near else "Die Zelle ist bearbeitet, gesucht"
+    return Verdict("falsch", (f"{sentence} ist „{name}“.",))
+
+
+def bare(source: str) -> str:
+    """Ohne Kommentare und Leerraum."""
+    return re.sub(r"#.*|\s", "", source)

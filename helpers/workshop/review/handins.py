@@ -3,32 +3,27 @@
 import itertools
 import json
 import re
+import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.basics import (
-    COURSE_NOTEBOOKS,
-    NOTEBOOKS,
-    SOLUTIONS,
-    START_PAGE,
-    CourseError,
-    display_path,
-    one_line,
-    reason,
-)
+from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, SOLUTIONS, START_PAGE, CourseError, display_path, one_line
 from helpers.checks import exercises
 from helpers.workshop.notebooks import ANSWER, CHECK, derived, read_notebook
 
-MAX_BYTES = 200_000_000  # mit Bildern; behalten wird davon nur der Quelltext
+MAX_BYTES = 200_000_000  # mit Bildern; behalten wird nur der Quelltext
 MAX_VALUES = 5_000_000  # mehr Einträge im JSON nähmen uns den Arbeitsspeicher
-MAX_SOURCE = 2_000_000
-MAX_CELLS = 5_000
+MAX_CELLS, MAX_SOURCE = 5_000, 2_000_000
 MAX_MEMBERS, MAX_UNPACKED = 5_000, 1_000_000_000
-JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
-# Was eine Zelle erzeugt, auch wenn sie sich nicht übersetzen lässt.
-DEFINITION = re.compile(r"^(?:async\s+)?(?:def\s+(\w+)|(\w+)\s*(?::[^=\n]+)?=(?!=))", re.MULTILINE)
+JUNK = (f"{START_PAGE}.ipynb", "__MACOSX", "Thumbs.db", "desktop.ini")
+# Namen, die eine Zelle ganz außen anlegt, auch wenn sie sich nicht übersetzen lässt.
+DEFINITION = re.compile(r"^(?:async\s+)?(?:def\s+(?=\w+\s*\()|(?=\w+\s*(?::[^=\n]+)?=(?!=)))(\w+)", re.MULTILINE)
+TASK = re.compile(r"^(?:#+.*Aufgabe |check\(\s*[\"'])(\d\.\d+)", re.MULTILINE)
+PERSON = re.compile("|".join(f"{name[:2]}[ _-]?{name[3:]}" for name in COURSE_NOTEBOOKS), re.IGNORECASE)
+DAMAGED = "Kein lesbares Notebook (beschädigt oder etwas anderes)."
+PACKED = "Das Archiv lässt sich nicht auspacken (beschädigt, mit Kennwort oder zu groß)."
 
 
 @dataclass
@@ -36,11 +31,10 @@ class HandIn:
     """Eine abgegebene Datei.
 
     Attributes:
-        name: eindeutiger Name, der Pfad ab dem angegebenen Ordner, ohne Endung.
+        name: eindeutiger Name, der Pfad ab dem angegebenen Ordner, ohne „.ipynb“.
         course: Name des Kurs-Notebooks, z. B. „01_Daten“; None, wenn es keines ist.
         cells: (Art, Quelltext, id im Kurs oder "") in der Reihenfolge der Abgabe.
         notes: Bemerkungen für die Lehrenden.
-        person: wessen Abgabe es ist: der Name, in dem „*“ für das Notebook steht.
     """
 
     name: str
@@ -48,14 +42,17 @@ class HandIn:
     course: str | None = None
     cells: list[tuple[str, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    person: str = ""
+
+    @property
+    def person(self) -> str:
+        """Der Name mit „*“ für das Notebook: So gehören die Notebooks einer Person zusammen."""
+        return PERSON.sub("*", self.name)
 
 
 def find(paths, unpacked: Path) -> list[tuple[str, Path, str]]:
     """Alles unter ``paths`` (Dateien, Ordner, ZIP-Archive) als (eindeutiger Name, Pfad, Grund einer Ablehnung oder "").
 
-    Nichts geht verloren: Auch ein leerer Ordner, ein Bild und ein beschädigtes Archiv sind Einträge. Verborgenes und
-    die Startseite zählen nicht.
+    Auch ein leerer Ordner, ein Bild und ein beschädigtes Archiv sind Einträge; Verborgenes und die Startseite nicht.
 
     Args:
         unpacked: Ordner auf Zeit für den Inhalt der Archive.
@@ -67,9 +64,8 @@ def find(paths, unpacked: Path) -> list[tuple[str, Path, str]]:
     for given in map(Path, paths):
         if not given.exists():
             raise CourseError(f"{display_path(given)} gibt es nicht: Nennen Sie Dateien oder Ordner mit Abgaben.")
-        inside = entries(given.resolve(), "", unpacked) if given.is_dir() else entries(given, given.name, unpacked)
-        for stem, path, refusal in inside:
-            name = stem = re.sub(r"\.ipynb$", "", one_line(stem), flags=re.IGNORECASE) or given.resolve().name
+        for parts, path, refusal in entries(given, () if given.is_dir() else (given.name,), unpacked):
+            name = stem = re.sub(r"\.ipynb$", "", one_line("/".join(parts) or given.name), flags=re.IGNORECASE)
             numbers = itertools.count(2)
             while name in found and found[name][0].resolve() != path.resolve():
                 name = f"{stem} ({next(numbers)})"
@@ -77,44 +73,34 @@ def find(paths, unpacked: Path) -> list[tuple[str, Path, str]]:
     return [(name, *entry) for name, entry in found.items()]
 
 
-def entries(path: Path, name: str, unpacked: Path, depth: int = 0):
-    """Die Einträge unter ``path`` als (Name, Pfad, Grund einer Ablehnung), auch die in Archiven."""
-    folder = path.is_dir() and not path.is_symlink()
+def entries(path: Path, parts: tuple, unpacked: Path, depth: int = 0):
+    """Was unter ``path`` liegt, auch in Archiven, als (Teile des Namens, Pfad, Grund einer Ablehnung)."""
+    if parts and path.is_symlink() or not (path.is_dir() or path.suffix.casefold() == ".zip"):
+        return (yield parts, path, "")
+    folder = path
     try:
-        if path.suffix.casefold() == ".zip" and path.is_file() and not path.is_symlink():
-            folder, path = True, unpack(path, unpacked / str(len(list(unpacked.glob("*")))), depth)
-        children = sorted(path.iterdir()) if folder else []
-    except CourseError as error:
-        yield name, path, str(error)
-        return
-    except OSError as error:
-        yield name, path, f"Nicht lesbar ({reason(error)})."
-        return
-    shown = [each for each in children if not each.name.startswith(".") and each.name not in JUNK]
-    shown = [each for each in shown if each.stem != START_PAGE]
-    for child in shown:
-        yield from entries(child, f"{name}/{child.name}".lstrip("/"), unpacked, depth + (path.parent == unpacked))
-    if not shown:
-        yield name, path, "Der Ordner enthält keine Abgabe." if folder else ""
-
-
-def unpack(archive: Path, folder: Path, depth: int) -> Path:
-    """Packt ein ZIP nach ``folder`` aus; wirft CourseError mit dem Grund, wenn das nicht geht."""
-    if depth > 1:
-        raise CourseError("Archiv im Archiv im Archiv: Packen Sie es selbst aus.")
-    folder.mkdir(parents=True)
-    try:
-        with zipfile.ZipFile(archive) as content:
-            members = content.infolist()
-            if len(members) > MAX_MEMBERS or sum(member.file_size for member in members) > MAX_UNPACKED:
-                raise CourseError("Das Archiv ist zu groß: Packen Sie es selbst aus.")
-            for number, member in enumerate(members):
-                if (folder / member.filename).is_file():
-                    member.filename += f" ({number})"
-                content.extract(member, folder)  # zipfile lässt „..“ und Wurzeln in Pfaden weg
+        if not path.is_dir():
+            folder, depth = Path(tempfile.mkdtemp(dir=unpacked)), depth + 1
+            unpack(path, folder if depth < 3 else None)
+        children = sorted(each for each in folder.iterdir() if each.name[0] != "." and each.name not in JUNK)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, OSError):
-        raise CourseError("Das Archiv lässt sich nicht auspacken (beschädigt oder mit Kennwort).") from None
-    return folder
+        return (yield parts, path, "Der Ordner ist nicht lesbar." if path.is_dir() else PACKED)
+    if not children:
+        yield parts, path, "Der Ordner enthält keine Abgabe."
+    for child in children:
+        yield from entries(child, (*parts, child.name), unpacked, depth)
+
+
+def unpack(archive: Path, folder: Path | None) -> None:
+    """Packt ein ZIP aus; wirft alles Mögliche, wenn das nicht geht, auch wenn es zu tief in anderen steckt (None)."""
+    with zipfile.ZipFile(archive) as content:
+        members = content.infolist()
+        if folder is None or len(members) > MAX_MEMBERS or sum(each.file_size for each in members) > MAX_UNPACKED:
+            raise ValueError
+        for number, member in enumerate(members):
+            if (folder / member.filename).is_file():
+                member.filename += f" ({number})"
+            content.extract(member, folder)  # zipfile lässt „..“ und die Wurzel in Pfaden weg
 
 
 @dataclass(frozen=True)
@@ -131,7 +117,7 @@ class Reference:
         return {f"{int(base[:2])}.{base.rsplit('-', 1)[1]}": base for base in ids}
 
     def source(self, cell_id: str, learner: bool = False) -> str:
-        cells = (self.learner if learner else self.solution).cells
+        cells = self.learner.cells if learner else self.solution.cells
         return next((cell.source for cell in cells if cell.id == cell_id), "")
 
     def points(self, number: str) -> int:
@@ -141,120 +127,98 @@ class Reference:
 
 def references() -> dict[str, Reference]:
     """Name → Kurs-Notebook; seine Aufgabenzellen heißen wie bei nbgrader, gleich welche id JupyterLab ihnen gab."""
-    known = {}
-    for path in (SOLUTIONS / f"{name}.ipynb" for name in COURSE_NOTEBOOKS):
-        known[path.stem] = Reference(derived(read_notebook(path), NOTEBOOKS / path.name), read_notebook(path))
-        for cell in [*known[path.stem].learner.cells, *known[path.stem].solution.cells]:
+    paths = [SOLUTIONS / f"{name}.ipynb" for name in COURSE_NOTEBOOKS]
+    known = {p.stem: Reference(derived(read_notebook(p), NOTEBOOKS / p.name), read_notebook(p)) for p in paths}
+    for reference in known.values():
+        for cell in [*reference.learner.cells, *reference.solution.cells]:
             cell.id = cell.metadata.get("nbgrader", {}).get("grade_id", cell.id)
     return known
 
 
 def read(name: str, path: Path, known: dict[str, Reference], refusal: str = "") -> HandIn:
-    """Liest eine Abgabe; was nicht stimmt, steht in ``notes``. Wirft nie."""
-    hand_in = HandIn(name, path, person=name)
+    """Liest eine Abgabe, falls sie nicht schon abgelehnt ist; was nicht stimmt, steht in ``notes``. Wirft nie."""
+    hand_in = HandIn(name, path, notes=[refusal] if refusal else [])
     try:
-        if refusal:
-            raise CourseError(refusal)
-        cells = [cell for cell in map(plain_cell, raw_cells(path)) if cell and cell[1].strip()]
-        if len(cells) > MAX_CELLS or sum(len(source) for _, source, _ in cells) > MAX_SOURCE:
-            raise CourseError(f"Mehr als {MAX_CELLS} Zellen oder {MAX_SOURCE // 1_000_000} MB Quelltext.")
-        recognise(hand_in, cells, known)
+        if not refusal:
+            recognise(hand_in, [cell for cell in map(plain_cell, raw_cells(path)) if cell and cell[1].strip()], known)
     except CourseError as error:
         hand_in.notes.append(str(error))
-    except json.JSONDecodeError as error:
-        hand_in.notes.append(f"Kein lesbares Notebook (beschädigt oder etwas anderes, ab Zeile {error.lineno}).")
-    except OSError as error:
-        hand_in.notes.append(f"Nicht lesbar ({reason(error)}).")
-    except (ValueError, KeyError, TypeError, RecursionError):
-        hand_in.notes.append("Kein lesbares Notebook (beschädigt).")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        hand_in.notes.append(DAMAGED)
     return hand_in
 
 
 def raw_cells(path: Path) -> list:
-    """Die Zellen der Datei, wie sie dort stehen, gleich in welcher Kodierung; CourseError mit dem Grund, wenn nicht."""
+    """Die Zellen der Datei, wie sie dort stehen; wirft CourseError mit dem Grund, wenn sie nicht als Abgabe gilt."""
     if path.is_symlink() or not path.is_file():
-        raise CourseError("Kein Notebook, sondern keine gewöhnliche Datei.")
-    if path.stat().st_size > MAX_BYTES:
-        raise CourseError(f"Größer als {MAX_BYTES // 1_000_000} MB: Lassen Sie ohne Ausgaben abgeben.")
-    raw = path.read_bytes()
-    if not raw.strip():
+        raise CourseError("Kein Notebook: keine gewöhnliche Datei.")
+    if not path.stat().st_size:
         raise CourseError("Die Datei ist leer.")
-    if raw.count(b",") > MAX_VALUES:
-        raise CourseError(f"Mehr als {MAX_VALUES} Einträge: Lassen Sie ohne Ausgaben abgeben.")
+    raw = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+    if not raw or raw.count(b",") > MAX_VALUES:
+        raise CourseError(f"Größer als {MAX_BYTES // 1_000_000} MB: Lassen Sie ohne Ausgaben abgeben.")
     try:
         data = json.loads(raw)  # erkennt UTF-8, UTF-16 und UTF-32, mit und ohne Kennzeichen
     except UnicodeDecodeError:
         data = json.loads(raw.decode("cp1252", errors="replace"))
-    sheets = data["worksheets"] if "worksheets" in data else [data]  # vor nbformat 4 lagen die Zellen in Blättern
-    return [cell for sheet in sheets for cell in sheet["cells"]]
+    # Vor nbformat 4 lagen die Zellen in Blättern.
+    return [cell for sheet in data.get("worksheets") or [data] for cell in sheet["cells"]]
 
 
 def plain_cell(cell) -> tuple[str, str, str] | None:
     """Art, Quelltext und Kennung einer Zelle (die Angabe für nbgrader, sonst die id); None, wenn es keine ist."""
     match cell:
-        case {"cell_type": "heading", "source": str() | list() as source, "level": int() as level}:  # nbformat 3
-            kind, source = "markdown", ["#" * min(level, 6) + " ", *source]
         case {"cell_type": "code" | "markdown" | "raw" as kind, "source": str() | list() as source}:
             pass
         case {"cell_type": "code" as kind, "input": str() | list() as source}:  # nbformat 3
             pass
+        case {"cell_type": "heading", "source": str() | list() as source}:  # nbformat 3
+            kind, source = "markdown", ["# ", *source]
         case _:
             return None
-    # Ein halbes UTF-16-Zeichen ließe sich nicht einmal speichern.
-    text = "".join(line for line in source if isinstance(line, str)).encode("utf-8", "replace").decode()
-    text = text if kind == "code" else text[:10_000]  # darin könnten Bilder stecken
+    # Ein halbes UTF-16-Zeichen ließe sich nicht einmal speichern; in Texten könnten Bilder stecken.
+    source = "".join(line for line in source if isinstance(line, str)).encode("utf-8", "replace").decode()
+    source = source if kind == "code" else source[:10_000]
     match cell:
         case {"metadata": {"nbgrader": {"grade_id": str() as key}}} | {"id": str() as key}:
-            return kind, text, key
-    return kind, text, ""
-
-
-def defined(source: str) -> list[str]:
-    """Namen, die eine Zelle ganz außen erzeugt."""
-    return [function or variable for function, variable in DEFINITION.findall(source)]
+            return kind, source, key
+    return kind, source, ""
 
 
 def keys_of(cells, reference: Reference) -> list[str]:
-    """Zu jeder Zelle ihre id im Kurs oder "": nach der Kennung, sonst nach Quelltext, Name der Antwort, Überschrift."""
+    """Die id im Kurs oder "" zu jeder Zelle: nach Kennung, sonst nach Quelltext, Namen der Antwort, Nummer."""
     ours = {cell.id: cell.source.strip() for cell in reference.learner.cells}
     by_source = {source: key for key, source in ours.items()}
     names = {exercises()[number].name: base for number, base in reference.exercises.items()}
-    keys = []
-    for _, source, key in cells:
-        if key.endswith(CHECK) and names.keys() & set(defined(source)):
-            key = ""  # die Antwort steht in der Prüfzelle
-        keys.append(key if key in ours else "")
-    given = set(keys)
-    for position, (kind, source, _) in enumerate(cells):
-        answers = [names[name] + ANSWER for name in defined(source) if kind == "code" and name in names]
-        found = re.search(r"^#+.*Aufgabe (\d+\.\d+)" if kind != "code" else r"^check\(\s*[\"'](\d+\.\d+)", source, re.M)
-        base = reference.exercises.get(found[1]) if found else None
-        other = base and (base + CHECK if kind == "code" else base)
-        key = by_source.get(source.strip()) or (answers or [other])[0]
-        if not keys[position] and key in ours and key not in given:
-            keys[position] = key
-    return keys
+    keys, guesses = [], []
+    for kind, source, key in cells:
+        task = TASK.search(source)
+        base = reference.exercises.get(task[1]) if task else None
+        answers = [names[name] + ANSWER for name in DEFINITION.findall(source) if name in names]
+        guess = (answers or [base and base + CHECK])[0] if kind == "code" else base
+        guesses.append(by_source.get(source.strip(), guess))
+        # Steht eine Antwort in der Prüfzelle, ist es keine Prüfzelle mehr.
+        keys.append("" if key not in ours or answers and key.endswith(CHECK) else key)
+    given = {*keys, None}
+    return [key or ("" if guess in given else guess) for key, guess in zip(keys, guesses, strict=True)]
 
 
 def recognise(hand_in: HandIn, cells: list, known: dict[str, Reference]) -> None:
     """Findet heraus, zu welchem Kurs-Notebook die Abgabe gehört, wie auch immer die Datei heißt."""
+    code = [source for kind, source, _ in cells if kind == "code"]
+    if len(cells) > MAX_CELLS or sum(map(len, code)) > MAX_SOURCE:
+        raise CourseError(f"Mehr als {MAX_CELLS} Zellen oder {MAX_SOURCE // 1_000_000} MB Quelltext.")
     found = {name: keys_of(cells, reference) for name, reference in known.items()}
-    hits = {name: len(set(keys) - {""}) for name, keys in found.items()}
-    best = max(hits, key=hits.get)
-    if not hits[best]:
+    best = max(found, key=lambda name: len(set(found[name])))
+    if not any(found[best]):
         raise CourseError("Gehört zu keinem Notebook des Kurses.")
     hand_in.course, keys = best, found[best]
     hand_in.cells = [(kind, source, key) for (kind, source, _), key in zip(cells, keys, strict=True)]
-    pattern = rf"{best[:2]}[ _-]?{best[3:]}"
-    hand_in.person = re.sub(pattern, "*", hand_in.name, flags=re.IGNORECASE)
-    written = {name for kind, source, _ in cells if kind == "code" for name in defined(source)}
-    counts = {number: keys.count(base + ANSWER) for number, base in known[best].exercises.items()}
-    if missing := [n for n, count in counts.items() if count == 0 and exercises()[n].name not in written]:
+    answers = {number: keys.count(base + ANSWER) for number, base in known[best].exercises.items()}
+    written = {name for source in code for name in DEFINITION.findall(source)}
+    if missing := [number for number in answers if not answers[number] and exercises()[number].name not in written]:
         hand_in.notes.append(f"Es fehlt die Zelle zu Aufgabe {', '.join(missing)}.")
-    if double := [number for number, count in counts.items() if count > 1]:
+    if double := [number for number, count in answers.items() if count > 1]:
         hand_in.notes.append(f"Mehrere Zellen zu Aufgabe {', '.join(double)}: Alle liefen, gezeigt ist die letzte.")
-    others = [name for name, keys in found.items() if name != best and any(key.endswith(ANSWER) for key in keys)]
-    if others:
-        hand_in.notes.append(f"Enthält auch Aufgaben aus {', '.join(others)}: Gewertet ist nur {best}.")
-    if any(re.search(r"helpers(\.| import )checks(?! import check$)", source, re.M) for _, source, _ in cells):
+    if re.search(r"helpers(\.| import )checks(?! import check$)", "\n".join(code), re.MULTILINE):
         hand_in.notes.append("Eine Zelle benutzt helpers.checks: In der Durchsicht gibt es dort keine Lösungen.")

@@ -87,12 +87,14 @@ def write(results, known: dict[str, Reference], folder: Path, changed: list[str]
                 "total": "",
             }
         )
-    for person in persons:  # mehrere Notebooks einer Person: Ihre Summe steht in der ersten Zeile
-        first, *more = [row for row in rows if row["result"].hand_in.person == person]
-        judged = [row for row in (first, *more) if row["points"] != UNJUDGED]
-        if more:
-            points = sum(sum(row["result"].points.values()) for row in judged)
-            first["total"] = f"{points:g} von {sum(int(row['maximum']) for row in judged)}"
+    for person in persons:  # mehrere Notebooks einer Person: In ihrer ersten Zeile steht die Summe
+        mine, best = [row for row in rows if row["result"].hand_in.person == person], {}
+        for row in mine:
+            course, earned = row["result"].hand_in.course, sum((row["result"].points or {}).values())
+            judged = row["points"] != UNJUDGED
+            best[course] = max(best.get(course, (0, 0)), (earned, int(row["maximum"]) if judged else 0))
+        if len(mine) > 1:
+            mine[0]["total"] = "{:g} von {}".format(*map(sum, zip(*best.values(), strict=True)))
     write_csv(folder / "durchsicht.csv", rows, columns)
     overview = render("durchsicht.html.j2", rows=rows, columns=columns, changed=changed)
     (folder / "durchsicht.html").write_text(overview, **ENCODING)

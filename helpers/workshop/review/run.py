@@ -5,7 +5,6 @@ import secrets
 import shutil
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,6 @@ from helpers.basics import (
     atomic_file,
     atomic_folder,
     display_path,
-    one_line,
     output_dir,
     progress,
     scratch,
@@ -31,21 +29,14 @@ from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
 from helpers.checks.handover import CASES_FILE
 from helpers.provenance import provenance
-from helpers.workshop.notebooks import (
-    ANSWER,
-    CHECK,
-    KERNELSPEC,
-    cell_label,
-    declared_parameters,
-    execute,
-    write_notebook,
-)
+from helpers.workshop.notebooks import ANSWER, CHECK, KERNELSPEC, declared_parameters, execute, write_notebook
 from helpers.workshop.review import grading, page, sandbox
 from helpers.workshop.review.handins import HandIn, find, read, references
 
 MEMORY_MB = 4000
 CELL_SECONDS = 30
-SECONDS = 240  # je Abgabe; läuft alles, doppelt so lang
+SECONDS = 240  # je Lauf einer Abgabe; läuft alles, doppelt so lang
+RUNS = 6  # so oft läuft eine Abgabe, jedes Mal ohne eine weitere Zelle, die alles mitriss
 WEAKER = (
     "Hinweis: Hier lässt sich kein eigener Raum bauen, die Abgaben laufen mit schwächerem Schutz (siehe README). "
     "Unter Linux hilft meist „sudo apt install bubblewrap“."
@@ -53,6 +44,7 @@ WEAKER = (
 # Klein genug, um auch eine Abgabe ganz auszuführen, deren Antworten Variablen des Kurses benutzen.
 SMALL = {"profil": "probe", "bilder": 2, "regeln": ["lrp.epsilon"], "verfahren": ["Grad-CAM", "Zufall", "leere Karte"]}
 REASONS = {
+    "": "",
     "zeit": "Nach {seconds:.0f} Sekunden abgebrochen.",
     "zelle": "Nach {cell} Sekunden abgebrochen.",
     "speicher": "Abgebrochen: mehr als {memory} MB Arbeitsspeicher.",
@@ -61,6 +53,10 @@ REASONS = {
 }
 FREE_BYTES = 500_000_000  # so viel brauchen Arbeitskopien und Ergebnisse von zwei Abgaben reichlich
 FULL = "In {} fehlt Platz, die Durchsicht braucht 500 MB: Räumen Sie auf, oder setzen Sie TMPDIR und KURS_AUSGABE um."
+NO_KERNEL = (
+    "Im abgeschotteten Raum startet kein Kernel, es ist nichts gewertet: Führen Sie „python -m helpers doctor“ "
+    "aus, und richten Sie den Kurs in einem Ordner ein, zu dem kein Verweis führt."
+)
 
 
 @dataclass
@@ -90,7 +86,7 @@ class Review:
         self.workplace, self.seconds, self.memory_mb = workplace, seconds, memory_mb
         # Eingaben, die niemand vorher kennt: Wer die Antworten auswendig einträgt, fällt auf.
         self.seeds = {number: secrets.randbits(64) for number in exercises()}
-        self._prepared, self._lock, self._preparing = None, threading.Lock(), threading.Lock()
+        self._prepared, self._lock, self._trainer = None, threading.Lock(), ThreadPoolExecutor(1)
 
     def examine(self, hand_in: HandIn) -> Result:
         """Führt eine Abgabe aus und urteilt; was auch immer darin steht, am Ende steht eine Zeile."""
@@ -98,22 +94,19 @@ class Review:
         if hand_in.course is None:
             return result
         try:
-            reference = self.known[hand_in.course]
             with self._lock:  # nbgraders Notenbuch ist eine Datei
                 notebook = self.book.sanitize(hand_in)
             self._run(result, notebook)
             # Scheitert etwas nur daran, dass eine Variable aus einer übersprungenen Zelle fehlt?
-            texts = [hint for verdict in result.verdicts.values() for hint in verdict.hints]
-            texts += [output["text"] for _, _, outputs in result.executed for output in outputs if "text" in output]
-            failed = not all(verdict.accepted for verdict in result.verdicts.values())
-            if failed and grading.needs_course(reference, texts):
+            reference, verdicts = self.known[hand_in.course], result.verdicts
+            said = [*(each.hint for each in verdicts.values()), str([outputs for *_, outputs in result.executed])]
+            if not all(each.accepted for each in verdicts.values()) and grading.needs_course(reference, "".join(said)):
                 hand_in.notes.append("Antworten benutzen Variablen des Kurses: Das ganze Notebook lief.")
                 self._run(result, notebook, everything=True)
-            for number, verdict in result.verdicts.items():
-                if verdict.status == "offen":
-                    result.verdicts[number] = grading.attempted(number, reference, result.executed)
+            for number in [number for number, each in verdicts.items() if each.status == "offen"]:
+                verdicts[number] = grading.attempted(number, reference, result.executed)
             with self._lock:
-                result.points = self.book.enter(hand_in, result.verdicts)
+                result.points = self.book.enter(hand_in, verdicts)
         except Exception as error:  # eine Abgabe darf die anderen nie aufhalten
             kind = "" if isinstance(error, CourseError) else f"{type(error).__name__}: "
             hand_in.notes.append(f"Nicht gewertet: {kind}{str(error)[:300].rstrip('.')}.")
@@ -121,50 +114,46 @@ class Review:
         return result
 
     def _run(self, result: Result, notebook, everything: bool = False) -> None:
-        """Führt die Abgabe aus, und ohne die Zelle, die alles mitriss, noch einmal: Die anderen Aufgaben gelten."""
-        cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
-        left_out, end = {}, time.monotonic() + 3 * self.seconds
-        while True:
-            reason, culprit = self._attempt(result, notebook, everything, left_out)
-            limits = {"seconds": self.seconds, "cell": CELL_SECONDS, "memory": self.memory_mb}
-            why = REASONS[reason].format(**limits) if reason else ""
-            if not reason or culprit not in cells or culprit in left_out or time.monotonic() > end:
+        """Führt die Abgabe aus; reißt eine Zelle alles mit, noch einmal ohne sie: Die anderen Aufgaben gelten."""
+        left, out = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}, {}
+        for _ in range(RUNS):
+            why, culprit = self._attempt(result, notebook, everything, out)
+            if why:
+                result.hand_in.notes.append(f"{why} Ohne eine Zelle ging es weiter." if culprit in left else why)
+            if culprit not in left:
                 break
-            left_out[culprit] = why
-        result.hand_in.notes += [why] if why else []
-        for key, why in left_out.items():
-            result.hand_in.notes.append(
-                f"{why} Gewertet ist ohne {cell_label(list(cells).index(key) + 1, cells[key].source)}."
-            )
-            result.executed.append((grading.grade_id(cells[key]), cells[key].source, [{"text": why, "error": True}]))
+            out[culprit] = why, left.pop(culprit)
+        for key, (why, cell) in out.items():
+            result.executed.append((grading.grade_id(cell), cell.source, [{"text": why, "error": True}]))
             for number, base in self.known[result.hand_in.course].exercises.items():
                 if key in (base + ANSWER, base + CHECK) and not result.verdicts[number].accepted:
-                    result.verdicts[number] = Verdict("falsch", (f"Die Antwort hielt alles an: {why}",))
+                    result.verdicts[number] = Verdict("falsch", (f"Die Antwort hielt alles an. {why}",))
 
     def _attempt(self, result: Result, notebook, everything: bool, without) -> tuple[str, str]:
-        """Führt einmal eingesperrt aus und urteilt hier, wo der fremde Prozess nicht hinkommt; (Grund, letzte Zelle)."""
-        reference = self.known[result.hand_in.course]
+        """Führt die Abgabe eingesperrt aus und urteilt hier, wo der fremde Prozess nicht hinkommt.
+
+        Ergibt, woran es scheiterte, und die id der Zelle, die dabei lief.
+        """
+        reference, before = self.known[result.hand_in.course], dict(result.verdicts)
         names = declared_parameters(reference.learner) if everything else ()
         parameters = {name: SMALL[name] for name in names if name in SMALL}
         runnable = grading.runnable(notebook, reference, parameters, without)
+        seconds = self.seconds * (2 if everything else 1)
         with scratch("abgabe", self.workplace) as folder:
             if everything:
                 shutil.copytree(self.prepared(), folder / "ausgabe")
-            reason = self._jailed(folder, runnable, self.seconds * (2 if everything else 1))
+            reason, exchange = self._jailed(folder, runnable, seconds), folder / "austausch"
             if reason == "voll":
                 raise CourseError(FULL.format(display_path(self.workplace.parent)))
-            exchange = folder / "austausch"
             for number in reference.exercises:
-                before = result.verdicts.get(number)
-                if before is None or not before.accepted:
-                    cases = exercises()[number].draw(self.seeds[number])
-                    texts = [
-                        sandbox.read_result(place / f"{number}.json") for place in (exchange, exchange / grading.AGAIN)
-                    ]
-                    result.verdicts[number] = grading.verdict(number, cases, texts)
+                cases = exercises()[number].draw(self.seeds[number])
+                files = [place / f"{number}.json" for place in (exchange, exchange / grading.AGAIN)]
+                result.verdicts[number] = grading.verdict(number, cases, list(map(sandbox.read_result, files)))
+            result.verdicts |= {number: each for number, each in before.items() if each.accepted}
             result.executed = page.outputs_of(runnable, sandbox.read_result(exchange / "ergebnis.ipynb"))
             last = sandbox.read_result(exchange / "zelle", limit=200) or ""
-        return reason, last.removesuffix(grading.AGAIN)
+        limits = {"seconds": seconds, "cell": CELL_SECONDS, "memory": self.memory_mb}
+        return REASONS[reason].format(**limits), last.removesuffix(grading.AGAIN) if reason else ""
 
     def _jailed(self, folder: Path, notebook, seconds: float) -> str:
         """Führt ``notebook`` in ``folder`` eingesperrt aus; ergibt, woran es scheiterte."""
@@ -173,33 +162,24 @@ class Review:
         return sandbox.run(sandbox.jail(), command, folder, seconds, self.memory_mb)
 
     def rehearse(self) -> None:
-        """Läuft eine leere Abgabe? Sonst läge es nicht an den Abgaben, und keine bekäme Punkte: CourseError."""
-        from nbformat.v4 import new_code_cell, new_notebook
+        """Wirft CourseError, wenn hier nicht einmal ein leeres Notebook läuft: Daran ist dann keine Abgabe schuld."""
+        from nbformat.v4 import new_notebook
 
-        notebook = new_notebook(
-            cells=[new_code_cell("from helpers.checks import check")], metadata={"kernelspec": dict(KERNELSPEC)}
-        )
         with scratch("probe", self.workplace) as folder:
-            reason = self._jailed(folder, notebook, 300)
-            done = sandbox.read_result(folder / "austausch" / "ergebnis.ipynb") or ""
-        if reason != "voll" and (reason or '"error"' in done or not done):
-            raise CourseError(
-                "Im abgeschotteten Raum startet kein Kernel, bewertet ist nichts: Führen Sie „python -m helpers doctor“ aus."
-            )
+            notebook = new_notebook(metadata={"kernelspec": dict(KERNELSPEC)})
+            if self._jailed(folder, notebook, 300) not in ("", "voll"):
+                raise CourseError(NO_KERNEL)
 
     def prepared(self) -> Path:
-        """Wenige Bilder und zwei kleine Modelle, einmal für alle Abgaben gerechnet; die übrigen laufen inzwischen."""
-        with self._preparing:
-            if self._prepared is None:
-                folder, source = self.workplace / "vorbereitet", NOTEBOOKS / f"{COURSE_NOTEBOOKS[2]}.ipynb"
-                try:
-                    execute(source, folder / "03.ipynb", {"profil": SMALL["profil"]}, output=folder)
-                    self._prepared = folder
-                except CourseError as error:  # es scheiterte für jede Abgabe
-                    self._prepared = error
-        if isinstance(self._prepared, CourseError):
-            raise self._prepared
-        return self._prepared
+        """Wenige Bilder und zwei kleine Modelle, einmal für alle Abgaben gerechnet; die anderen laufen inzwischen."""
+        with self._lock:
+            self._prepared = self._prepared or self._trainer.submit(self._train)
+        return self._prepared.result()
+
+    def _train(self) -> Path:
+        folder, source = self.workplace / "vorbereitet", NOTEBOOKS / f"{COURSE_NOTEBOOKS[2]}.ipynb"
+        execute(source, folder / "03.ipynb", {"profil": SMALL["profil"]}, output=folder)
+        return folder
 
 
 def furnish(folder: Path, notebook, seeds: dict[str, int]) -> Path:
@@ -226,35 +206,29 @@ def furnish(folder: Path, notebook, seeds: dict[str, int]) -> Path:
 
 def without_solutions(source: str) -> str:
     """Ein ``notebook_0x`` von helpers.checks, von dem nur bleibt, was die Eingaben würfelt."""
-    tree = ast.parse(source)
-    for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Exercise":
-            given = dict(zip(("number", "solve", "why", "cases"), call.args, strict=False))
-            given |= {option.arg: option.value for option in call.keywords}
-            name = (
-                given["solve"]
-                if isinstance(given["solve"], ast.Constant)
-                else ast.Constant(ast.unparse(given["solve"]))
-            )
-            kept = {"number": given["number"], "solve": name, "why": ast.Constant(""), "cases": given["cases"]}
-            kept |= {"is_value": given["is_value"]} if "is_value" in given else {}
-            call.args, call.keywords = [], [ast.keyword(key, value) for key, value in kept.items()]
-    needed = {"Exercise"}
-    while True:
-        kept = [each for each in tree.body if names_in(each, ast.Store) & needed or "Exercise(" in ast.unparse(each)]
-        more = {name for each in kept for name in names_in(each, ast.Load)}
-        if more <= needed:
-            break
-        needed |= more
-    imports = [each for each in tree.body if isinstance(each, ast.Import | ast.ImportFrom)]
-    return ast.unparse(ast.Module(imports + [each for each in kept if each not in imports], []))
+    body, made, kept = ast.parse(source).body, {}, []
+    for node in body:
+        targets = [
+            name for each in getattr(node, "targets", []) for name in ast.walk(each) if isinstance(name, ast.Name)
+        ]
+        made |= dict.fromkeys([node.name] if isinstance(node, ast.FunctionDef) else [name.id for name in targets], node)
 
+    def keep(node):
+        kept.append(node)
+        for needed in [made[each.id] for each in ast.walk(node) if isinstance(each, ast.Name) and each.id in made]:
+            if needed not in kept:
+                keep(needed)
 
-def names_in(node, context) -> set[str]:
-    """Namen, die eine Anweisung benutzt (Load) oder außen anlegt (Store)."""
-    if context is ast.Store and isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return {node.name}
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, context)}
+    for node in body:
+        match node:
+            case ast.Import() | ast.ImportFrom():
+                keep(node)
+            case ast.Assign(value=ast.Call(func=ast.Name("Exercise"), args=[number, name, _, cases, *_]) as call):
+                name = name if isinstance(name, ast.Constant) else ast.Constant(name.id)
+                call.args = [number, name, ast.Constant(""), cases]
+                call.keywords = [option for option in call.keywords if option.arg == "is_value"]
+                keep(node)
+    return "\n".join(ast.unparse(node) for node in body if node in kept)
 
 
 def precious_files(paths) -> dict[Path, str]:
@@ -285,11 +259,10 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
     """
     known = references()
     with scratch("kurs-durchsicht") as workplace:
-        found = find(paths, workplace / "entpackt")
+        found = find(paths, workplace)
         hand_ins = [read(name, path, known, refusal) for name, path, refusal in found]
         if not any(hand_in.course for hand_in in hand_ins):
             raise CourseError(complaint([Result(hand_in) for hand_in in hand_ins]))
-        tell_apart(hand_ins)
         before = precious_files([path for _, path, _ in found])
         with atomic_folder(output_dir() / "durchsicht") as folder:
             for place in (output_dir(), workplace.parent):
@@ -311,22 +284,11 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
     for name in ("durchsicht.csv", "durchsicht.html"):
         with atomic_file(target := output_dir() / name) as temporary:
             shutil.copyfile(output_dir() / "durchsicht" / name, temporary)
-    judged, read_ = (
-        sum(kept) for kept in zip(*((r.points is not None, r.hand_in.course is not None) for r in results))
-    )
-    print(f"{len(results)} Abgaben: {read_} gelesen, {judged} gewertet, {len(results) - judged} nicht gewertet.")
+    legible, judged = len([each for each in hand_ins if each.course]), len([each for each in results if each.points])
+    print(f"{len(results)} Abgaben: {legible} gelesen, {judged} gewertet, {len(results) - judged} nicht gewertet.")
     if sentence := complaint(results):
         raise CourseError(f"{sentence} Die anderen stehen in {display_path(target)}.")
     return target
-
-
-def tell_apart(hand_ins: list[HandIn]) -> None:
-    """Gibt eine Person dasselbe Notebook zweimal ab, zählt das zweite für sich: Keine Punkte überschreiben andere."""
-    seen = set()
-    for hand_in in hand_ins:
-        if (hand_in.person, hand_in.course) in seen:
-            hand_in.person = hand_in.name
-        seen.add((hand_in.person, hand_in.course))
 
 
 def complaint(results: list[Result]) -> str:
@@ -334,11 +296,8 @@ def complaint(results: list[Result]) -> str:
     bad = [result.hand_in for result in results if result.points is None]
     if not bad:
         return ""
-    named = ", ".join(
-        f"{one_line(each.path.name if each.path.name in each.name else each.name)} ({each.notes[-1].rstrip('.')})"
-        for each in bad
-    )
+    reasons = [f"{each.name}{'.ipynb' * (each.path.suffix == '.ipynb')} ({each.notes[-1].rstrip('.')})" for each in bad]
     return (
-        f"{len(bad)} von {len(results)} Abgaben sind nicht gewertet, nämlich {named}: Sehen Sie sie noch einmal durch, "
-        "oder lassen Sie sie noch einmal abgeben."
+        f"{len(bad)} von {len(results)} Abgaben sind nicht gewertet, nämlich {', '.join(reasons)}: "
+        "Sehen Sie sie noch einmal durch, oder lassen Sie sie noch einmal abgeben."
     )
