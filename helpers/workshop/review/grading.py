@@ -119,7 +119,9 @@ def runnable(notebook, reference: Reference, parameters: dict | None = None, wit
 
     opening, rest = course_cells(reference)
     skipped = {cell.source.strip() for cell in (opening if parameters else opening + rest)}
-    cells = [new_code_cell(cell.source, metadata={"tags": [OPENING]}) for cell in opening]
+    # Ein „exit()“ beendete den Kernel erst nach der Zelle, und die nächste stünde als Schuldige da.
+    sources = ["get_ipython().ask_exit = lambda: None", *(cell.source for cell in opening)]
+    cells = [new_code_cell(source, metadata={"tags": [OPENING]}) for source in sources]
     if parameters:
         cells.append(new_code_cell("\n".join(f"{name} = {value!r}" for name, value in parameters.items())))
     own = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.id not in without]
