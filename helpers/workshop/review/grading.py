@@ -21,7 +21,7 @@ from helpers.workshop.review.handins import DEFINITION, HandIn, Reference
 
 ASSIGNMENT = "kurs"
 NEAR = 0.7  # so ähnlich ist ein vertippter Name
-AGAIN = "-ende"  # so enden die ids der Prüfungen, die am Schluss noch einmal laufen, und liegt, was sie ablegen
+AGAIN = "-ende"  # so enden die Prüfungen, die am Schluss noch einmal laufen, und der Ordner für ihre Ergebnisse
 OPENING = "anfang"  # so sind die ersten Zellen gezeichnet: Bibliotheken laden darf länger dauern
 # nbgraders Reihenfolge beim Ausgeben; SaveCells merkt sich im Notenbuch, wie die gesperrten Zellen aussehen.
 RELEASE_STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums", "SaveCells")
@@ -126,7 +126,7 @@ def runnable(notebook, reference: Reference, parameters: dict | None = None, wit
         cells.append(new_code_cell("\n".join(f"{name} = {value!r}" for name, value in parameters.items())))
     own = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.id not in without]
     cells += [cell for cell in own if grade_id(cell) or cell.source.strip() not in skipped]
-    cells.append(new_code_cell(f"import os; os.environ[{REVIEW_FOLDER!r}] += '/{AGAIN}'"))
+    cells.append(new_code_cell(f"import os; os.environ[{REVIEW_FOLDER!r}] += {AGAIN!r}"))
     checks = [cell for cell in own if grade_id(cell).endswith(CHECK)]
     cells += [new_code_cell(cell.source, id=cell.id + AGAIN) for cell in checks]
     return new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})

@@ -142,16 +142,16 @@ class Review:
         with scratch("abgabe", self.workplace) as folder:
             if everything:
                 shutil.copytree(self.prepared(), folder / "ausgabe")
-            reason, exchange = self._jailed(folder, runnable, seconds), folder / "austausch"
+            reason = self._jailed(folder, runnable, seconds)
             if reason == "voll":
                 raise CourseError(FULL.format(display_path(self.workplace.parent)))
             for number in reference.exercises:
                 cases = exercises()[number].draw(self.seeds[number])
-                files = [place / f"{number}.json" for place in (exchange, exchange / grading.AGAIN)]
-                result.verdicts[number] = grading.verdict(number, cases, list(map(sandbox.read_result, files)))
+                places = [folder / name / f"{number}.json" for name in ("austausch", f"austausch{grading.AGAIN}")]
+                result.verdicts[number] = grading.verdict(number, cases, list(map(sandbox.read_result, places)))
             result.verdicts |= {number: each for number, each in before.items() if each.accepted}
-            result.executed = page.outputs_of(runnable, sandbox.read_result(exchange / "ergebnis.ipynb"))
-            last = sandbox.read_result(exchange / "zelle", limit=200) or ""
+            result.executed = page.outputs_of(runnable, sandbox.read_result(folder / "austausch" / "ergebnis.ipynb"))
+            last = sandbox.read_result(folder / "austausch" / "zelle", limit=200) or ""
         limits = {"seconds": seconds, "cell": CELL_SECONDS, "memory": self.memory_mb}
         return REASONS[reason].format(**limits), last.removesuffix(grading.AGAIN) if reason else ""
 
@@ -196,8 +196,8 @@ def furnish(folder: Path, notebook, seeds: dict[str, int]) -> Path:
     for name in ("requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, course / name)
     (course / "input").symlink_to(INPUT.resolve())
-    for place in (folder / "austausch", folder / "austausch" / grading.AGAIN):
-        write_json(place / CASES_FILE, seeds)
+    for name in ("austausch", f"austausch{grading.AGAIN}"):
+        write_json(folder / name / CASES_FILE, seeds)
     kernel = folder / "jupyter" / "kernels" / KERNEL_NAME / "kernel.json"
     write_json(kernel, KERNELSPEC | {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]})
     write_notebook(folder / "abgabe.ipynb", notebook)
