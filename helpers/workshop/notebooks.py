@@ -7,6 +7,7 @@ Ausgaben auf. Was bei jedem Lauf anders wäre (Zeitstempel, Versionen, Widget-Zu
 import ast
 import base64
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -137,37 +138,36 @@ def derived(notebook, source):
     Raises:
         CourseError: wenn eine Markierung fehlt oder die Angaben für nbgrader nicht stimmen.
     """
-    if lack := what_an_exercise_lacks(notebook):
-        raise CourseError(f"{display_path(source)}: {lack}")
     with quiet_stderr():
         from nbgrader.nbgraderformat import ValidationError
 
     try:
-        return nbgrader_steps(("CheckCellMetadata", *NBGRADER_STEPS), clean(notebook))
+        learner = nbgrader_steps(("CheckCellMetadata", *NBGRADER_STEPS), clean(copy.deepcopy(notebook)))
     except (RuntimeError, ValidationError, KeyError) as error:
         raise CourseError(
             f"{display_path(source)}: nbgrader lehnt das Notebook ab ({error_text('', error)}) Prüfen Sie die Zeilen "
             "„### BEGIN …“ und „### END …“ und die Angaben unter „nbgrader“ in den Metadaten der Aufgabenzellen."
         ) from None
+    if lack := what_an_exercise_lacks(notebook):
+        raise CourseError(f"{display_path(source)}: {lack}")
+    return learner
 
 
 def what_an_exercise_lacks(notebook) -> str:
     """Ein Satz, wenn die Durchsicht mit einer Aufgabe nichts anfangen könnte; ihre Zellen-ids sind gleich."""
     from helpers.checks import exercises
 
-    named = [cell.metadata["nbgrader"].get("grade_id", "") for cell in notebook.cells if "nbgrader" in cell.metadata]
-    for name in named:
-        found = re.fullmatch(rf"(\d\d)-aufgabe-(\d+)({ANSWER}|{CHECK})", str(name))
+    graded = {cell.metadata["nbgrader"]["grade_id"]: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
+    for name in graded:
+        found = re.fullmatch(rf"(\d\d)-aufgabe-(\d+)({ANSWER}|{CHECK})", name)
         if not found:
             return f"Geben Sie der Zelle „{name}“ eine grade_id wie „01-aufgabe-6{ANSWER}“ oder „01-aufgabe-6{CHECK}“."
         part, number, end = found.groups()
-        twin = name.removesuffix(end) + (CHECK if end == ANSWER else ANSWER)
-        if twin not in named:
-            return f"Legen Sie zur Zelle „{name}“ auch eine mit der grade_id „{twin}“ an."
+        answer, test = (name.removesuffix(end) + each for each in (ANSWER, CHECK))
+        if missing := {answer, test} - set(graded):
+            return f"Legen Sie zur Zelle „{name}“ auch eine mit der grade_id „{missing.pop()}“ an."
         if f"{int(part)}.{number}" not in exercises():
-            return (
-                f"Ergänzen Sie in helpers/checks/notebook_{part}.py die Aufgabe {int(part)}.{number}: Dort fehlt sie."
-            )
+            return f"Ergänzen Sie die Aufgabe {int(part)}.{number} in helpers/checks/notebook_{part}.py."
     return ""
 
 
