@@ -256,8 +256,16 @@ def test_answers_that_need_course_variables_can_run_with_everything(runnable):
 
 def test_only_names_of_the_course_make_the_whole_notebook_run(known):
     """Ein eigener Tippfehler kostet keinen zweiten Lauf mit Training."""
-    for name, needed in (("source", True), ("np", False), ("CLASS_NAMES", False), ("_hilf", False)):
-        assert grading.needs_course(known[COURSE], f"bricht ab: NameError: name '{name}' is not defined") is needed
+
+    def needed(name, executed=()):
+        return grading.needs_course(
+            known[COURSE], [f"bricht ab: NameError: name '{name}' is not defined"], list(executed)
+        )
+
+    assert needed("source") and not needed("np") and not needed("_hilf")
+    error = {"text": "NameError: name 'source' is not defined", "error": True, "raised": True}
+    assert needed("_hilf", [("", "_hilf = source.train_images", [error])])
+    assert not needed("_hilf", [("", "bild = source.train_images", [error])])
 
 
 def test_points_come_from_nbgraders_gradebook(hand_in, book, known):

@@ -20,6 +20,7 @@ from helpers.workshop.notebooks import ANSWER, CHECK, CODE_STUB, KERNELSPEC, nbg
 from helpers.workshop.review.handins import DEFINITION, HandIn, Reference
 
 ASSIGNMENT = "kurs"
+UNDEFINED = re.compile(r"NameError: name \W+(\w+)\W+ is not defined")
 NEAR = 0.7  # so ähnlich ist ein vertippter Name
 AGAIN = "-ende"  # so enden die Prüfungen, die am Schluss noch einmal laufen, und der Ordner für ihre Ergebnisse
 OPENING = "anfang"  # so sind die ersten Zellen gezeichnet: Bibliotheken laden darf länger dauern
@@ -139,26 +140,29 @@ def course_cells(reference: Reference) -> tuple[list, list]:
     return learner[:count], learner[count:]
 
 
-def needs_course(reference: Reference, text: str) -> bool:
-    """Fehlte laut ``text`` (Hinweise und Ausgaben) ein Name, den eine übersprungene Zelle des Kurses anlegt?"""
+def needs_course(reference: Reference, hints: list[str], executed: list) -> bool:
+    """Fehlte einer Antwort, auch auf Umwegen, ein Name, den eine übersprungene Zelle des Kurses anlegt?"""
+    missing = set(re.findall(UNDEFINED, " ".join(hints)))
+    for _, source, outputs in reversed(executed):
+        if missing.intersection(DEFINITION.findall(source)):
+            missing.update(re.findall(UNDEFINED, str(outputs)))
     source = "\n".join(cell.source for cell in course_cells(reference)[1])
     names = symtable.symtable(source, "kurs", "exec").get_symbols()
-    made = {name.get_name() for name in names if name.is_assigned() or name.is_imported()}
-    return not made.isdisjoint(re.findall(r"NameError: name '(\w+)'", text))
+    return any(name.get_name() in missing for name in names if name.is_assigned() or name.is_imported())
 
 
 def verdict(number: str, cases: list, texts: list[str | None]) -> Verdict:
     """Das beste Urteil über Ausgaben aus dem abgeschotteten Prozess, als JSON; None heißt: Er legte keine ab."""
     verdicts = []
     for text in texts:
-        try:
-            data = json.loads(text or "")
-        except (ValueError, RecursionError):
-            data = None
-        verdicts.append(judge_handed_over(exercises()[number], cases, data))
-    if not any(texts):
-        return Verdict("falsch", ("Die Prüfung lief nicht bis zum Ende.",))
-    return max(reversed(verdicts), key=lambda each: ("offen", "falsch", "gelöst").index(each.status))
+        if text is not None:
+            try:
+                data = json.loads(text)
+            except (ValueError, RecursionError):
+                data = None
+            verdicts.append(judge_handed_over(exercises()[number], cases, data))
+    never = Verdict("falsch", ("Die Prüfung lief nicht bis zum Ende.",))
+    return max(reversed(verdicts), key=lambda each: ("offen", "falsch", "gelöst").index(each.status), default=never)
 
 
 def attempted(number: str, reference: Reference, executed: list) -> Verdict:

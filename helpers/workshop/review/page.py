@@ -29,15 +29,13 @@ def outputs_of(notebook, executed: str | None) -> list[tuple[str, str, list[dict
     """(id, Quelltext, Ausgaben) jeder gelaufenen Zelle; Quelltext aus unserem Notebook, Ausgaben aus dem fremden."""
     try:
         cells = json.loads(executed or "{}").get("cells", [])
-        found = {cell["id"]: cell.get("outputs", []) for cell in cells}
         shown, left = {}, MAX_PAGE
-        for key, outputs in found.items():
-            shown[key] = list(filter(None, map(plain_output, outputs[:MAX_OUTPUTS])))
-            left -= sum(len(each.get("picture", each.get("text", ""))) for each in shown[key])
-            if left < 0:
-                shown[key] = []
-            if left < 0 or len(outputs) > MAX_OUTPUTS:
-                shown[key].append(CUT)
+        for cell in cells:
+            outputs = cell.get("outputs", [])
+            kept = list(filter(None, map(plain_output, outputs[:MAX_OUTPUTS])))
+            left -= len(str(kept))
+            kept = kept if left > 0 else []
+            shown[cell["id"]] = [*kept, CUT] if len(outputs) > (MAX_OUTPUTS if left > 0 else 0) else kept
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         shown = {}
     return [(grade_id(cell), cell.source, shown.get(cell.id, [])) for cell in notebook.cells]

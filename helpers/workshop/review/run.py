@@ -99,12 +99,9 @@ class Review:
             self._run(result, notebook)
             # Scheitert etwas nur daran, dass eine Variable aus einer übersprungenen Zelle fehlt?
             reference, verdicts = self.known[hand_in.course], result.verdicts
-            said = [*(each.hint for each in verdicts.values()), str([outputs for *_, outputs in result.executed])]
-            if not all(each.accepted for each in verdicts.values()) and grading.needs_course(reference, "".join(said)):
+            if grading.needs_course(reference, [each.hint for each in verdicts.values()], result.executed):
                 hand_in.notes.append("Antworten benutzen Variablen des Kurses: Das ganze Notebook lief.")
                 self._run(result, notebook, everything=True)
-            for number in [number for number, each in verdicts.items() if each.status == "offen"]:
-                verdicts[number] = grading.attempted(number, reference, result.executed)
             with self._lock:
                 result.points = self.book.enter(hand_in, verdicts)
         except Exception as error:  # eine Abgabe darf die anderen nie aufhalten
@@ -128,6 +125,8 @@ class Review:
             for number, base in self.known[result.hand_in.course].exercises.items():
                 if key in (base + ANSWER, base + CHECK) and not result.verdicts[number].accepted:
                     result.verdicts[number] = Verdict("falsch", (f"Die Antwort hielt alles an. {why}",))
+        for number in [number for number, each in result.verdicts.items() if each.status == "offen"]:
+            result.verdicts[number] = grading.attempted(number, self.known[result.hand_in.course], result.executed)
 
     def _attempt(self, result: Result, notebook, everything: bool, without) -> tuple[str, str]:
         """Führt die Abgabe eingesperrt aus und urteilt hier, wo der fremde Prozess nicht hinkommt.
