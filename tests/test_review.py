@@ -23,7 +23,7 @@ from no_network import reaches_out
 from helpers import checks
 from helpers.basics import INPUT, ROOT, SOLUTIONS, CourseError, sha256
 from helpers.checks.exercise import Exercise, Verdict
-from helpers.checks.handover import encode
+from helpers.checks.handover import encode, without_solutions
 from helpers.workshop.notebooks import as_text, derive, read_notebook
 from helpers.workshop.review import grading, handins, namespaces, page, run, sandbox
 from helpers.workshop.review.handins import ANSWER, CHECK, HandIn, find, read, references
@@ -336,7 +336,7 @@ def test_no_solution_travels_into_the_jail(tmp_path):
     """In der Kopie von helpers.checks hat jede Aufgabe ihre Eingaben, aber weder Lösung noch Hinweis."""
     for path in sorted((ROOT / "helpers" / "checks").glob("notebook_*.py")):
         original, stripped = {}, {"__name__": path.stem}
-        source = run.without_solutions(path.read_text(encoding="utf-8"))
+        source = without_solutions(path.read_text(encoding="utf-8"))
         exec(path.read_text(encoding="utf-8"), original)
         exec(source, stripped)
         ours, theirs = (

@@ -1,6 +1,5 @@
 """Der Ablauf der Durchsicht: jede Abgabe vorbereiten, eingesperrt ausführen, beurteilen; am Ende die Übersicht."""
 
-import ast
 import secrets
 import shutil
 import sys
@@ -27,7 +26,7 @@ from helpers.basics import (
 )
 from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
-from helpers.checks.handover import CASES_FILE
+from helpers.checks.handover import CASES_FILE, without_solutions
 from helpers.provenance import provenance
 from helpers.workshop.notebooks import ANSWER, CHECK, KERNELSPEC, declared_parameters, execute, write_notebook
 from helpers.workshop.review import grading, page, sandbox
@@ -201,33 +200,6 @@ def furnish(folder: Path, notebook, seeds: dict[str, int]) -> Path:
     write_json(kernel, KERNELSPEC | {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]})
     write_notebook(folder / "abgabe.ipynb", notebook)
     return course / Path(__file__).with_name("worker.py").relative_to(ROOT)
-
-
-def without_solutions(source: str) -> str:
-    """Ein ``notebook_0x`` von helpers.checks, von dem nur bleibt, was die Eingaben würfelt."""
-    body, made, kept = ast.parse(source).body, {}, []
-    for node in body:
-        targets = [
-            name for each in getattr(node, "targets", []) for name in ast.walk(each) if isinstance(name, ast.Name)
-        ]
-        made |= dict.fromkeys([node.name] if isinstance(node, ast.FunctionDef) else [name.id for name in targets], node)
-
-    def keep(node):
-        kept.append(node)
-        for needed in [made[each.id] for each in ast.walk(node) if isinstance(each, ast.Name) and each.id in made]:
-            if needed not in kept:
-                keep(needed)
-
-    for node in body:
-        match node:
-            case ast.Import() | ast.ImportFrom():
-                keep(node)
-            case ast.Assign(value=ast.Call(func=ast.Name("Exercise"), args=[number, name, _, cases, *_]) as call):
-                name = name if isinstance(name, ast.Constant) else ast.Constant(name.id)
-                call.args = [number, name, ast.Constant(""), cases]
-                call.keywords = [option for option in call.keywords if option.arg == "is_value"]
-                keep(node)
-    return "\n".join(ast.unparse(node) for node in body if node in kept)
 
 
 def precious_files(paths) -> dict[Path, str]:
