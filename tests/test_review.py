@@ -192,9 +192,9 @@ def test_a_solved_notebook_is_read_whatever_another_program_made_of_it(form, tmp
     found = read("a", path, known)
     assert found.course == COURSE and found.notes == []
     answers = {key: source for _, source, key in found.cells if key.endswith(ANSWER)}
-    assert {key: source.encode("ascii", "ignore") for key, source in answers.items()} == {
-        key: source.encode("ascii", "ignore") for key, source in factory.solution_cells(COURSE).items()
-    }
+    for key, source in factory.solution_cells(COURSE).items():
+        lines = [line for line in source.splitlines() if line.isascii()]  # nicht jede Kodierung kennt „→“
+        assert [line for line in answers[key].splitlines() if line in lines] == lines
 
 
 @pytest.mark.parametrize(
@@ -636,16 +636,16 @@ def test_only_used_columns_one_total_per_person_and_remarks_beside_the_name(tmp_
     [
         [{"output_type": "stream", "text": "x" * 9_000_000}],
         [{"output_type": "stream", "text": f"Zeile {n}"} for n in range(100_000)],
-        [{"data": {"image/png": base64.b64encode(b"\x89PNG" + bytes(1_900_000)).decode()}}] * 20,
+        [{"data": {"image/png": base64.b64encode(b"\x89PNG" + bytes(400_000)).decode()}}] * 20,
     ],
 )
 def test_long_output_is_cut_and_says_so(outputs, runnable):
     notebook = runnable(factory.solved())
     data = json.loads(json.dumps(notebook))
-    for cell in data["cells"]:
+    for cell in data["cells"][:2]:
         cell["outputs"] = outputs
     shown = page.outputs_of(notebook, json.dumps(data))
-    assert len(json.dumps(shown)) < page.MAX_PAGE + 1_000_000 and "gekürzt" in str(shown[-1])
+    assert len(str(shown)) < page.MAX_PAGE + 1_000_000 and "gekürzt" in str(shown[0])
 
 
 def test_a_model_is_trained_for_some_while_others_are_judged(known, tmp_path, monkeypatch):
@@ -865,7 +865,7 @@ def with_new_exercise(tmp_path):
     [
         (lambda cells: cells[1]["metadata"]["nbgrader"].update(grade_id="cell-5f3a"), "„cell-5f3a“ eine grade_id wie"),
         (
-            lambda cells: cells[2]["metadata"].pop("nbgrader"),
+            lambda cells: cells[2].update(source="1", metadata={}),
             "„01-aufgabe-6-loesung“ auch eine mit der grade_id „01-aufgabe-6-pru",
         ),
         (lambda cells: None, "Aufgabe 1.6 in helpers/checks/notebook_01.py"),
