@@ -31,10 +31,10 @@ def outputs_of(notebook, executed: str | None) -> list[tuple[str, str, list[dict
         cells = json.loads(executed or "{}").get("cells", [])
         shown, left = {}, MAX_PAGE
         for cell in cells:
-            outputs = cell.get("outputs", [])
-            kept = list(filter(None, map(plain_output, outputs[:MAX_OUTPUTS])))
-            left -= len(str(kept))
-            kept = kept if left > 0 else []
+            outputs, kept = cell.get("outputs", []), []
+            for each in filter(None, map(plain_output, outputs[:MAX_OUTPUTS])):
+                left -= len(str(each))
+                kept += [each] if left > 0 else []
             shown[cell["id"]] = [*kept, CUT] if len(outputs) > (MAX_OUTPUTS if left > 0 else 0) else kept
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         shown = {}
