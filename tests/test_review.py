@@ -646,6 +646,7 @@ def test_long_output_is_cut_and_says_so(outputs, runnable):
         cell["outputs"] = outputs
     shown = page.outputs_of(notebook, json.dumps(data))
     assert len(str(shown)) < page.MAX_PAGE + 1_000_000 and "gekürzt" in str(shown[0])
+    assert all(len(each) <= page.MAX_OUTPUTS + 1 for *_, each in shown)
 
 
 def test_a_model_is_trained_for_some_while_others_are_judged(known, tmp_path, monkeypatch):
