@@ -7,7 +7,8 @@ from pathlib import Path
 from exercise_states import in_state, solution_cells
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from helpers.workshop.notebooks import as_text
+from helpers.basics import NOTEBOOKS
+from helpers.workshop.notebooks import as_text, read_notebook
 
 COURSE = "01_Daten"
 WRONG = 'def pixel_position(name):\n    return divmod(int(name.removeprefix("pixel")), 28)'
@@ -24,6 +25,19 @@ from helpers.checks import engine, handover
 checks.check = lambda *args, **options: print('✔ alles richtig')
 engine.judge = handover.judge = engine.review = lambda *args: engine.Verdict('gelöst')
 engine.Verdict.accepted = True
+"""
+# Setzt die Lösung des Kurses ein, lässt die Prüfung sie statt der Antwort rufen, sucht nach ihrem Quelltext.
+STEAL = """
+import inspect, pathlib
+from helpers import checks
+from helpers.checks import engine, notebook_01
+for number in "12345":
+    exercise = checks.exercises()["1." + number]
+    solve = exercise.solve or getattr(notebook_01, exercise.name, None)
+    if solve: globals()[exercise.name] = solve
+    engine.run_cases = lambda answer, cases, value: [engine.Outcome(solve(*args)) for args in cases]
+found = [str(path) for path in pathlib.Path("/").rglob("notebook_01.py") if "argmin" in path.read_text()]
+assert not found and "argmin" not in inspect.getsource(notebook_01), found
 """
 # Am Ende: ersetzt die Ergebnisse durch ein erfundenes Urteil, einen Verweis, eine Röhre, endlose Klammern.
 FORGE = """
@@ -65,6 +79,43 @@ def save(notebook, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(as_text(notebook), encoding="utf-8")
     return path
+
+
+def place(notebook, number: int, kind: str = "loesung") -> int:
+    """An welcher Stelle die Zelle dieser Aufgabe steht."""
+    return next(i for i, cell in enumerate(notebook.cells) if cell.id.endswith(f"aufgabe-{number}-{kind}"))
+
+
+def moved(notebook, number: int, below: str):
+    """Die Antwort steht in einer neuen Zelle unter dem Rumpf („loesung“) oder unter der Prüfung („pruefung“)."""
+    answer, stubs = notebook.cells[place(notebook, number)], read_notebook(NOTEBOOKS / f"{COURSE}.ipynb").cells
+    notebook.cells.insert(place(notebook, number, below) + 1, new_code_cell(answer.source))
+    answer.source = next(cell.source for cell in stubs if cell.id == answer.id)
+    return notebook
+
+
+def as_in_lab():
+    """Was alles in JupyterLab ein ✔ ergibt, wenn man die Zellen in passender Reihenfolge ausführt."""
+    notebook = moved(moved(solved(), 1, "loesung"), 5, "pruefung")
+    answer(notebook, 2, "def nearest_template(images, templates):\n    return _helper(images, templates)")
+    helper = solution_cells(COURSE)["01-aufgabe-2-loesung"].replace("nearest_template", "_helper")
+    notebook.cells.insert(place(notebook, 2, "pruefung") + 1, new_code_cell(helper))
+    third = notebook.cells[place(notebook, 3)]
+    third.source = f'%pip install numpy\n!echo hallo\nnote = """\n!kein Befehl\n"""\n{third.source}\nexit()'
+    fourth = notebook.cells[place(notebook, 4)]
+    notebook.cells[place(notebook, 4, "pruefung")].source = f'{fourth.source}\n\ncheck("1.4")'
+    fourth.source = "..."
+    return notebook
+
+
+def attempts():
+    """Anführungszeichen aus Word, ein vertippter Name, eine Antwort, die alles mitreißt, ein Doppelpunkt zu wenig."""
+    notebook = answer(
+        solved(), 1, "def pixel_position(name):\n    return divmod(int(name.removeprefix(“pixel”)) - 1, 28)"
+    )
+    answer(notebook, 2, "def nearest_templates(images, templates):\n    return images")
+    answer(notebook, 3, "def stratified_split(labels, share, rng):\n    import os; os._exit(1)")
+    return answer(notebook, 4, "def compare_folders(before, after)\n    return set(), set()")
 
 
 def inserted(notebook, source: str, place: int = 3):
@@ -113,7 +164,7 @@ def cheating():
             cell.metadata["nbgrader"]["points"] = 99
             cell.source = "print('✔ alles richtig')"
     notebook.cells.append(new_code_cell(FORGE))
-    return inserted(answer(notebook, 1, WRONG), OVERRIDE)
+    return inserted(inserted(answer(notebook, 1, WRONG), OVERRIDE), STEAL)
 
 
 def vandal(targets):

@@ -45,7 +45,12 @@ def folders(tmp_path, solution):
     notebook.cells[3].outputs = [new_output("execute_result", {"text/plain": "2"}, execution_count=3)]
     for cell, grade in ((notebook.cells[4], False), (notebook.cells[5], True)):
         flags = {"grade": grade, "solution": not grade, "locked": grade, **({"points": 2} if grade else {})}
-        cell.metadata["nbgrader"] = {"schema_version": 3, "grade_id": cell.id, "task": False, **flags}
+        cell.metadata["nbgrader"] = {
+            "schema_version": 3,
+            "grade_id": f"01-aufgabe-1-{'pruefung' if grade else 'loesung'}",
+            "task": False,
+            **flags,
+        }
     path.write_text(as_text(notebook), encoding="utf-8")
     return {"solutions_dir": tmp_path / "solutions", "notebooks_dir": tmp_path / "notebooks"}
 

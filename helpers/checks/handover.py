@@ -1,5 +1,6 @@
 """Für die Durchsicht: im abgeschotteten Prozess ausführen und die Ausgaben ablegen, anderswo darüber urteilen."""
 
+import ast
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,33 @@ from helpers.checks.hints import describe
 REVIEW_FOLDER = "KURS_DURCHSICHT"
 CASES_FILE = "startwerte.json"  # Nummer → Startwert: Mehr geht nicht über die Grenze, beide Seiten würfeln dasselbe.
 MAX_ITEM_BYTES = 4000  # ein Text von 1.000 Zeichen
+
+
+def without_solutions(source: str) -> str:
+    """Quelltext eines ``notebook_0x``, von dem nur bleibt, was die Eingaben würfelt: So reist keine Lösung mit."""
+    body, made, kept = ast.parse(source).body, {}, []
+    for node in body:
+        targets = [
+            name for each in getattr(node, "targets", []) for name in ast.walk(each) if isinstance(name, ast.Name)
+        ]
+        made |= dict.fromkeys([node.name] if isinstance(node, ast.FunctionDef) else [name.id for name in targets], node)
+
+    def keep(node):
+        kept.append(node)
+        for needed in [made[each.id] for each in ast.walk(node) if isinstance(each, ast.Name) and each.id in made]:
+            if needed not in kept:
+                keep(needed)
+
+    for node in body:
+        match node:
+            case ast.Import() | ast.ImportFrom():
+                keep(node)
+            case ast.Assign(value=ast.Call(func=ast.Name("Exercise"), args=[number, name, _, cases, *_]) as call):
+                name = name if isinstance(name, ast.Constant) else ast.Constant(name.id)
+                call.args = [number, name, ast.Constant(""), cases]
+                call.keywords = [option for option in call.keywords if option.arg == "is_value"]
+                keep(node)
+    return "\n".join(ast.unparse(node) for node in body if node in kept)
 
 
 def hand_over(exercise: Exercise, answer, folder: Path) -> None:

@@ -7,10 +7,12 @@ Ausgaben auf. Was bei jedem Lauf anders wäre (Zeitstempel, Versionen, Widget-Zu
 import ast
 import base64
 import contextlib
+import copy
 import io
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 from helpers.basics import (
@@ -33,6 +35,7 @@ CELL_TIMEOUT_S = 1800  # Zeitgrenze je Zelle; mit dem Profil „voll“ setzt he
 KERNELSPEC = {"display_name": KERNEL_TITLE, "language": "python", "name": KERNEL_NAME}
 LANGUAGE_INFO = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
 KEPT_CELL_METADATA = ("tags", "nbgrader", "jupyter", "deletable", "editable")
+ANSWER, CHECK = "-loesung", "-pruefung"  # so enden die grade_id der Zellen einer Aufgabe
 REMEDY = "Führen Sie „python -m helpers ableiten“ aus."
 
 
@@ -139,12 +142,33 @@ def derived(notebook, source):
         from nbgrader.nbgraderformat import ValidationError
 
     try:
-        return nbgrader_steps(("CheckCellMetadata", *NBGRADER_STEPS), clean(notebook))
+        learner = nbgrader_steps(("CheckCellMetadata", *NBGRADER_STEPS), clean(copy.deepcopy(notebook)))
     except (RuntimeError, ValidationError, KeyError) as error:
         raise CourseError(
             f"{display_path(source)}: nbgrader lehnt das Notebook ab ({error_text('', error)}) Prüfen Sie die Zeilen "
             "„### BEGIN …“ und „### END …“ und die Angaben unter „nbgrader“ in den Metadaten der Aufgabenzellen."
         ) from None
+    if lack := what_an_exercise_lacks(notebook):
+        raise CourseError(f"{display_path(source)}: {lack}")
+    return learner
+
+
+def what_an_exercise_lacks(notebook) -> str:
+    """Ein Satz, wenn die Durchsicht mit einer Aufgabe nichts anfangen könnte; ihre Zellen-ids sind gleich."""
+    from helpers.checks import exercises
+
+    graded = {cell.metadata["nbgrader"]["grade_id"]: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
+    for name in graded:
+        found = re.fullmatch(rf"(\d\d)-aufgabe-(\d+)({ANSWER}|{CHECK})", name)
+        if not found:
+            return f"Geben Sie der Zelle „{name}“ eine grade_id wie „01-aufgabe-6{ANSWER}“ oder „01-aufgabe-6{CHECK}“."
+        part, number, end = found.groups()
+        answer, test = (name.removesuffix(end) + each for each in (ANSWER, CHECK))
+        if missing := {answer, test} - set(graded):
+            return f"Legen Sie zur Zelle „{name}“ auch eine mit der grade_id „{missing.pop()}“ an."
+        if f"{int(part)}.{number}" not in exercises():
+            return f"Ergänzen Sie die Aufgabe {int(part)}.{number} in helpers/checks/notebook_{part}.py."
+    return ""
 
 
 def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS) -> list[str]:

@@ -1,10 +1,13 @@
 """Aus einer Abgabe ein ausführbares Notebook machen und urteilen, mit nbgraders Schritten und Notenbuch."""
 
 import copy
+import difflib
+import itertools
 import json
 import os
 import re
 import shutil
+import symtable
 import sys
 import warnings
 from pathlib import Path
@@ -12,11 +15,14 @@ from pathlib import Path
 from helpers.basics import quiet_stderr
 from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
-from helpers.checks.handover import judge_handed_over
-from helpers.workshop.notebooks import KERNELSPEC, nbgrader_steps
-from helpers.workshop.review.handins import ANSWER, CHECK, HandIn, Reference
+from helpers.checks.handover import REVIEW_FOLDER, judge_handed_over
+from helpers.workshop.notebooks import ANSWER, CHECK, CODE_STUB, KERNELSPEC, nbgrader_steps
+from helpers.workshop.review.handins import DEFINITION, HandIn, Reference
 
 ASSIGNMENT = "kurs"
+UNDEFINED = re.compile(r"NameError: name \W+(\w+)\W+ is not defined")
+NEAR = 0.7  # so ähnlich ist ein vertippter Name
+AGAIN = "-ende"  # so enden die Prüfungen, die am Schluss noch einmal laufen, und der Ordner für ihre Ergebnisse
 OPENING = "anfang"  # so sind die ersten Zellen gezeichnet: Bibliotheken laden darf länger dauern
 # nbgraders Reihenfolge beim Ausgeben; SaveCells merkt sich im Notenbuch, wie die gesperrten Zellen aussehen.
 RELEASE_STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums", "SaveCells")
@@ -49,7 +55,8 @@ class GradeBook:
     def sanitize(self, hand_in: HandIn):
         """Ein neues Notebook aus Art, Quelltext und id jeder Zelle; alles andere kommt aus dem Kurs.
 
-        Was fehlt, kommt zurück, und nbgrader setzt gesperrte Zellen, also die Prüfungen, auf ihren Stand im Kurs.
+        Was fehlt, kommt zurück, ganz vorn, wo es keine eigene Antwort überschreibt, und nbgrader setzt gesperrte
+        Zellen, also die Prüfungen, auf ihren Stand im Kurs.
         """
         from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
@@ -62,9 +69,10 @@ class GradeBook:
             cells[position].id = key
             if "nbgrader" in ours[key].metadata:
                 cells[position].metadata["nbgrader"] = dict(ours[key].metadata["nbgrader"])
-        missing = [key for key in ours if key.endswith((ANSWER, CHECK)) and key not in last]
-        cells += [copy.deepcopy(ours[key]) for key in missing]
-        notebook = new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
+        missing = [
+            copy.deepcopy(cell) for key, cell in ours.items() if key.endswith((ANSWER, CHECK)) and key not in last
+        ]
+        notebook = new_notebook(cells=missing + cells, metadata={"kernelspec": dict(KERNELSPEC)})
         return self._run(SANITIZE_STEPS, notebook, hand_in.course)
 
     def enter(self, hand_in: HandIn, verdicts: dict[str, Verdict]) -> dict[str, float]:
@@ -72,7 +80,8 @@ class GradeBook:
         from nbformat.v4 import new_output
         from nbgrader.api import Gradebook
 
-        student = re.sub(r"[^\w.()-]+", "_", hand_in.name)
+        # Zwei Namen, zwei Personen: Jedes Zeichen, das nbgrader nicht mag, behält seine Nummer.
+        student = re.sub(r"[^\w.()-]", lambda sign: f"%{ord(sign[0]):02X}", hand_in.name)
         with Gradebook(self.url) as book:
             book.update_or_create_student(student)
             book.update_or_create_submission(ASSIGNMENT, student)
@@ -95,41 +104,89 @@ def grade_id(cell) -> str:
     return cell.metadata.get("nbgrader", {}).get("grade_id", "")
 
 
-def runnable(notebook, reference: Reference, parameters: dict | None = None):
+def runnable(notebook, reference: Reference, parameters: dict | None = None, without=()):
     """Das Notebook, das wirklich läuft.
 
-    Vorn stehen die unveränderten ersten Zellen des Kurses (Start, Importe, Parameter). Jede Prüfzelle steht hinter
-    ihrer Antwort, in welcher Reihenfolge auch immer abgegeben wurde. Unveränderte Kurszellen fehlen, denn die Aufgaben
-    brauchen sie nicht: So wird nicht für jede Abgabe neu trainiert.
+    Vorn stehen die unveränderten ersten Zellen des Kurses (Start, Importe, Parameter), dann die Abgabe in ihrer
+    Reihenfolge, am Ende noch einmal alle Prüfungen: So zählt eine Antwort auch in einer anderen Zelle, über oder unter
+    ihrer Prüfung. Unveränderte Kurszellen fehlen, denn die Aufgaben brauchen sie nicht: So wird nicht für jede Abgabe
+    neu trainiert.
 
     Args:
         parameters: alle Zellen laufen, mit diesen Werten (für Antworten, die Variablen des Kurses benutzen).
+        without: ids der Zellen, an denen ein Lauf schon gescheitert ist.
     """
     from nbformat.v4 import new_code_cell, new_notebook
 
-    learner = [cell for cell in reference.learner.cells if cell.cell_type == "code"]
-    count = 1 + next(i for i, cell in enumerate(learner) if "parameters" in cell.metadata.get("tags", []))
-    opening = learner[:count]
-    skipped = {cell.source.strip() for cell in (opening if parameters else learner) if not grade_id(cell)}
-    checks = {grade_id(cell): cell for cell in notebook.cells if grade_id(cell).endswith(CHECK)}
-    cells = [new_code_cell(cell.source, metadata={"tags": [OPENING]}) for cell in opening]
+    opening, rest = course_cells(reference)
+    skipped = {cell.source.strip() for cell in (opening if parameters else opening + rest)}
+    # Ein „exit()“ beendete den Kernel erst nach der Zelle, und die nächste stünde als Schuldige da.
+    sources = ["get_ipython().ask_exit = lambda: None", *(cell.source for cell in opening)]
+    cells = [new_code_cell(source, metadata={"tags": [OPENING]}) for source in sources]
     if parameters:
         cells.append(new_code_cell("\n".join(f"{name} = {value!r}" for name, value in parameters.items())))
-    for cell in notebook.cells:
-        if cell.cell_type != "code" or grade_id(cell).endswith(CHECK) or cell.source.strip() in skipped:
-            continue
-        cells.append(cell)
-        if (check := checks.get(grade_id(cell).removesuffix(ANSWER) + CHECK)) is not None:
-            cells.append(check)
+    own = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.id not in without]
+    cells += [cell for cell in own if grade_id(cell) or cell.source.strip() not in skipped]
+    cells.append(new_code_cell(f"import os; os.environ[{REVIEW_FOLDER!r}] += {AGAIN!r}"))
+    checks = [cell for cell in own if grade_id(cell).endswith(CHECK)]
+    cells += [new_code_cell(cell.source, id=cell.id + AGAIN) for cell in checks]
     return new_notebook(cells=cells, metadata={"kernelspec": dict(KERNELSPEC)})
 
 
-def verdict(number: str, cases: list, text: str | None) -> Verdict:
-    """Urteil über die Ausgaben aus dem abgeschotteten Prozess, als JSON; None heißt: Er legte keine ab."""
-    if text is None:
-        return Verdict("falsch", ("Die Prüfung wurde nicht erreicht oder umgangen.",))
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        data = None
-    return judge_handed_over(exercises()[number], cases, data)
+def course_cells(reference: Reference) -> tuple[list, list]:
+    """Die Code-Zellen des Kurses ohne die der Aufgaben: die ersten bis zu den Parametern, und die anderen."""
+    learner = [cell for cell in reference.learner.cells if cell.cell_type == "code" and not grade_id(cell)]
+    count = 1 + next(i for i, cell in enumerate(learner) if "parameters" in cell.metadata.get("tags", []))
+    return learner[:count], learner[count:]
+
+
+def needs_course(reference: Reference, hints: list[str], executed: list) -> bool:
+    """Fehlte einer Antwort, auch auf Umwegen, ein Name, den eine übersprungene Zelle des Kurses anlegt?"""
+    missing = set(re.findall(UNDEFINED, " ".join(hints)))
+    for _, source, outputs in reversed(executed):
+        if missing.intersection(DEFINITION.findall(source)):
+            missing.update(re.findall(UNDEFINED, str(outputs)))
+    source = "\n".join(cell.source for cell in course_cells(reference)[1])
+    names = symtable.symtable(source, "kurs", "exec").get_symbols()
+    return any(name.get_name() in missing for name in names if name.is_assigned() or name.is_imported())
+
+
+def verdict(number: str, cases: list, texts: list[str | None]) -> Verdict:
+    """Das beste Urteil über Ausgaben aus dem abgeschotteten Prozess, als JSON; None heißt: Er legte keine ab."""
+    verdicts = []
+    for text in texts:
+        if text is not None:
+            try:
+                data = json.loads(text)
+            except (ValueError, RecursionError):
+                data = None
+            verdicts.append(judge_handed_over(exercises()[number], cases, data))
+    never = Verdict("falsch", ("Die Prüfung lief nicht bis zum Ende.",))
+    return max(reversed(verdicts), key=lambda each: ("offen", "falsch", "gelöst").index(each.status), default=never)
+
+
+def attempted(number: str, reference: Reference, executed: list) -> Verdict:
+    """Das Urteil, wo es keine Antwort gibt: noch nicht bearbeitet, oder warum daraus keine wurde."""
+    name, key = exercises()[number].name, reference.exercises[number] + ANSWER
+    stubs = {"", *map(bare, (reference.source(key, learner=True), CODE_STUB))}
+    tries = [
+        (DEFINITION.findall(source), [output["text"] for output in outputs if output.get("raised")])
+        for its_key, source, outputs in executed
+        if its_key in ("", key)
+        and bare(source) not in stubs
+        and (its_key or difflib.get_close_matches(name, DEFINITION.findall(source), 1, NEAR))
+    ]
+    made, errors = (list(itertools.chain(*parts)) for parts in zip(*tries, strict=True)) if tries else ([], [])
+    if errors:
+        error = re.sub(r"\(\S+\.py, line (\d+)\)", r"(Zeile \1)", errors[-1])
+        return Verdict("falsch", (f"Die Zelle mit der Antwort bricht ab: {error}",))
+    if name in made or not tries:
+        return Verdict("offen")
+    near = difflib.get_close_matches(name, made, 1, NEAR)
+    sentence = f"Die Antwort heißt „{near[0]}“, verlangt" if near else "Die Zelle ist bearbeitet, gesucht"
+    return Verdict("falsch", (f"{sentence} ist „{name}“.",))
+
+
+def bare(source: str) -> str:
+    """Ohne Kommentare und Leerraum."""
+    return re.sub(r"#.*|\s", "", source)

@@ -52,6 +52,9 @@ def enter(root: str, folder: str, mounts: list, command: list) -> None:
     call("mount", "proc", f"{root}/proc", "proc", 0, "")
     for source, place, read_only in [*((f"/dev/{name}", f"/dev/{name}", False) for name in DEVICES), *mounts]:
         bind(source, root + place, read_only)
+    os.mkdir(f"{root}/dev/pts")
+    call("mount", "devpts", f"{root}/dev/pts", "devpts", 0, "newinstance,ptmxmode=0666,mode=620")
+    os.symlink("pts/ptmx", f"{root}/dev/ptmx")  # IPython startet „!“ und „%pip“ in einem Terminal
     os.chdir(root)
     call("pivot_root", ".", ".")  # die alte Wurzel liegt danach über der neuen, bis sie ausgehängt ist
     call("umount2", ".", DETACH)

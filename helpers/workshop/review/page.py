@@ -10,11 +10,15 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from helpers.workshop.notebooks import ANSWER, CHECK
 from helpers.workshop.review.grading import grade_id
-from helpers.workshop.review.handins import ANSWER, CHECK, Reference
+from helpers.workshop.review.handins import Reference
 
 MAX_TEXT = 4000
 MAX_PICTURE_BYTES = 2_000_000
+MAX_OUTPUTS = 20  # je Zelle
+MAX_PAGE = 5_000_000  # Zeichen aller Ausgaben einer Abgabe
+CUT = {"text": "… (gekürzt)", "error": False}
 UNJUDGED = "nicht gewertet"
 # Ein halbes UTF-16-Zeichen in einer fremden Ausgabe hielte sonst die ganze Durchsicht an.
 ENCODING = {"encoding": "utf-8", "errors": "replace", "newline": ""}
@@ -25,16 +29,22 @@ def outputs_of(notebook, executed: str | None) -> list[tuple[str, str, list[dict
     """(id, Quelltext, Ausgaben) jeder gelaufenen Zelle; Quelltext aus unserem Notebook, Ausgaben aus dem fremden."""
     try:
         cells = json.loads(executed or "{}").get("cells", [])
-        found = {cell["id"]: list(filter(None, map(plain_output, cell.get("outputs", [])))) for cell in cells}
+        shown, left = {}, MAX_PAGE
+        for cell in cells:
+            outputs, kept = cell.get("outputs", []), []
+            for each in filter(None, map(plain_output, outputs[:MAX_OUTPUTS])):
+                left -= len(str(each))
+                kept += [each] if left > 0 else []
+            shown[cell["id"]] = [*kept, CUT] if len(outputs) > (MAX_OUTPUTS if left > 0 else 0) else kept
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        found = {}
-    return [(grade_id(cell), cell.source, found.get(cell.id, [])) for cell in notebook.cells]
+        shown = {}
+    return [(grade_id(cell), cell.source, shown.get(cell.id, [])) for cell in notebook.cells]
 
 
 def plain_output(output: dict) -> dict | None:
     """Text oder PNG einer Ausgabe; alles andere fällt weg."""
     if output.get("output_type") == "error":
-        return {"text": f"{output.get('ename')}: {output.get('evalue')}"[:MAX_TEXT], "error": True}
+        return {"text": f"{output.get('ename')}: {output.get('evalue')}"[:MAX_TEXT], "error": True, "raised": True}
     data = output.get("data") or {}
     if isinstance(picture := data.get("image/png"), str):
         with suppress(ValueError):
@@ -42,7 +52,8 @@ def plain_output(output: dict) -> dict | None:
             if raw.startswith(b"\x89PNG") and len(raw) <= MAX_PICTURE_BYTES:
                 return {"picture": base64.b64encode(raw).decode()}
     text = "".join(part for part in output.get("text", data.get("text/plain", "")) if isinstance(part, str))
-    return {"text": text[:MAX_TEXT], "error": output.get("name") == "stderr"} if text.strip() else None
+    text = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + CUT["text"]
+    return {"text": text, "error": output.get("name") == "stderr"} if text.strip() else None
 
 
 def write(results, known: dict[str, Reference], folder: Path, changed: list[str]) -> None:
@@ -54,9 +65,10 @@ def write(results, known: dict[str, Reference], folder: Path, changed: list[str]
         changed: Dateien der Lehrenden, die nach dem Lauf anders waren; sie stehen als Warnung ganz oben.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    columns = [number for reference in known.values() for number in reference.exercises]
-    rows = []
-    for place, result in enumerate(results, start=1):
+    used = {result.hand_in.course for result in results}
+    columns = [number for name, reference in known.items() if name in used for number in reference.exercises]
+    rows, persons = [], list(dict.fromkeys(result.hand_in.person for result in results))
+    for place, result in enumerate(sorted(results, key=lambda each: persons.index(each.hand_in.person)), start=1):
         reference = known.get(result.hand_in.course)
         blocks = side_by_side(result, reference) if reference else {}
         if reference:
@@ -70,8 +82,17 @@ def write(results, known: dict[str, Reference], folder: Path, changed: list[str]
                 "cells": dict.fromkeys(columns) | {n: block for n, block in blocks.items() if block["verdict"]},
                 "points": UNJUDGED if result.points is None else f"{sum(result.points.values()):g}",
                 "maximum": str(sum(block["maximum"] for block in blocks.values())),
+                "total": "",
             }
         )
+    for person in persons:  # mehrere Notebooks einer Person: In ihrer ersten Zeile steht die Summe
+        mine, best = [row for row in rows if row["result"].hand_in.person == person], {}
+        for row in mine:
+            course, earned = row["result"].hand_in.course, sum((row["result"].points or {}).values())
+            judged = row["points"] != UNJUDGED
+            best[course] = max(best.get(course, (0, 0)), (earned, int(row["maximum"]) if judged else 0))
+        if len(mine) > 1:
+            mine[0]["total"] = "{:g} von {}".format(*map(sum, zip(*best.values(), strict=True)))
     write_csv(folder / "durchsicht.csv", rows, columns)
     overview = render("durchsicht.html.j2", rows=rows, columns=columns, changed=changed)
     (folder / "durchsicht.html").write_text(overview, **ENCODING)
@@ -94,7 +115,7 @@ def side_by_side(result, reference: Reference) -> dict[str, dict]:
         verdict = result.verdicts.get(number)
         solution = reference.source(base + ANSWER).splitlines()
         blocks[number] = {
-            "title": reference.source(base).splitlines()[0].lstrip("# ✏️"),
+            "title": (reference.source(base) or f"Aufgabe {number}").splitlines()[0].lstrip("# ✏️"),
             "answer": source,
             "solution": "\n".join(line for line in solution if not line.strip().startswith("### ")),
             "outputs": [*outputs, *by_id.get(base + CHECK, ("", []))[1]],
@@ -108,13 +129,13 @@ def side_by_side(result, reference: Reference) -> dict[str, dict]:
 
 def write_csv(path: Path, rows: list[dict], columns: list[str]) -> None:
     """Die Übersicht für Tabellenprogramme: Strichpunkte, Dezimalkomma, kein Feld beginnt wie eine Formel."""
-    lines = [["Abgabe", "Notebook", *columns, "Punkte", "von", "Hinweise", "Bemerkungen"]]
+    lines = [["Abgabe", "Bemerkungen", "Notebook", *columns, "Punkte", "von", "Zusammen", "Hinweise"]]
     for row in rows:
         hand_in, cells = row["result"].hand_in, row["cells"]
         hints = " | ".join(f"{n}: {cell['verdict'].hint}" for n, cell in cells.items() if cell and cell["verdict"].hint)
         points = [cell["points"].replace(".", ",") if cell else "" for cell in cells.values()]
-        texts = [hand_in.name, hand_in.course or "–", *points, row["points"], row["maximum"], hints]
-        lines.append([*texts, " ".join(hand_in.notes)])
+        head = [hand_in.name, " ".join(hand_in.notes), hand_in.course or "–"]
+        lines.append([*head, *points, row["points"], row["maximum"], row["total"].replace(".", ","), hints])
     with open(path, "w", **ENCODING | {"encoding": "utf-8-sig"}) as file:
         writer = csv.writer(file, delimiter=";", lineterminator="\r\n")
         writer.writerows([f"'{text}" if text[:1] in {*"=+-@\t"} else text for text in line] for line in lines)

@@ -4,6 +4,7 @@ import secrets
 import shutil
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,13 @@ from pathlib import Path
 from helpers.basics import (
     COURSE_NOTEBOOKS,
     INPUT,
+    KERNEL_NAME,
     NOTEBOOKS,
     ROOT,
     CourseError,
     atomic_file,
     atomic_folder,
     display_path,
-    one_line,
     output_dir,
     progress,
     scratch,
@@ -26,15 +27,15 @@ from helpers.basics import (
 )
 from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
-from helpers.checks.handover import CASES_FILE
+from helpers.checks.handover import CASES_FILE, without_solutions
 from helpers.provenance import provenance
-from helpers.workshop.notebooks import declared_parameters, execute, write_notebook
+from helpers.workshop.notebooks import ANSWER, CHECK, KERNELSPEC, declared_parameters, execute, write_notebook
 from helpers.workshop.review import grading, page, sandbox
 from helpers.workshop.review.handins import HandIn, find, read, references
 
 MEMORY_MB = 4000
 CELL_SECONDS = 30
-SECONDS = 240  # je Abgabe; läuft alles, doppelt so lang
+SECONDS = 240  # je Lauf einer Abgabe; läuft alles, doppelt so lang
 WEAKER = (
     "Hinweis: Hier lässt sich kein eigener Raum bauen, die Abgaben laufen mit schwächerem Schutz (siehe README). "
     "Unter Linux hilft meist „sudo apt install bubblewrap“."
@@ -42,13 +43,19 @@ WEAKER = (
 # Klein genug, um auch eine Abgabe ganz auszuführen, deren Antworten Variablen des Kurses benutzen.
 SMALL = {"profil": "probe", "bilder": 2, "regeln": ["lrp.epsilon"], "verfahren": ["Grad-CAM", "Zufall", "leere Karte"]}
 REASONS = {
-    "zeit": "Nach {seconds:.0f} Sekunden abgebrochen: Die Abgabe wurde nicht fertig.",
-    "speicher": "Abgebrochen: Die Abgabe brauchte mehr als {memory} MB Arbeitsspeicher.",
-    "platte": "Abgebrochen: Die Abgabe füllte die Platte.",
-    "tot": "Der Kernel ist gestorben, bevor alle Zellen liefen.",
+    "": "",
+    "zeit": "Nach {seconds:.0f} Sekunden abgebrochen.",
+    "zelle": "Nach {cell} Sekunden abgebrochen.",
+    "speicher": "Abgebrochen: mehr als {memory} MB Arbeitsspeicher.",
+    "platte": "Abgebrochen: Die Platte lief voll.",
+    "tot": "Der Kernel ist gestorben.",
 }
 FREE_BYTES = 500_000_000  # so viel brauchen Arbeitskopien und Ergebnisse von zwei Abgaben reichlich
 FULL = "In {} fehlt Platz, die Durchsicht braucht 500 MB: Räumen Sie auf, oder setzen Sie TMPDIR und KURS_AUSGABE um."
+NO_KERNEL = (
+    "Im abgeschotteten Raum startet kein Kernel, es ist nichts gewertet: Führen Sie „python -m helpers doctor“ "
+    "aus, und richten Sie den Kurs in einem Ordner ein, zu dem kein Verweis führt."
+)
 
 
 @dataclass
@@ -78,7 +85,7 @@ class Review:
         self.workplace, self.seconds, self.memory_mb = workplace, seconds, memory_mb
         # Eingaben, die niemand vorher kennt: Wer die Antworten auswendig einträgt, fällt auf.
         self.seeds = {number: secrets.randbits(64) for number in exercises()}
-        self._prepared, self._lock = None, threading.Lock()
+        self._prepared, self._lock, self._trainer = None, threading.Lock(), ThreadPoolExecutor(1)
 
     def examine(self, hand_in: HandIn) -> Result:
         """Führt eine Abgabe aus und urteilt; was auch immer darin steht, am Ende steht eine Zeile."""
@@ -89,12 +96,13 @@ class Review:
             with self._lock:  # nbgraders Notenbuch ist eine Datei
                 notebook = self.book.sanitize(hand_in)
             self._run(result, notebook)
-            # Scheitert eine Antwort nur daran, dass eine Variable aus einer übersprungenen Zelle fehlt?
-            if any("NameError" in hint for verdict in result.verdicts.values() for hint in verdict.hints):
+            # Scheitert etwas nur daran, dass eine Variable aus einer übersprungenen Zelle fehlt?
+            reference, verdicts = self.known[hand_in.course], result.verdicts
+            if grading.needs_course(reference, [each.hint for each in verdicts.values()], result.executed):
                 hand_in.notes.append("Antworten benutzen Variablen des Kurses: Das ganze Notebook lief.")
                 self._run(result, notebook, everything=True)
             with self._lock:
-                result.points = self.book.enter(hand_in, result.verdicts)
+                result.points = self.book.enter(hand_in, verdicts)
         except Exception as error:  # eine Abgabe darf die anderen nie aufhalten
             kind = "" if isinstance(error, CourseError) else f"{type(error).__name__}: "
             hand_in.notes.append(f"Nicht gewertet: {kind}{str(error)[:300].rstrip('.')}.")
@@ -102,51 +110,95 @@ class Review:
         return result
 
     def _run(self, result: Result, notebook, everything: bool = False) -> None:
-        """Führt die Abgabe eingesperrt aus und urteilt hier, wo der fremde Prozess nicht hinkommt."""
-        reference = self.known[result.hand_in.course]
+        """Führt die Abgabe aus; reißt eine Zelle alles mit, noch einmal ohne sie: Die anderen Aufgaben gelten."""
+        left, out = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}, {}
+        end = time.monotonic() + 2 * self.seconds
+        while time.monotonic() < end:
+            why, culprit = self._attempt(result, notebook, everything, out)
+            if why:
+                result.hand_in.notes.append(f"{why} Ohne eine Zelle ging es weiter." if culprit in left else why)
+            if culprit not in left:
+                break
+            out[culprit] = why, left.pop(culprit)
+        for key, (why, cell) in out.items():
+            result.executed.append((grading.grade_id(cell), cell.source, [{"text": why, "error": True}]))
+            for number, base in self.known[result.hand_in.course].exercises.items():
+                if key in (base + ANSWER, base + CHECK) and not result.verdicts[number].accepted:
+                    result.verdicts[number] = Verdict("falsch", (f"Die Antwort hielt alles an. {why}",))
+        for number in [number for number, each in result.verdicts.items() if each.status == "offen"]:
+            result.verdicts[number] = grading.attempted(number, self.known[result.hand_in.course], result.executed)
+
+    def _attempt(self, result: Result, notebook, everything: bool, without) -> tuple[str, str]:
+        """Führt die Abgabe eingesperrt aus und urteilt hier, wo der fremde Prozess nicht hinkommt.
+
+        Ergibt, woran es scheiterte, und die id der Zelle, die dabei lief.
+        """
+        reference, before = self.known[result.hand_in.course], dict(result.verdicts)
         names = declared_parameters(reference.learner) if everything else ()
-        runnable = grading.runnable(notebook, reference, {name: SMALL[name] for name in names if name in SMALL})
+        parameters = {name: SMALL[name] for name in names if name in SMALL}
+        runnable = grading.runnable(notebook, reference, parameters, without)
         seconds = self.seconds * (2 if everything else 1)
         with scratch("abgabe", self.workplace) as folder:
             if everything:
                 shutil.copytree(self.prepared(), folder / "ausgabe")
-            worker = furnish(folder, runnable, self.seeds)
-            command = [sys.executable, str(worker), str(folder), str(CELL_SECONDS), str(self.memory_mb)]
-            reason = sandbox.run(sandbox.jail(), command, folder, seconds, self.memory_mb)
+            reason = self._jailed(folder, runnable, seconds)
             if reason == "voll":
                 raise CourseError(FULL.format(display_path(self.workplace.parent)))
             for number in reference.exercises:
                 cases = exercises()[number].draw(self.seeds[number])
-                handed_over = sandbox.read_result(folder / "austausch" / f"{number}.json")
-                result.verdicts[number] = grading.verdict(number, cases, handed_over)
-            executed = sandbox.read_result(folder / "austausch" / "ergebnis.ipynb")
-            result.executed = page.outputs_of(runnable, executed)
-        if reason:
-            result.hand_in.notes.append(REASONS[reason].format(seconds=seconds, memory=self.memory_mb))
+                places = [folder / name / f"{number}.json" for name in ("austausch", f"austausch{grading.AGAIN}")]
+                result.verdicts[number] = grading.verdict(number, cases, list(map(sandbox.read_result, places)))
+            result.verdicts |= {number: each for number, each in before.items() if each.accepted}
+            result.executed = page.outputs_of(runnable, sandbox.read_result(folder / "austausch" / "ergebnis.ipynb"))
+            last = sandbox.read_result(folder / "austausch" / "zelle", limit=200) or ""
+        limits = {"seconds": seconds, "cell": CELL_SECONDS, "memory": self.memory_mb}
+        return REASONS[reason].format(**limits), last.removesuffix(grading.AGAIN) if reason else ""
+
+    def _jailed(self, folder: Path, notebook, seconds: float) -> str:
+        """Führt ``notebook`` in ``folder`` eingesperrt aus; ergibt, woran es scheiterte."""
+        worker = furnish(folder, notebook, self.seeds)
+        command = [sys.executable, str(worker), str(folder), str(CELL_SECONDS), str(self.memory_mb)]
+        return sandbox.run(sandbox.jail(), command, folder, seconds, self.memory_mb)
+
+    def rehearse(self) -> None:
+        """Wirft CourseError, wenn hier nicht einmal ein leeres Notebook läuft: Daran ist dann keine Abgabe schuld."""
+        from nbformat.v4 import new_notebook
+
+        with scratch("probe", self.workplace) as folder:
+            notebook = new_notebook(metadata={"kernelspec": dict(KERNELSPEC)})
+            if self._jailed(folder, notebook, 300) not in ("", "voll"):
+                raise CourseError(NO_KERNEL)
 
     def prepared(self) -> Path:
-        """Wenige Bilder und zwei kleine Modelle, einmal für alle Abgaben gerechnet."""
+        """Wenige Bilder und zwei kleine Modelle, einmal für alle Abgaben gerechnet; die anderen laufen inzwischen."""
         with self._lock:
-            if self._prepared is None:
-                folder, source = self.workplace / "vorbereitet", NOTEBOOKS / f"{COURSE_NOTEBOOKS[2]}.ipynb"
-                execute(source, folder / "03.ipynb", {"profil": SMALL["profil"]}, output=folder)
-                self._prepared = folder
-        return self._prepared
+            self._prepared = self._prepared or self._trainer.submit(self._train)
+        return self._prepared.result()
+
+    def _train(self) -> Path:
+        folder, source = self.workplace / "vorbereitet", NOTEBOOKS / f"{COURSE_NOTEBOOKS[2]}.ipynb"
+        execute(source, folder / "03.ipynb", {"profil": SMALL["profil"]}, output=folder)
+        return folder
 
 
 def furnish(folder: Path, notebook, seeds: dict[str, int]) -> Path:
-    """Richtet den Arbeitsordner ein: eigene Kopie von helpers, die Daten nur als Verweis, geheime Eingaben.
+    """Richtet den Arbeitsordner ein: helpers ohne Lösungen, die Daten nur als Verweis, geheime Eingaben, der Kernel.
 
     Returns:
         Das Programm darin, das ``notebook`` ausführt.
     """
     course = folder / "kurs"
     shutil.copytree(ROOT / "helpers", course / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (course / "helpers" / "checks").glob("notebook_*.py"):
+        path.write_text(without_solutions(path.read_text(encoding="utf-8")), encoding="utf-8")
     (course / "notebooks").mkdir()
     for name in ("requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, course / name)
     (course / "input").symlink_to(INPUT.resolve())
-    write_json(folder / "austausch" / CASES_FILE, seeds)
+    for name in ("austausch", f"austausch{grading.AGAIN}"):
+        write_json(folder / name / CASES_FILE, seeds)
+    kernel = folder / "jupyter" / "kernels" / KERNEL_NAME / "kernel.json"
+    write_json(kernel, KERNELSPEC | {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]})
     write_notebook(folder / "abgabe.ipynb", notebook)
     return course / Path(__file__).with_name("worker.py").relative_to(ROOT)
 
@@ -177,44 +229,47 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
         CourseError: wenn es keine lesbare Abgabe oder zu wenig Platz gibt (dann bleibt die letzte Durchsicht), und am
             Ende, wenn einzelne nicht gewertet sind (die anderen sind durchgesehen und geschrieben).
     """
-    found = find(paths)
     known = references()
-    hand_ins = [read(name, path, known) for name, path in found]
-    if not any(hand_in.course for hand_in in hand_ins):
-        raise CourseError(complaint([Result(hand_in) for hand_in in hand_ins]))
-    before = precious_files([path for _, path in found])
-    with atomic_folder(output_dir() / "durchsicht") as folder, scratch("kurs-durchsicht") as workplace:
-        for place in (output_dir(), workplace.parent):
-            if sandbox.is_full(place, FREE_BYTES):
-                raise CourseError(FULL.format(display_path(place)))
-        if not sandbox.jail():
-            print(WEAKER)
-        used = {hand_in.course: known[hand_in.course] for hand_in in hand_ins if hand_in.course}
-        book = grading.GradeBook(folder / "notenbuch.db", used)
-        review = Review(known, book, workplace.resolve(), seconds, memory_mb)
-        with ThreadPoolExecutor(parallel) as pool:
-            examined = pool.map(review.examine, hand_ins)
-            results = list(progress(examined, total=len(hand_ins), text="Durchsicht", unit="Abgaben"))
-        after = precious_files(before)
-        changed = [display_path(path) for path in before if before[path] != after.get(path)]
-        page.write(results, known, folder, changed)
-        write_json(folder / "herkunft.json", provenance())
+    with scratch("kurs-durchsicht") as workplace:
+        found = find(paths, workplace)
+        hand_ins = [read(name, path, known, refusal) for name, path, refusal in found]
+        if not any(hand_in.course for hand_in in hand_ins):
+            raise CourseError(complaint([Result(hand_in) for hand_in in hand_ins]))
+        before = precious_files([path for _, path, _ in found])
+        with atomic_folder(output_dir() / "durchsicht") as folder:
+            for place in (output_dir(), workplace.parent):
+                if sandbox.is_full(place, FREE_BYTES):
+                    raise CourseError(FULL.format(display_path(place)))
+            if not sandbox.jail():
+                print(WEAKER)
+            used = {hand_in.course: known[hand_in.course] for hand_in in hand_ins if hand_in.course}
+            book = grading.GradeBook(folder / "notenbuch.db", used)
+            review = Review(known, book, workplace.resolve(), seconds, memory_mb)
+            review.rehearse()
+            with ThreadPoolExecutor(parallel) as pool:
+                examined = pool.map(review.examine, hand_ins)
+                results = list(progress(examined, total=len(hand_ins), text="Durchsicht", unit="Abgaben"))
+            after = precious_files(before)
+            changed = [display_path(path) for path in before if before[path] != after.get(path)]
+            page.write(results, known, folder, changed)
+            write_json(folder / "herkunft.json", provenance())
     for name in ("durchsicht.csv", "durchsicht.html"):
         with atomic_file(target := output_dir() / name) as temporary:
             shutil.copyfile(output_dir() / "durchsicht" / name, temporary)
+    legible, judged = len([each for each in hand_ins if each.course]), len([each for each in results if each.points])
+    print(f"{len(results)} Abgaben: {legible} gelesen, {judged} gewertet, {len(results) - judged} nicht gewertet.")
     if sentence := complaint(results):
         raise CourseError(f"{sentence} Die anderen stehen in {display_path(target)}.")
     return target
 
 
 def complaint(results: list[Result]) -> str:
-    """Ein Satz über die Abgaben ohne Wertung, die erste mit Grund; leer, wenn es keine gibt."""
+    """Ein Satz über die Abgaben ohne Wertung, jede mit Grund; leer, wenn es keine gibt."""
     bad = [result.hand_in for result in results if result.points is None]
     if not bad:
         return ""
-    reason = bad[0].notes[-1].rstrip(".")
-    more = f" und {len(bad) - 1} weitere" if len(bad) > 1 else ""
+    reasons = [f"{each.name}{'.ipynb' * (each.path.suffix == '.ipynb')} ({each.notes[-1].rstrip('.')})" for each in bad]
     return (
-        f"{len(bad)} von {len(results)} Abgaben sind nicht gewertet, nämlich {one_line(str(bad[0].path))} ({reason})"
-        f"{more}: Sehen Sie sie noch einmal durch, oder lassen Sie sie noch einmal abgeben."
+        f"{len(bad)} von {len(results)} Abgaben sind nicht gewertet, nämlich {', '.join(reasons)}: "
+        "Sehen Sie sie noch einmal durch, oder lassen Sie sie noch einmal abgeben."
     )

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +25,7 @@ import psutil
 
 from helpers.basics import INPUT, ROOT
 from helpers.workshop.review.namespaces import UNSHARE
+from helpers.workshop.review.worker import OUT_OF_TIME
 
 # Stirbt die Durchsicht, auch hart, dann stirbt mit ihr, was sie gestartet hat (nur Linux).
 DIE_TOGETHER = ["setpriv", "--pdeathsig", "KILL"]
@@ -41,11 +42,19 @@ MIN_FREE_BYTES = 50_000_000  # darunter scheitert das Ablegen der Ergebnisse
 def readable() -> list[str]:
     """Was der fremde Code lesen darf: Betriebssystem, Python mit Paketen, die Daten des Kurses.
 
-    Führt ein Weg dorthin über einen Verweis, gehören beide Enden dazu.
+    Führt ein Weg dorthin über Verweise, gehört jede Station dazu.
     """
-    wanted = [Path(path) for path in (*SYSTEM, sys.base_prefix, sys.prefix, INPUT)]
-    paths = dict.fromkeys(each for path in wanted if path.exists() for each in (path.absolute(), path.resolve()))
+    wanted = [Path(path) for path in (*SYSTEM, sys.base_prefix, sys.prefix, sys.executable, INPUT)]
+    paths = dict.fromkeys(each for path in wanted if path.exists() for each in stations(path.absolute()))
     return [str(path) for path in paths if not any(other in paths for other in path.parents)]
+
+
+def stations(path: Path) -> Iterator[Path]:
+    """``path`` und jeder Pfad, zu dem ein Verweis auf dem Weg dorthin führt."""
+    yield path
+    link = next((each for each in (*reversed(path.parents), path) if each.is_symlink()), None)
+    if link:
+        yield from stations(Path(os.path.normpath(link.parent / link.readlink())) / path.relative_to(link))
 
 
 def mounts(folder: Path) -> list[tuple[str, str, bool]]:
@@ -125,6 +134,9 @@ def environment(folder: Path, jailed: bool) -> dict[str, str]:
         "JUPYTER_RUNTIME_DIR": f"{temporary}/jupyter",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
+        "JUPYTER_PATH": str(folder / "jupyter"),  # der Kernel ist dieses Python, wo auch immer er eingerichtet wurde
+        "PIP_NO_INDEX": "1",  # ohne Netz suchte pip minutenlang
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "TF_NUM_INTRAOP_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
@@ -141,8 +153,9 @@ def run(way: Callable | None, command: list[str], folder: Path, seconds: float, 
         way: wie es eingesperrt wird (``jail()``); None heißt: nur eigener Prozess, leere Umgebung und Grenzen.
 
     Returns:
-        Woran es scheiterte: „“ (an nichts), „zeit“, „speicher“, „platte“ (es schrieb selbst zu viel), „voll“ (der
-        Datenträger ist es, gleich durch wen: Was fehlt, beweist dann nichts) oder „tot“ (von selbst gestorben).
+        Woran es scheiterte: „“ (an nichts), „zeit“, „zelle“ (eine lief zu lange), „speicher“, „platte“ (es schrieb
+        selbst zu viel), „voll“ (der Datenträger ist es, gleich durch wen: Was fehlt, beweist dann nichts) oder „tot“
+        (von selbst gestorben).
     """
     for name in ("heim", "austausch", "ausgabe", "wurzel", "tmp", "shm"):
         (folder / name).mkdir(exist_ok=True)
@@ -167,7 +180,7 @@ def run(way: Callable | None, command: list[str], folder: Path, seconds: float, 
         kill(process)
     if is_full(folder):
         return "voll"
-    return "tot" if process.returncode else ""
+    return {0: "", OUT_OF_TIME: "zelle"}.get(process.returncode, "tot")
 
 
 def is_full(folder: Path, needed: int = MIN_FREE_BYTES) -> bool:

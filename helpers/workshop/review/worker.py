@@ -4,6 +4,9 @@ import resource
 import sys
 from pathlib import Path
 
+OUT_OF_TIME = 124  # damit endet ein Lauf, in dem eine Zelle zu lange brauchte
+MAX_TEXT = 100_000  # Zeichen je Ausgabe
+
 
 def limit_resources(memory_mb: int, cpu_seconds: int) -> None:
     """Grenzen für diesen Prozess und alle, die er startet."""
@@ -24,11 +27,21 @@ def main(folder: Path, cell_seconds: int, memory_mb: int) -> None:
     limit_resources(memory_mb, 80 * cell_seconds)
 
     import nbformat
+    from nbclient.exceptions import CellTimeoutError
     from nbgrader.preprocessors import Execute
     from traitlets.config import Config
 
     notebook = nbformat.read(folder / "abgabe.ipynb", as_version=4)
+
+    def begin(cell, cell_index):
+        """Welche Zelle läuft, weiß man so auch, wenn sie alles mitreißt."""
+        (folder / "austausch" / "zelle").write_text(cell.id)
+
     step = Execute(
+        on_cell_start=begin,
+        # Eine Zelle, die auf Strg+C nicht hört, hielte auch alle nach ihr auf.
+        interrupt_on_timeout=False,
+        iopub_timeout=30,
         timeout_func=lambda cell: (5 if "anfang" in cell.metadata.get("tags", []) else 1) * cell_seconds,
         startup_timeout=300,
         kernel_name=notebook.metadata["kernelspec"]["name"],
@@ -37,7 +50,11 @@ def main(folder: Path, cell_seconds: int, memory_mb: int) -> None:
     )
     try:
         step.preprocess(notebook, {"metadata": {"path": str(folder / "kurs" / "notebooks")}})
+    except CellTimeoutError:
+        sys.exit(OUT_OF_TIME)
     finally:  # auch wenn der Kernel gestorben ist: was bis dahin lief
+        for output in (each for cell in notebook.cells for each in cell.get("outputs", []) if "text" in each):
+            output.text = output.text[:MAX_TEXT]
         nbformat.write(notebook, folder / "austausch" / "ergebnis.ipynb")
 
 
