@@ -86,9 +86,18 @@ def calibration_error(confidence, correct):
     return ((groups.c - groups.r).abs() * groups.n / len(table)).sum()
 
 
-def deletion_curve(predict, image, heatmap, label, steps):
+def hires_cam(maps, gradients):
+    return np.einsum("nhbk,nhbk->nhb", maps, gradients).clip(min=0)
+
+
+def contrast_cam(maps, wanted, other):
+    weights = wanted.mean(axis=(1, 2)) - other.mean(axis=(1, 2))
+    return np.einsum("nhbk,nk->nhb", maps, weights).clip(min=0)
+
+
+def deletion_curve(predict, image, heatmap, label, steps, fill):
     rank = np.argsort(np.argsort(-heatmap, axis=None)).reshape(image.shape)
-    states = [np.where(rank < round(step * image.size / steps), 0, image) for step in range(steps + 1)]
+    states = [np.where(rank < round(step * image.size / steps), fill, image) for step in range(steps + 1)]
     return [predict(state[None])[0][label] for state in states]
 
 
@@ -98,8 +107,38 @@ def trick_map(mask, background=1.0, peak=2.0, inside=True):
     return result
 
 
+def suspects(found, reference, least):
+    from scipy.stats import pearsonr
+
+    result = []
+    for name in found:
+        each = [pearsonr(a.ravel(), b.ravel())[0] for a, b in zip(found[name], reference[name], strict=True)]
+        if any(closeness < least for closeness in each):
+            result.append([name, each.index(min(each))])
+    return result
+
+
+def answer(low, high, threshold):
+    if low <= threshold <= high:
+        return "offen"
+    return "ja" if low > threshold else "nein"
+
+
+def judge(answers):
+    works = answers["treue"] == answers["plausibilitaet"] == "ja"
+    wanted = ["leistung", "kalibrierung", "eingriff"] + ["ort", "gruppen"] * works
+    said = {answers[name] for name in wanted}
+    return (
+        "nicht vertrauen"
+        if "nein" in said
+        else "kein Einwand gefunden"
+        if works and said == {"ja"}
+        else ("nicht entscheidbar")
+    )
+
+
 def pair(hidden, entry):
-    return {"verdeckt": hidden, "Eingang": entry}
+    return {"versteckt": hidden, "Eingang": entry}
 
 
 by_hand = pair(np.array([6.0, 0.0]), (4, 2))
@@ -132,7 +171,7 @@ WRONG = {
     "3.1": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
     "3.3": [(lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse")],
     "3.4": [(lambda *_: np.nan, "Fach ist leer")],
-    "4.5": [
+    "4.7": [
         (lambda m: m.astype(float), "kein Trick"),
         (lambda m: np.ones(m.shape), "überall gleich"),
         (lambda m: np.zeros(m.shape), "Karte ist leer"),
@@ -148,7 +187,7 @@ WRONG = {
         (pair([5, 0], [3, 2]), "Ausgang stimmt nicht"),
         (pair([6, 0], [4, 1]), "nicht erhalten"),
         (pair([6, 0], [3, 3]), "Verteilung noch nicht"),
-        ([6, 0, 4, 2], "„verdeckt“ und „Eingang“"),
+        ([6, 0, 4, 2], "„versteckt“ und „Eingang“"),
     ],
 }
 
@@ -173,17 +212,20 @@ SAID = {
     "3.5": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder",
     "4.1": "ReLU am Ende fehlt | Falsche Achse | zweite Schritt fehlt | Gewichte ab statt der Summe | "
     "Gewichte fehlen | gefragt ist ihr Mittelwert | noch nicht addiert",
-    "4.2": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | neben dem Zeichen | Falsche Achse",
-    "4.3": "schon vorher | Nenner | jede Änderung | Anzahlen | über alle Klassen",
-    "4.4": "unwichtigsten | wieder da | Anfang fehlt | Ende fehlt | höchste Wahrscheinlichkeit | rückwärts",
-    "4.5": "negative Werte | Karte ist leer | überall gleich | verloren | kein Trick",
-    "5.1": "„verdeckt“ und „Eingang“ | Anteile | ReLU vergessen | nicht ihre Relevanz | "
+    "4.2": "noch Grad-CAM | ReLU am Ende fehlt | bevor Sie addieren | noch nicht addiert | Mittelwert über die Karten",
+    "4.3": "voneinander ab. Beide | noch einmal ab | Richtung ist vertauscht | gewöhnliche Grad-CAM | "
+    "addieren die Ableitungen | Das ist HiResCAM | ReLU am Ende fehlt",
+    "4.4": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | neben dem Zeichen | Falsche Achse",
+    "4.5": "schon vorher | Nenner | jede Änderung | Anzahlen | über alle Klassen",
+    "4.6": "unwichtigsten | wieder da | immer auf null | Anfang fehlt | Ende fehlt | höchste Wahrscheinlichkeit | "
+    "rückwärts",
+    "4.7": "negative Werte | Karte ist leer | überall gleich | verloren | kein Trick",
+    "5.1": "„versteckt“ und „Eingang“ | Anteile | ReLU vergessen | nicht ihre Relevanz | "
     "vertauscht | Ausgang stimmt nicht | nicht erhalten | Verteilung noch nicht",
     "5.2": "Aktivierung fehlt | dasselbe Vorzeichen | ε fehlt | fehlt der Bias | Falsche Achse | nicht erhalten",
-    "5.3": "unauffälligen | zugleich | Betrag fehlt | "
-    "Grenze ist ein Anteil | Beträge der Relevanz | alle Bilder abweichen",
-    "5.4": "auf dem Kopf | Fläche selbst | Differenz | mitteln die Punkte | "
-    "ein Wert je Bild | Verhältnisse der einzelnen | Falsche Achse: Sie | nur das Ende",
-    "5.5": "ein einziges Ja | vertauscht | umgedreht | Frage nach dem Grund fehlt | "
-    "Frage nach dem Eingriff fehlt | nur nach der Trefferquote | zu streng | kein Wahrheitswert",
+    "5.3": "unauffälligen | am besten passt | in einem Zug | mitteln die Korrelationen | alle Bilder abweichen | "
+    "andere Reihenfolge | am schlechtesten passt",
+    "5.4": "nicht sicher „ja“ | obere Ende | Mitte des Intervalls | vertauscht | gerade berührt | kein Wahrheitswert",
+    "5.5": "gegen das Netz | klagt bei Ihnen | hören Sie auf | zählen bei Ihnen nie | „offen“ wie „nein“ | "
+    "„offen“ wie „ja“ | vertauscht | kein Wahrheitswert | mehr, als die sieben",
 }
