@@ -171,11 +171,11 @@ class Shown:
         mass = relevance_mass(self.heatmap[None], enlarge_mask(mask, len(self.heatmap)))[0] if area else 0
         asked, answer, then = (named(label) for label in (self.asked, self.answer, int(self.before.argmax())))
         now, said = percent(self.now.max()), f"Das Netz sagt {answer}, richtig ist {named(self.truth)}: "
-        share = f"{percent(mass)} des Positiven für {asked}, seine Fläche ist {percent(area)}"
-        moved = f"Auf dem Gemalten liegen {share}: Ist die Heatmap mitgewandert?"
+        share = f"{percent(mass)} der positiven Werte für {asked}; sie macht {percent(area)} des Bilds aus"
+        moved = f"Auf der bemalten Fläche liegen {share}. Ist die Heatmap mitgewandert?"
         if not (self.heatmap > 0).any():
             blue = f"Hier ist alles blau: Der Logit von {asked} ist negativ, und die Regel verteilt nur Widerspruch."
-            empty = f"Die Karte ist leer: An dieser Stelle des Netzes spricht im Mittel nichts für {asked}."
+            empty = f"Die Karte ist leer: An keiner Stelle überwiegt, was für {asked} spricht."
             return blue if self.signed else empty
         if self.strokes and not area:
             return "Dort war das Bild schon so: Malen Sie mit einer anderen Farbe oder an einer anderen Stelle."
@@ -193,8 +193,8 @@ class Shown:
                 "Wie stark es spricht, zeigt sie nicht, denn jede Karte ist für sich gestreckt."
             )
         return (
-            f"{percent(mass)} des Positiven liegen auf dem schwarzen Hintergrund (er füllt {percent(area)} des Bilds): "
-            "Schaut das Netz auf das Kleidungsstück oder daneben?"
+            f"{percent(mass)} der positiven Werte liegen auf dem schwarzen Grund (er füllt {percent(area)} des Bilds): "
+            "Schaut das Netz daneben, oder zählt die Regel Schwarz als starken Eingang?"
         )
 
     def draw_heatmap(self, ax, title: str):

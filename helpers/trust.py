@@ -12,31 +12,34 @@ import numpy as np
 from helpers import metrics
 from helpers.basics import CLASS_NAMES, german
 from helpers.data import Watermark
-from helpers.scorecard import CHANCE, EDGES, METHOD
+from helpers.scorecard import CHANCE, METHOD
 from helpers.training import Evaluation
 
-TRUST, DISTRUST, UNDECIDED = "vertrauen", "nicht vertrauen", "nicht entscheidbar"
+TRUST, DISTRUST, UNDECIDED = "kein Einwand gefunden", "nicht vertrauen", "nicht entscheidbar"
 RULE_TEXT = (
-    "Zuerst das Werkzeug: Besteht die Erklärung Treue und Vernunft nicht sicher, zählen Ort und Gruppen nicht. "
+    "Zuerst das Werkzeug: Besteht die Erklärung Treue und Plausibilitätsprüfung nicht sicher, zählen Ort und Gruppen "
+    "nicht. "
     "„Nicht vertrauen“ heißt: Mindestens eine Frage, die zählt, ist sicher mit Nein beantwortet. "
-    "„Vertrauen“ heißt: Alle sieben Fragen sind sicher mit Ja beantwortet. "
+    "„Kein Einwand gefunden“ heißt: Alle sieben Fragen sind sicher mit Ja beantwortet. "
     "In allen anderen Fällen lautet das Urteil „nicht entscheidbar“. "
     "Sicher ist eine Antwort, wenn das ganze 95-%-Intervall auf einer Seite der Schwelle liegt."
 )
-TOOL = ("treue", "vernunft")  # Fragen an das Werkzeug, die Erklärung; alle anderen gelten dem Netz
+TOOL = ("treue", "plausibilitaet")  # Fragen an das Werkzeug, die Erklärung; alle anderen gelten dem Netz
 NEEDS_TOOL = ("ort", "gruppen")  # diese zählen nur, wenn das Werkzeug etwas taugt
 # Frage („ja“ ist immer die gute Antwort), was gemessen wird, Schwelle; +1, wenn „ja“ darüber liegt, −1, wenn darunter.
 Question = namedtuple("Question", "text measured threshold better")
 QUESTIONS = {
     "leistung": Question("Erkennt das Netz genug?", "Trefferquote in seinem Test", 0.8, 1),
-    "kalibrierung": Question("Weiß es, wie sicher es ist?", "Kalibrierungsfehler", 0.1, -1),
+    "kalibrierung": Question("Passt seine Sicherheit zur Trefferquote?", "Kalibrierungsfehler", 0.1, -1),
     "treue": Question("Nennt die Erklärung wichtige Pixel?", "Fläche der Löschkurve, geteilt durch Zufall", 1.0, -1),
-    "vernunft": Question("Hängt die Erklärung am Netz?", "Ähnlichkeit nach dem Auswürfeln (Rangkorrelation)", 0.7, -1),
+    "plausibilitaet": Question(
+        "Hängt die Erklärung am Netz?", "Ähnlichkeit nach Zufallsgewichten (Rangkorrelation)", 0.7, -1
+    ),
     "ort": Question(
-        "Bleibt die Relevanz vom Zeichen weg?", "Masse auf dem Zeichen, geteilt durch die eines Kantenfilters", 1.0, -1
+        "Bleibt die Relevanz vom Zeichen weg?", "Masse auf dem Zeichen, geteilt durch die der Kontrolle", 2.0, -1
     ),
     "gruppen": Question(
-        "Sind die Erklärungen einer Klasse aus einem Guss?", "Reinheit zweier Gruppen (mit und ohne Zeichen)", 0.8, -1
+        "Entscheidet es innerhalb der Klasse einheitlich?", "Reinheit zweier Gruppen (mit und ohne Zeichen)", 0.8, -1
     ),
     "eingriff": Question("Bleibt die Antwort ohne das Zeichen?", "Anteil gleicher Antworten", 0.7, 1),
 }
@@ -63,7 +66,7 @@ def judge(findings: dict) -> tuple[str, str, dict]:
     if objections := listed("nein"):
         return DISTRUST, f"Sicher mit Nein beantwortet: {objections}", answers
     if not tool_works:
-        reason = "Die Erklärung besteht Treue oder Vernunft nicht sicher: Über die Gründe des Netzes wissen wir nichts."
+        reason = "Die Erklärung besteht ihre eigene Prüfung nicht sicher: Über die Gründe des Netzes wissen wir nichts."
         return UNDECIDED, reason, answers
     if unsure := listed("offen"):
         return UNDECIDED, f"Das Intervall enthält die Schwelle: {unsure}", answers
@@ -73,6 +76,18 @@ def judge(findings: dict) -> tuple[str, str, dict]:
 def share(hits) -> list[float]:
     """Anteil der Treffer (n,) als Befund, mit Wilson-Intervall."""
     return [float(np.mean(hits)), *metrics.wilson_interval(np.mean(hits), len(hits))]
+
+
+def purity(hits, seed: int = 0) -> list[float]:
+    """Reinheit (aus ``clusters.purity``, (n,)) als Befund; in jeder Ziehung dürfen die Gruppen wieder vertauscht sein.
+
+    Ein Intervall nach Wilson gälte nicht: Welche Gruppe „mit Zeichen“ heißt, ist nach dem Zählen gewählt.
+    """
+
+    def better_labeling(hits, axis):
+        return np.maximum(np.mean(hits, axis=axis), 1 - np.mean(hits, axis=axis))
+
+    return [float(np.mean(hits)), *metrics.bootstrap_interval(hits, statistic=better_labeling, seed=seed)]
 
 
 def calibration(evaluation: Evaluation, seed: int = 0) -> list[float]:
@@ -86,25 +101,25 @@ def calibration(evaluation: Evaluation, seed: int = 0) -> list[float]:
     return [error(rows), *metrics.bootstrap_interval(rows, statistic=drawn, draws=200, seed=seed)]
 
 
-def examine(evaluation: Evaluation, measured: dict, grouped, kept, seed: int = 0) -> dict[str, list[float]]:
-    """Beantwortet alle sieben Fragen für ein Netz: Frage → Befund.
+def examine(evaluation: Evaluation, measured: dict, control, grouped, kept, seed: int = 0) -> dict[str, list[float]]:
+    """Misst, was die sieben Fragen verlangen, für ein Netz: Frage → Befund.
 
     Args:
-        evaluation: sein Ergebnis auf seinen Testbildern, beim Zwilling den gezeichneten.
-        measured: aus ``scorecard.measure``: Verfahren → Maß → Werte je Bild, mindestens für ``METHOD``, ``CHANCE``
-            (Treue) und ``EDGES`` (Ort).
+        evaluation: sein Ergebnis auf seinen Testbildern, beim Zwilling den markierten.
+        measured: aus ``scorecard.measure``: Verfahren → Maß → Werte je Bild, mindestens für ``METHOD`` und ``CHANCE``.
+        control: dasselbe für die Kontrolle, das Netz nach demselben Rezept ohne Zeichen; von ihr zählt die Masse.
         grouped: aus ``clusters.purity``: Passt die Gruppe des Bilds zu seinem Zeichen? (n,)
         kept: Ist die Antwort mit und ohne Zeichen dieselbe? bool (n,)
         seed: Startwert der Intervalle.
     """
-    mine, similarity = measured[METHOD], measured[METHOD]["vernunft"]
+    mine, similarity = measured[METHOD], measured[METHOD]["plausibilitaet"]
     return {
         "leistung": share(evaluation.predictions == evaluation.labels),
         "kalibrierung": calibration(evaluation, seed),
         "treue": metrics.relative_interval(mine["loeschen"], measured[CHANCE]["loeschen"], seed),
-        "vernunft": [float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)],
-        "ort": metrics.relative_interval(mine["masse"], measured[EDGES]["masse"], seed),
-        "gruppen": share(grouped),
+        "plausibilitaet": [float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)],
+        "ort": metrics.relative_interval(mine["masse"], control[METHOD]["masse"], seed),
+        "gruppen": purity(grouped, seed),
         "eingriff": share(kept),
     }
 
