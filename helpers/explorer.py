@@ -20,7 +20,7 @@ from helpers import panels
 from helpers.basics import CLASS_NAMES, WIDGET_VIEW, CourseError, german
 from helpers.data import Watermark
 from helpers.gradcam import grad_cam
-from helpers.lrp import alpha_beta, epsilon, flat, preset_a, relevance
+from helpers.lrp import alpha_beta, bounded_pixels, epsilon, flat, gamma, preset_a, relevance
 from helpers.metrics import relevance_mass
 from helpers.model import enlarge_mask, preprocess, softmax
 
@@ -29,6 +29,8 @@ LAYERS = ("block4_conv3", "block5_conv3", "block3_conv3", "block2_conv2")
 LRP_CHOICES = {
     **{f"LRP-ε, ε = {text}": epsilon(value) for text, value in (("1", 1), ("0,01", 0.01), ("10", 10), ("100", 100))},
     **{f"LRP-αβ, α = {alpha}, β = {alpha - 1}": alpha_beta(alpha, alpha - 1) for alpha in (1, 2, 3)},
+    "LRP-ε + z^B, ε = 1": bounded_pixels(epsilon(1)),
+    "LRP-γ + z^B, γ = 0,25": bounded_pixels(gamma(0.25)),
     "LRP-Preset A flat, ε = 0,1 (dichte Schichten)": preset_a(0.1, lowest=flat),
     "LRP-Preset A flat, ε = 10 (dichte Schichten)": preset_a(10, lowest=flat),
 }

@@ -54,9 +54,10 @@ def examine_mark(model, control, dataset: Dataset, watermark: Watermark, seed: i
     members = dataset.test_images[dataset.test_labels == label][:100]
     others = dataset.test_images[dataset.test_labels != label][:100]
     marked, mask = preprocess(watermark.stamp(members[:40]), size), enlarge_mask(watermark.mask, size)
-    mass, usual = (metrics.relevance_mass(lrp.relevance(net, marked, label), mask) for net in (model, control))
+    tool = lrp.bounded_pixels(lrp.epsilon())
+    mass, usual = (metrics.relevance_mass(lrp.relevance(net, marked, label, tool), mask) for net in (model, control))
     mixed, truth = clusters.mixed_images(members[:80], watermark)
-    maps = lrp.relevance(model, preprocess(mixed, size), label, "lrp.alpha_1_beta_0")
+    maps = lrp.relevance(model, preprocess(mixed, size), label, tool)
     grouped = clusters.purity(clusters.group_maps(maps, seed).groups, truth)
     findings = {"ort": metrics.relative_interval(mass, usual, seed), "gruppen": trust.purity(grouped, seed)}
     betrayed = [name for name, finding in findings.items() if trust.answer(name, finding) == "nein"]

@@ -155,6 +155,11 @@ def _z_b(layer, a, w, b, r, low, high):
     return _distribute(layer, r, 0.0, (a, w), (-low * ones, tf.nn.relu(w)), (-high * ones, _negative(w)))
 
 
+def bounded_pixels(rule: partial) -> dict:
+    """``rule`` in allen Schichten, z^B in der untersten: Vorverarbeitete Pixel liegen zwischen −124 und 152."""
+    return {"dense": rule, "conv": rule, "lowest": z_b(-124, 152)}
+
+
 def preset_a(eps: float = 0.1, **lowest) -> dict:
     """Preset A: ε für dichte Schichten, α1β0 für Faltungen; „Preset A flat“ mit ``lowest=flat`` für die unterste."""
     return {"dense": epsilon(eps), "conv": alpha_beta(1, 0, "beide"), **lowest}

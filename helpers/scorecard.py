@@ -23,7 +23,7 @@ STAGE = "block5_conv1"  # von hier bis zum Ausgang würfelt die Plausibilitätsp
 CHUNK = 64  # Bilder je Häppchen: Der Speicher wächst nicht mit der Zahl der Bilder
 # Das Verfahren des Vertrauensberichts, denn es besteht auf der Tafel Treue und Plausibilitätsprüfung, und zwei, die vom
 # Netz nichts wissen.
-METHOD, CHANCE, EDGES = "LRP-ε", "Zufall", "Kanten (Sobel)"
+METHOD, CHANCE, EDGES = "LRP-ε + z^B", "Zufall", "Kanten (Sobel)"
 RULES = ("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat")
 # title: Spaltenkopf; better: +1, wenn groß gut ist, −1, wenn klein, 0 für die Kontrolle; digits: Nachkommastellen;
 # misleads: wie das Maß täuschen kann.
@@ -63,6 +63,7 @@ def methods(seed: int = 0, only=None) -> dict:
         "Grad-CAM++": grad_cam_plus_plus,
         "Eingabe × Ableitung": input_times_gradient,
         **{lrp.LRP_RULES[rule]: functools.partial(lrp.relevance, rule=rule) for rule in RULES},
+        METHOD: functools.partial(lrp.relevance, rule=lrp.bounded_pixels(lrp.epsilon())),
         CHANCE: lambda model, inputs, classes: rng.random(inputs.shape[:3]),
         EDGES: lambda model, inputs, classes: metrics.sobel_maps(inputs[..., 0]),
         "leere Karte": lambda model, inputs, classes: np.zeros(inputs.shape[:3]),
@@ -189,6 +190,16 @@ def winners(card: dict) -> dict[str, list[str]]:
             ends = {method: sorted(better * number for number in row[name][1:]) for method, row in card.items()}
             bar = max(low for low, _ in ends.values())
             found[name] = [method for method, (_, high) in ends.items() if high >= bar]
+    return found
+
+
+def ranks(card: dict) -> dict[str, list[int]]:
+    """Je Verfahren seine Plätze (ab 1) in den Maßen, die ``winners`` kennt; ``card``: aus ``summarize``."""
+    found = {method: [] for method in card}
+    for name in winners(card):
+        ordered = sorted(card, key=lambda method: -MEASURES[name].better * card[method][name][0])
+        for place, method in enumerate(ordered, start=1):
+            found[method].append(place)
     return found
 
 

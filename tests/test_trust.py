@@ -54,6 +54,14 @@ def test_kalibrierung_mit_intervall():
     assert [answer("kalibrierung", each) for each in (good, bad)] == ["ja", "nein"]
 
 
+def test_reinheit_bleibt_im_bereich_des_moeglichen():
+    """Raten liegt nie unter 0,5, auch nicht am unteren Ende des Intervalls; eine saubere Trennung ist sicher."""
+    guessed, split = np.arange(80) % 2 == 0, np.ones(80)
+    value, low, high = trust.purity(guessed.astype(float))
+    assert value == 0.5 <= low < high < 0.8 and trust.purity(split) == [1, 1, 1]
+    assert [answer("gruppen", trust.purity(each)) for each in (guessed.astype(float), split)] == ["ja", "nein"]
+
+
 @pytest.fixture
 def examined():
     """Alle sieben Fragen; jede Messreihe hat ihren eigenen Mittelwert."""
@@ -64,24 +72,24 @@ def examined():
         return mean + 0.01 * (values - values.mean())
 
     measured = {
-        trust.METHOD: {"loeschen": around(0.3), "vernunft": around(0.2), "masse": around(0.12)},
+        trust.METHOD: {"loeschen": around(0.3), "plausibilitaet": around(0.2), "masse": around(0.24)},
         trust.CHANCE: {"loeschen": around(0.6), "masse": around(9)},
-        trust.EDGES: {"loeschen": around(9), "masse": around(0.1)},
     }
+    control = {trust.METHOD: {"masse": around(0.1)}, trust.CHANCE: {"masse": around(9)}}
     labels = np.arange(200) % 10
     probabilities = np.eye(10)[np.where(np.arange(200) < 190, labels, (labels + 1) % 10)]
     evaluation = Evaluation(probabilities, labels, probabilities.argmax(axis=1))
-    return trust.examine(evaluation, measured, np.arange(80) % 5 > 0, np.arange(100) < 10)
+    return trust.examine(evaluation, measured, control, np.arange(80) % 5 > 0, np.arange(100) < 10)
 
 
 def test_jede_frage_liest_ihre_messung(examined):
-    assert [round(examined[name][0], 6) for name in QUESTIONS] == [0.95, 0.05, 0.5, 0.2, 1.2, 0.8, 0.1]
+    assert [round(examined[name][0], 6) for name in QUESTIONS] == [0.95, 0.05, 0.5, 0.2, 2.4, 0.8, 0.1]
     assert all(low < value < high for value, low, high in examined.values())
     assert list(judge(examined)[2].values()) == ["ja", "ja", "ja", "ja", "nein", "offen", "nein"]
 
 
 def test_jede_zahl_steht_in_den_kennzahlen_und_im_bericht(examined, ausgabe):
-    figures = trust.report_figures({"sauberes Modell": examined, "Zwilling": findings(ort="nein")}, Watermark())
+    figures = trust.report_figures({"Kursmodell": examined, "Zwilling": findings(ort="nein")}, Watermark())
     record(vertrauen=figures)
     text = build_report().read_text(encoding="utf-8")
     assert text.count('<h2 id="vertrauen">') == 1 and "Mantel" in text and trust.RULE_TEXT.split(":")[0] in text
