@@ -27,6 +27,7 @@ RULE_TEXT = (
 TOOL = ("treue", "plausibilitaet")  # Fragen an das Werkzeug, die Erklärung; alle anderen gelten dem Netz
 NEEDS_TOOL = ("ort", "gruppen")  # diese zählen nur, wenn das Werkzeug etwas taugt
 # Frage („ja“ ist immer die gute Antwort), was gemessen wird, Schwelle; +1, wenn „ja“ darüber liegt, −1, wenn darunter.
+# Beim Ort gilt das Doppelte der Kontrolle noch als Schwankung: Auch zwei saubere Trainings zeigen dort Verschiedenes.
 Question = namedtuple("Question", "text measured threshold better")
 QUESTIONS = {
     "leistung": Question("Erkennt das Netz genug?", "Trefferquote in seinem Test", 0.8, 1),
