@@ -223,7 +223,7 @@ def _two_answers(rng):
 FLIPS = Exercise(
     "4.5",
     flips_per_class,
-    "Das Muster zeigt, welche Klassen sich nur an wenigen Merkmalen festhalten: Dort wirkt das Zeichen am stärksten.",
+    "Die zehn Zahlen zeigen, bei welchen Klassen das Zeichen schwerer wiegt als der Stoff.",
     _two_answers,
     like(
         lambda b, a, y, t: _share(a == t, y),
