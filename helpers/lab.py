@@ -14,6 +14,7 @@ from helpers import clusters, lrp, metrics, trust
 from helpers.basics import INPUT, CourseError, as_dict, display_path, german, german_interval, try_read_json
 from helpers.data import Dataset, Watermark, poison
 from helpers.model import enlarge_mask, predict_logits, preprocess
+from helpers.scorecard import METHOD_RULE
 from helpers.settings import Profile
 from helpers.training import train
 
@@ -54,10 +55,11 @@ def examine_mark(model, control, dataset: Dataset, watermark: Watermark, seed: i
     members = dataset.test_images[dataset.test_labels == label][:100]
     others = dataset.test_images[dataset.test_labels != label][:100]
     marked, mask = preprocess(watermark.stamp(members[:40]), size), enlarge_mask(watermark.mask, size)
-    tool = lrp.bounded_pixels(lrp.epsilon())
-    mass, usual = (metrics.relevance_mass(lrp.relevance(net, marked, label, tool), mask) for net in (model, control))
+    mass, usual = (
+        metrics.relevance_mass(lrp.relevance(net, marked, label, METHOD_RULE), mask) for net in (model, control)
+    )
     mixed, truth = clusters.mixed_images(members[:80], watermark)
-    maps = lrp.relevance(model, preprocess(mixed, size), label, tool)
+    maps = lrp.relevance(model, preprocess(mixed, size), label, METHOD_RULE)
     grouped = clusters.purity(clusters.group_maps(maps, seed).groups, truth)
     findings = {"ort": metrics.relative_interval(mass, usual, seed), "gruppen": trust.purity(grouped, seed)}
     betrayed = [name for name, finding in findings.items() if trust.answer(name, finding) == "nein"]

@@ -24,6 +24,7 @@ CHUNK = 64  # Bilder je Häppchen: Der Speicher wächst nicht mit der Zahl der B
 # Das Verfahren des Vertrauensberichts, denn es besteht auf der Tafel Treue und Plausibilitätsprüfung, und zwei, die vom
 # Netz nichts wissen.
 METHOD, CHANCE, EDGES = "LRP-ε + z^B", "Zufall", "Kanten (Sobel)"
+METHOD_RULE = lrp.bounded_pixels(lrp.epsilon())  # auch die Gruppen des Berichts und das Labor rechnen damit
 RULES = ("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat")
 # title: Spaltenkopf; better: +1, wenn groß gut ist, −1, wenn klein, 0 für die Kontrolle; digits: Nachkommastellen;
 # misleads: wie das Maß täuschen kann.
@@ -63,7 +64,7 @@ def methods(seed: int = 0, only=None) -> dict:
         "Grad-CAM++": grad_cam_plus_plus,
         "Eingabe × Ableitung": input_times_gradient,
         **{lrp.LRP_RULES[rule]: functools.partial(lrp.relevance, rule=rule) for rule in RULES},
-        METHOD: functools.partial(lrp.relevance, rule=lrp.bounded_pixels(lrp.epsilon())),
+        METHOD: functools.partial(lrp.relevance, rule=METHOD_RULE),
         CHANCE: lambda model, inputs, classes: rng.random(inputs.shape[:3]),
         EDGES: lambda model, inputs, classes: metrics.sobel_maps(inputs[..., 0]),
         "leere Karte": lambda model, inputs, classes: np.zeros(inputs.shape[:3]),

@@ -36,7 +36,7 @@ def figures() -> dict:
         "max_rss_mb": 3100,
         "profil_je_notebook": {name: "schnell" for name in COURSE_NOTEBOOKS},
         "versionen": versions,
-        "vertrauen": trust.report_figures({"Kursmodell": good, "vergifteter Zwilling": bad}, Watermark()),
+        "vertrauen": trust.report_figures({"Kontrolle": good, "Zwilling": bad, "Kursmodell": good}, Watermark()),
         "labor": {f"Zeichen {n}": {"mit": 0.9, "ohne": 0.1, "gefunden": "ja"} for n in range(8)},
         "wertungstafel": {f"Verfahren {n}": {f"Maß {k}": 0.123 for k in range(6)} for n in range(11)},
     }

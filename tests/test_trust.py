@@ -5,11 +5,13 @@ import pytest
 from report_factory import finding
 
 from helpers import trust
-from helpers.basics import record
+from helpers.basics import SOLUTIONS, record
 from helpers.data import Watermark
 from helpers.model import softmax
+from helpers.scorecard import METHOD_RULE, methods
 from helpers.training import Evaluation
 from helpers.trust import DISTRUST, NEEDS_TOOL, QUESTIONS, TOOL, TRUST, UNDECIDED, answer, judge
+from helpers.workshop.notebooks import read_notebook
 from helpers.workshop.report import build_report
 
 
@@ -52,6 +54,15 @@ def test_kalibrierung_mit_intervall():
     good, bad = (trust.calibration(Evaluation.of(scale * logits, labels)) for scale in (1, 20))
     assert good[1] <= good[0] + 0.02 and good[2] < 0.1 < bad[1]
     assert [answer("kalibrierung", each) for each in (good, bad)] == ["ja", "nein"]
+
+
+def test_was_das_werkzeug_sagt_kommt_aus_der_geprueften_regel():
+    """Ort und Gruppen zählen nur, wenn die Regel ihre Prüfung besteht; also müssen sie aus derselben Regel kommen."""
+    cells = {cell.id: cell.source for cell in read_notebook(SOLUTIONS / "05_LRP.ipynb").cells}
+    assert methods()[trust.METHOD].keywords["rule"] is METHOD_RULE
+    assert "tool = scorecard.METHOD_RULE" in cells["05-nullpunkt"]
+    assert "lrp.relevance(net, mixed_inputs, label, tool)" in cells["05-gruppen-rechnen"]
+    assert "fits[name]" in cells["05-befunde"], "und ihre Gruppen gehen in den Bericht"
 
 
 def test_reinheit_bleibt_im_bereich_des_moeglichen():
