@@ -23,7 +23,7 @@ STAGE = "block5_conv1"  # von hier bis zum Ausgang würfelt die Plausibilitätsp
 CHUNK = 64  # Bilder je Häppchen: Der Speicher wächst nicht mit der Zahl der Bilder
 # Das Verfahren des Vertrauensberichts, denn es besteht auf der Tafel Treue und Plausibilitätsprüfung, und zwei, die vom
 # Netz nichts wissen.
-METHOD, CHANCE, EDGES = "LRP-ε + z^B", "Zufall", "Kanten (Sobel)"
+METHOD, CHANCE, EDGES = "LRP-ε + z^B", "Zufall", "Kantenfilter (Sobel)"
 METHOD_RULE = lrp.bounded_pixels(lrp.epsilon())  # auch die Gruppen des Berichts und das Labor rechnen damit
 RULES = ("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat")
 # title: Spaltenkopf; better: +1, wenn groß gut ist, −1, wenn klein, 0 für die Kontrolle; digits: Nachkommastellen;
