@@ -86,6 +86,24 @@ def calibration_error(confidence, correct):
     return ((groups.c - groups.r).abs() * groups.n / len(table)).sum()
 
 
+def cam(maps, gradients):
+    weights = gradients.sum(axis=(1, 2)) / np.prod(gradients.shape[1:3])
+    return [
+        np.clip(np.tensordot(each, alpha, axes=([2], [0])), 0, None) for each, alpha in zip(maps, weights, strict=True)
+    ]
+
+
+def mass_on(cams, mask):
+    positive = np.where(cams > 0, cams, 0)
+    return [float((each * mask).sum() / each.sum()) for each in positive]
+
+
+def flips_per_class(before, after, labels, target):
+    table = pd.DataFrame({"before": before, "after": after, "label": labels})
+    able = table[table.before != target]
+    return (able.after == target).groupby(able.label).mean().reindex(range(10)).tolist()
+
+
 def hires_cam(maps, gradients):
     return np.einsum("nhbk,nhbk->nhb", maps, gradients).clip(min=0)
 
@@ -104,6 +122,16 @@ def deletion_curve(predict, image, heatmap, label, steps, fill):
 def trick_map(mask, background=1.0, peak=2.0, inside=True):
     result = np.full(mask.shape, background)
     result[tuple(np.argwhere(mask if inside else ~mask)[-1])] += peak
+    return result
+
+
+def lrp_layer(a, weights, bias, relevance, epsilon):
+    result = np.zeros_like(a)
+    for n, j in np.ndindex(a.shape):
+        for k in range(weights.shape[1]):
+            z = a[n] @ weights[:, k] + bias[k]
+            z += epsilon if z >= 0 else -epsilon
+            result[n, j] += a[n, j] * weights[j, k] / z * relevance[n, k]
     return result
 
 
