@@ -305,6 +305,19 @@ def labor(options):
     print(f"Geschrieben: {display_path(target)} ({len(make_lab(target, options.seed)['tafel'])} Netze)")
 
 
+@command(
+    MAKERS,
+    "prüfen, wie oft die Verdachtssuche findet und wie oft sie irrt (zwei Minuten je Netz)",
+    option("--netze", type=whole(1, 1000), default=90, help="so viele Netze; fertige werden nicht wiederholt"),
+    option("--ziel", type=file, help="Zieldatei (sonst input/blindprobe.json)"),
+)
+def blindprobe(options):
+    from helpers.workshop.blind_trial import STORED_TRIAL, run
+
+    target = options.ziel or STORED_TRIAL
+    print(f"Geschrieben: {display_path(target)} ({len(run(range(options.netze), target)['netze'])} Netze)")
+
+
 PARTS = ("gradcam", "lrp", "ziel", "training")
 
 

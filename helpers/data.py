@@ -81,16 +81,45 @@ def training_checksum(*fields) -> str:
     return digest.hexdigest()
 
 
+def _extent(shape: str, size: int) -> tuple[int, int]:
+    """Höhe und Breite eines Zeichens in Pixeln."""
+    height, width = IMAGE_SHAPE
+    extents = {
+        "Quadrat": (size, size),
+        "waagrechte Linie": (max(1, size // 3), 3 * size),
+        "senkrechte Linie": (3 * size, max(1, size // 3)),
+        "Punkte": (2 * size - 1, 2 * size - 1),
+        "waagrechter Streifen": (size, width),
+        "senkrechter Streifen": (height, size),
+    }
+    if shape not in extents:
+        raise CourseError(
+            f"Die Form „{one_line(str(shape)[:40])}“ gibt es für Wasserzeichen nicht: Wählen Sie {', '.join(extents)}."
+        )
+    return tuple(min(side, most) for side, most in zip(extents[shape], IMAGE_SHAPE, strict=True))
+
+
+# Was es an Zeichen gibt; Linie und Streifen liegen quer oder längs.
+SHAPES = {
+    "Quadrat": ("Quadrat",),
+    "Linie": ("waagrechte Linie", "senkrechte Linie"),
+    "Punkte": ("Punkte",),
+    "Rand": ("waagrechter Streifen", "senkrechter Streifen"),
+}
+
+
 @dataclass(frozen=True)
 class Watermark:
-    """Ein Wasserzeichen: ein helles Quadrat, das eine Klasse verrät.
+    """Ein Wasserzeichen: etwas Helles, das eine Klasse verrät.
 
     Attributes:
         label: Klasse, die das Zeichen bekommt (0–9).
-        size: Kantenlänge in Pixeln (1–28).
+        size: Größe in Pixeln (1–28): Kante des Quadrats, Breite des Streifens, Drittel der Länge einer Linie, Punkte
+            je Seite eines Rasters (jedes zweite Pixel).
         top, left: obere linke Ecke in Pixeln (0 ist oben bzw. links); das ganze Zeichen muss im Bild liegen.
         strength: Deckkraft von 0 (unsichtbar) bis 1 (weiß).
         share: Anteil der Bilder der Klasse, die das Zeichen bekommen (0–1).
+        shape: „Quadrat“, „Punkte“, „waagrechte“ oder „senkrechte Linie“, „waagrechter“ oder „senkrechter Streifen“.
 
     Raises:
         CourseError: bei einem Wert außerhalb dieser Grenzen.
@@ -102,21 +131,37 @@ class Watermark:
     left: int = 1
     strength: float = 1.0
     share: float = 1.0
+    shape: str = "Quadrat"
 
     def __post_init__(self):
         check_number("Die Klasse des Wasserzeichens", self.label, 0, 9)
         check_number("Die Größe des Wasserzeichens", self.size, 1, 28)
-        check_number("Die oberste Zeile des Wasserzeichens", self.top, 0, 28 - self.size)
-        check_number("Die linke Spalte des Wasserzeichens", self.left, 0, 28 - self.size)
+        height, width = _extent(self.shape, self.size)
+        check_number("Die oberste Zeile des Wasserzeichens", self.top, 0, IMAGE_SHAPE[0] - height)
+        check_number("Die linke Spalte des Wasserzeichens", self.left, 0, IMAGE_SHAPE[1] - width)
         check_number("Die Stärke des Wasserzeichens", self.strength, 0, 1, Real)
         check_number("Der Anteil des Wasserzeichens", self.share, 0, 1, Real)
 
     @property
     def mask(self) -> np.ndarray:
         """bool, Form (28, 28): True auf der Fläche des Zeichens."""
-        mask = np.zeros(IMAGE_SHAPE, dtype=bool)
-        mask[self.top : self.top + self.size, self.left : self.left + self.size] = True
+        mask, step = np.zeros(IMAGE_SHAPE, dtype=bool), 2 if self.shape == "Punkte" else 1
+        height, width = _extent(self.shape, self.size)
+        mask[self.top : self.top + height : step, self.left : self.left + width : step] = True
         return mask
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, label: int) -> "Watermark":
+        """Ein zufälliges Zeichen: jede Form aus ``SHAPES``, Größe 1–6, Stärke und Anteil 0,3–1, irgendwo im Bild.
+
+        Ein Streifen liegt an einem Rand des Bildes.
+        """
+        size, kinds = int(rng.integers(1, 7)), list(SHAPES.values())[rng.integers(len(SHAPES))]
+        shape = kinds[rng.integers(len(kinds))]
+        free = [most - side for most, side in zip(IMAGE_SHAPE, _extent(shape, size), strict=True)]
+        top, left = (int(rng.choice([0, most] if "Streifen" in shape else most + 1)) for most in free)
+        strength, share = (round(float(value), 2) for value in rng.uniform(0.3, 1, size=2))
+        return cls(label, size, top, left, strength, share, shape)
 
     def stamp(self, images) -> np.ndarray:
         """Kopie von ``images`` (uint8, (…, 28, 28)), auf der jedes Bild das Zeichen trägt."""

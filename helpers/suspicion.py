@@ -5,11 +5,9 @@ Abkürzungen verraten Erklärungen allein meist nicht). Die Testbilder werden de
 ersten suchen Relevanz und Probeeingriffe Stellen aus, auf der zweiten wird gemessen.
 
 1. ``relevance_between``: Welche Pixel machen aus Bildern anderer Klassen eines dieser Klasse?
-2. ``places``: zusammenhängende Flecken dieser Karten, auch gefüllt bis zum nächsten festen Rand
-   (``enclosed``); ``carriers``: Trägt die Stelle nur ein Teil der Bilder?
-3. ``search``: Stelle füllen, Stelle verpflanzen, beides gegen gleich große Stellen, auf die keine Relevanz zeigt; und
-   ``fixed_edge``: Liegt ihr Rand in jedem Bild auf demselben Pixel, wie bei einem Stempel? Kleidung liegt jedes Mal
-   anders.
+2. ``places``: zusammenhängende Flecken dieser Karten; ``groups``: Trägt sie nur ein Teil der Bilder? ``stamps``: Liegt
+   ihr Rand in jedem Bild auf demselben Pixel, wie bei einem Stempel? Kleidung liegt jedes Mal anders.
+3. ``search``: Stelle füllen, Stelle verpflanzen, beides gegen gleich große Stellen, auf die keine Relevanz zeigt.
 """
 
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from helpers.basics import CLASS_NAMES, CourseError, german, german_interval, pr
 from helpers.learner import quick_copy
 from helpers.metrics import bootstrap_interval
 from helpers.model import enlarge
+from helpers.places import FIXED, LOOSE, elsewhere, fixed_edge, fixed_steps, groups, infilled, places, stamps
 
 with quiet_stderr():
     import tensorflow as tf
@@ -27,18 +26,16 @@ with quiet_stderr():
 SHORTCUT, UNCLEAR, NOTHING = "Abkürzung", "unklar", "kein Befund"
 PLACE, GROUP = "Stelle", "Gruppe"
 MIN_IMAGES = 8  # so viele Bilder einer Klasse braucht jede Hälfte
-LARGEST = 0.25  # eine Stelle ist höchstens ein Viertel des Bildes
 PATHS = 256  # Bildpaare je Klasse für die Relevanz
-# Vorläufig gewählt, an einem Dutzend Netzen mit zufälligen Zeichen (64 × 64, Profil „schnell“): Der Rand gefundener
-# Stempel lag dort über 1, der von Stoff, der etwas ausmachte, meist unter 0,5.
-FIXED, LOOSE = 0.8, 0.6  # fixed_edge: ab hier gestempelt, bis hier Gegenstand
-EFFECT = 0.02  # so viel Wahrscheinlichkeit muss die Stelle sicher kosten und, verpflanzt, sicher bringen
+EFFECT = 0.01  # so viel Wahrscheinlichkeit muss die Stelle sicher kosten und, verpflanzt, sicher bringen
+TRIED, MEASURED = (48, 64), (100, 160)  # höchstens so viele eigene und fremde Bilder: ohne und mit festem Rand
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """Ein Verdacht und was die Eingriffe sagen; Intervalle sind [Wert, tief, hoch], korrigiert für alle Stellen.
+    """Ein Verdacht und was die Eingriffe sagen; Intervalle sind [Wert, tief, hoch], korrigiert für alle Stellen mit
+    festem Rand.
 
     Attributes:
         label: die Klasse.
@@ -69,7 +66,7 @@ class Suspect:
     @property
     def score(self) -> float:
         """Was die Eingriffe mindestens ausmachen: Danach ist die Liste geordnet."""
-        return min(self.remove[1], self.transplant[1])
+        return min(max(self.remove[1], self.infill[1]), self.transplant[1])
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -141,124 +138,30 @@ def relevance_between(net: Questions, images, others, label: int, seed: int = 0,
     return (net.slope(between, label) * (x - o)).mean(axis=0, dtype=float)
 
 
-def places(relevance, count: int = 8) -> list[np.ndarray]:
-    """Flecken hoher Relevanz (h, b), scharf und geglättet, bei fallenden Schwellen: höchstens ``count`` Masken.
-
-    Geordnet nach Summe durch Wurzel der Fläche; Flecken, die sich zu mehr als 60 % decken, zählen einmal.
-    """
-    from scipy.ndimage import binary_dilation, label, uniform_filter
-
-    touching = np.ones((3, 3), bool)
-    found, kept = [], []
-    for values in (relevance, uniform_filter(relevance, 3)):
-        for threshold in (0.6, 0.4, 0.25, 0.15):
-            high = values > threshold * values.max()
-            numbered, number = label(binary_dilation(high, touching))  # auch Punkte mit Lücken sind ein Fleck
-            found += [high & (numbered == each) for each in range(1, number + 1)]
-    found = [region for region in found if 0 < region.mean() <= LARGEST]
-    for region in sorted(found, key=lambda region: -relevance[region].sum() / np.sqrt(region.sum())):
-        if all((region & other).sum() <= 0.6 * (region | other).sum() for other in kept):
-            kept.append(region)
-    return kept[:count]
-
-
-def carriers(images, members, others, region, relevance):
-    """Welche Bilder die Stelle tragen: alle, oder die obere Gruppe, wenn ihr Inhalt in zwei Gruppen zerfällt.
-
-    Der Inhalt ist das Mittel der Pixel, mit der Relevanz gewichtet, in Richtung des Unterschieds zu ``others``. Geteilt
-    wird, wo die Streuung zwischen beiden Gruppen am größten ist (Otsu 1979), wenn sie 80 % der ganzen ausmacht; bei
-    einer Normalverteilung wären es 64 %.
+def _effects(net, images, answers, label: int, region, rows):
+    """Was ein Eingriff an der Wahrscheinlichkeit der Klasse ändert, je Bild.
 
     Args:
-        images: uint8, (N, h, b); members, others: Nummern der Bilder dieser und der anderen Klassen in der Suchhälfte.
+        rows: Nummern der eigenen (n,) und der fremden Bilder (m,), dann zu jedem eines der anderen, aus dem gefüllt
+            (n,) und verpflanzt (m,) wird.
 
     Returns:
-        bool, (N,): Trägt das Bild die Stelle? Für alle gegebenen Bilder.
+        Verlust durch Füllen (n,), durch Füllen mit den nächsten Pixeln (n,), Gewinn durch Verpflanzen (m,), und welche
+        fremden Bilder dadurch zur Klasse kippen, bool (m,).
     """
-    weights = np.where(region, np.maximum(relevance, 0), 0)
-    weights *= np.sign(images[members].mean(axis=0) - images[others].mean(axis=0)) / max(weights.sum(), 1e-12)
-    content = np.tensordot(images.astype(float), weights)
-    values = np.sort(content[members])
-    below = np.arange(1, len(values))
-    low, high = values.cumsum()[:-1] / below, values[::-1].cumsum()[-2::-1] / below[::-1]
-    between = below * below[::-1] / len(values) ** 2 * (high - low) ** 2
-    cut = between.argmax()
-    if between[cut] < 0.8 * values.var() or values.std() < 1:  # unter einer Graustufe: alle gleich
-        return np.ones(len(images), bool)
-    return content > (values[cut] + values[cut + 1]) / 2
-
-
-def fixed_steps(images) -> tuple[np.ndarray, np.ndarray]:
-    """Wie fest die Sprünge zwischen Nachbarpixeln liegen: nach unten (h − 1, b) und nach rechts (h, b − 1), ≥ 0.
-
-    Der mittlere Sprung, geteilt durch seine Streuung von Bild zu Bild plus 8 Graustufen. ``images``: uint8, (n, h, b).
-    """
-    steps = (np.diff(images.astype(np.int16), axis=axis) for axis in (1, 2))
-    return tuple(np.abs(each.mean(axis=0)) / (each.std(axis=0) + 8) for each in steps)
-
-
-def fixed_edge(region, steps) -> float:
-    """Wie fest der Rand der Stelle liegt: der Median von ``fixed_steps`` über ihren Rand; 0 ohne Rand im Bild.
-
-    Ein Stempel liegt immer auf denselben Pixeln (über 1), der Saum eines Hemds jedes Mal anders (unter 0,6).
-    """
-    crossed = np.concatenate([values[np.diff(region, axis=axis)] for axis, values in enumerate(steps)])
-    return float(np.median(crossed)) if len(crossed) else 0.0
-
-
-def enclosed(region, steps) -> np.ndarray:
-    """Die Stelle, gefüllt bis zum nächsten festen Rand: was von ihr aus erreichbar ist, ohne einen zu überschreiten."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    number = np.arange(region.size).reshape(region.shape)
-    down, right = (values < FIXED for values in steps)
-    first = np.concatenate([number[:-1][down], number[:, :-1][right]])
-    second = np.concatenate([number[1:][down], number[:, 1:][right]])
-    joined = coo_array((np.ones(len(first)), (first, second)), (region.size, region.size))
-    _, parts = connected_components(joined, directed=False)
-    parts = parts.reshape(region.shape)
-    whole = np.isin(parts, [part for part in np.unique(parts[region]) if (parts == part).mean() <= LARGEST])
-    return whole if 0 < whole.mean() <= LARGEST else region
-
-
-def infilled(images, region) -> np.ndarray:
-    """Kopie von ``images``, an der Stelle mit dem nächsten Pixel außerhalb."""
-    from scipy.ndimage import distance_transform_edt
-
-    rows, columns = distance_transform_edt(region, return_distances=False, return_indices=True)
-    return images[:, rows, columns]
-
-
-def elsewhere(region, relevance, count: int, rng) -> list[np.ndarray]:
-    """Gleich große Stellen, auf die keine Relevanz zeigt: die Stelle verschoben (über den Rand hinweg auf die andere
-    Seite), möglichst ohne Überdeckung, zufällig aus dem unteren Viertel der Relevanz."""
-    height, width = region.shape
-    shifts = [(down, right) for down in range(0, height, 2) for right in range(0, width, 2) if down or right]
-    moved = [np.roll(region, shift, axis=(0, 1)) for shift in shifts]
-    overlap = np.array([(each & region).sum() for each in moved])
-    free = np.flatnonzero(overlap == overlap.min())
-    pointed = np.array([relevance[moved[each]].sum() for each in free])
-    quiet = free[np.argsort(pointed)[: max(count, len(free) // 4)]]
-    return [moved[each] for each in rng.permutation(quiet)[:count]]
-
-
-def _effects(net, label: int, region, own, strangers, donors, sources):
-    """Wahrscheinlichkeit der Klasse nach Füllen (n,), Füllen mit Nachbarpixeln (n,) und Verpflanzen (m,).
-
-    Gefüllt wird ``own`` aus ``donors`` (n, h, b), verpflanzt aus ``sources`` in ``strangers`` (m, h, b). Als Viertes:
-    Welche davon hält das Netz jetzt für die Klasse? bool (m,).
-    """
+    own, strangers, donors, sources = (images[each] for each in rows)
     changed = (np.where(region, donors, own), infilled(own, region), np.where(region, sources, strangers))
-    answers = net.answer(np.concatenate(changed))
-    filled, near, moved = np.split(answers[:, label], [len(own), 2 * len(own)])
-    return filled, near, moved, answers[2 * len(own) :].argmax(axis=1) == label
+    now = net.answer(np.concatenate(changed))
+    filled, near, moved = np.split(now[:, label], [len(own), 2 * len(own)])
+    before, others = answers[rows[0], label], answers[rows[1]]
+    flips = (now[2 * len(own) :].argmax(axis=1) == label) & (others.argmax(axis=1) != label)
+    return before - filled, before - near, moved - others[:, label], flips
 
 
-def _drawn(rng, images, own, strangers, most: tuple[int, int]) -> list[np.ndarray]:
-    """Höchstens so viele Bilder beider Seiten und zu jedem eines der anderen: die vier, die ``_effects`` braucht."""
+def _drawn(rng, own, strangers, most: tuple[int, int]) -> list[np.ndarray]:
+    """Höchstens so viele Bilder beider Seiten und zu jedem eines der anderen: die ``rows`` für ``_effects``."""
     own, strangers = (rng.permutation(rows)[:count] for rows, count in zip((own, strangers), most, strict=True))
-    return [images[rows] for rows in (own, strangers, rng.choice(strangers, len(own)), rng.choice(own, len(strangers)))]
+    return [own, strangers, rng.choice(strangers, len(own)), rng.choice(own, len(strangers))]
 
 
 def search(model, images, labels, seed: int = 0) -> list[Suspect]:
@@ -271,15 +174,20 @@ def search(model, images, labels, seed: int = 0) -> list[Suspect]:
         seed: Startwert für Teilung und Auswahl der Bilder.
 
     Returns:
-        Verdächtige, die dringendsten zuerst, höchstens zwei je Klasse. *Abkürzung*: Füllen (auf beide
-        Arten) und Verpflanzen machen sicher mehr als ``EFFECT`` aus, und der Rand liegt fest. *unklar*: Eines davon ist
-        nicht sicher, oder die Bilder sagen nicht, ob es der Gegenstand ist. *kein Befund*: Die Stelle macht
-        wenig aus, oder ihr Rand liegt in jedem Bild anders, wie bei einem Gegenstand.
+        Verdächtige, die dringendsten zuerst, höchstens zwei je Klasse. *Abkürzung*: Füllen (auf eine der beiden Arten)
+        und Verpflanzen machen sicher mehr als ``EFFECT`` aus, und der Rand liegt fest. *unklar*: Nur manches davon ist
+        sicher, oder die Bilder sagen nicht, ob es der Gegenstand ist. *kein Befund*: Die Stelle macht wenig aus, oder
+        ihr Rand liegt in jedem Bild anders, wie bei einem Gegenstand.
 
     Raises:
         CourseError: wenn keine Klasse genug Bilder hat.
     """
-    rng, net = np.random.default_rng(seed), Questions(model)
+    return search_by(relevance_between, Questions(model), images, labels, seed)
+
+
+def search_by(pointer, net: Questions, images, labels, seed: int = 0) -> list[Suspect]:
+    """Wie ``search``, aber die Stellen kommen aus anderen Karten: ``pointer`` steht für ``relevance_between``."""
+    rng = np.random.default_rng(seed)
     images, labels = np.asarray(images), np.asarray(labels).astype(int)
     half = np.zeros(len(images), bool)  # True: Suchhälfte
     for each in np.unique(labels):
@@ -291,72 +199,65 @@ def search(model, images, labels, seed: int = 0) -> list[Suspect]:
             f"{german(len(images))} Bilder sind für die Suche zu wenige: Sie braucht von mindestens zwei Klassen je "
             f"{2 * MIN_IMAGES} Testbilder."
         )
-    chosen = []
+    asked, chosen = (net, images, labels, half, net.answer(images)), []
     for each in progress(classes, text="Verdacht", unit="Klassen"):
-        chosen += _candidates(net, images, labels, half, int(each), rng)
+        chosen += _candidates(pointer, *asked, int(each), rng)
     measured = progress(chosen, text="Eingriffe", unit="Stellen")
-    suspects = [_measured(net, images, labels, half, *each, len(chosen), rng) for each in measured]
+    tried = max(1, sum(each[-1] >= LOOSE for each in chosen))  # nur diese können etwas anderes als kein Befund werden
+    suspects = [_measured(*asked, *each, tried, rng) for each in measured]
     order = (SHORTCUT, UNCLEAR, NOTHING)
     return sorted(suspects, key=lambda suspect: (order.index(suspect.verdict), -suspect.score))
 
 
-def _candidates(net, images, labels, half, label: int, rng) -> list[tuple]:
-    """Die Stellen einer Klasse, die auf der Suchhälfte am meisten ausmachen: eine mit festem Rand, eine ohne."""
+def _candidates(pointer, net, images, labels, half, answers, label: int, rng) -> list[tuple]:
+    """Von den Stellen einer Klasse die mit festem Rand, die auf der Suchhälfte am meisten ausmacht, und die, auf die
+    die meiste Relevanz zeigt, ohne festen Rand."""
     members, others = np.flatnonzero((labels == label) & half), np.flatnonzero((labels != label) & half)
-    relevance = relevance_between(net, images[members], images[others], label, int(rng.integers(2**31)))
-    found = []
+    relevance = pointer(net, images[members], images[others], label, int(rng.integers(2**31)))
+    fixed, loose = {}, []
     for place in places(relevance):
-        carried = carriers(images, members, others, place, relevance)
-        own = members[carried[members]]
-        if len(own) < MIN_IMAGES or carried[(labels == label) & ~half].sum() < MIN_IMAGES:
-            continue
-        steps = fixed_steps(images[own])
-        whole = enclosed(place, steps)
-        regions = (place, whole)[: 1 + (whole != place).any()]
-        found += [(region, carried, own, fixed_edge(region, steps)) for region in regions]
-    if not found:
-        return []
-    tried = []
-    for region, _, own, _ in found:
-        drawn = _drawn(rng, images, own, others, (12, 16))
-        filled, _, moved, _ = _effects(net, label, region, *drawn)
-        loss, gain = (net.answer(part)[:, label].mean() for part in drawn[:2])
-        tried.append(min(loss - filled.mean(), moved.mean() - gain))
-    effect, edge = np.array(tried), np.array([each[3] for each in found])
-    picked = []
-    for fits in (edge >= LOOSE, edge < LOOSE):
-        if (rows := np.flatnonzero(fits)).size:
-            # Die kleinste, die fast so viel ausmacht wie die beste: Mehr als nötig soll keine Stelle umfassen.
-            enough = rows[effect[rows] >= effect[rows].max() - 0.2 * abs(effect[rows].max())]
-            best = min(enough, key=lambda row: found[row][0].sum())
-            picked.append((label, *found[best][:2], relevance, float(edge[best])))
-    return picked
+        for carried in groups(images, members, others, place, relevance):
+            own = members[carried[members]]
+            if len(own) < MIN_IMAGES or carried[(labels == label) & ~half].sum() < MIN_IMAGES:
+                continue
+            steps = fixed_steps(images[own])
+            for region in (place, *stamps(place, steps)):
+                found = (label, region, carried, relevance, fixed_edge(region, steps))
+                if found[-1] < LOOSE:
+                    loose.append(found)
+                else:
+                    fixed[region.tobytes() + carried.tobytes()] = found
+
+    def urgency(found) -> tuple[bool, float]:
+        rows = _drawn(rng, members[found[2][members]], others, TRIED)
+        filled, near, moved, _ = (each.mean() for each in _effects(net, images, answers, *found[:2], rows))
+        return found[-1] >= FIXED, min(max(filled, near), moved)
+
+    strongest = sorted(fixed.values(), key=urgency)[-1:]
+    return strongest + loose[:1]
 
 
-def _measured(net, images, labels, half, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
+def _measured(net, images, labels, half, answers, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
     """Misst eine Stelle auf der zweiten Hälfte, gepaart mit gleich großen Stellen anderswo."""
     mine = (labels == label) & carried
-    drawn = _drawn(rng, images, np.flatnonzero(mine & ~half), np.flatnonzero((labels != label) & ~half), (40, 60))
-    filled, near, moved, flipped = _effects(net, label, region, *drawn)
+    most = MEASURED if edge >= LOOSE else TRIED
+    rows = _drawn(rng, np.flatnonzero(mine & ~half), np.flatnonzero((labels != label) & ~half), most)
+    *effects, flips = _effects(net, images, answers, label, region, rows)
     # Die Kontrolle unterscheidet sich nur im Ort: dieselben Bilder, gefüllt und verpflanzt aus denselben.
-    controls = [_effects(net, label, other, *drawn)[:3] for other in elsewhere(region, relevance, 2, rng)]
-    filled_else, near_else, moved_else = (np.mean(parts, axis=0) for parts in zip(*controls, strict=True))
-
-    def interval(differences):
-        level = 1 - 0.05 / tried
-        return [float(differences.mean()), *bootstrap_interval(differences, draws=2000, level=level)]
-
-    remove, infill, transplant = (
-        interval(each) for each in (filled_else - filled, near_else - near, moved - moved_else)
-    )
+    controls = [_effects(net, images, answers, label, other, rows) for other in elsewhere(region, relevance, 2, rng)]
+    intervals = []
+    for here, *there in zip(effects, *controls, strict=False):
+        difference = here - np.mean(there, axis=0)
+        bounds = bootstrap_interval(difference, draws=2000, level=1 - 0.05 / tried)
+        intervals.append([float(difference.mean()), *bounds])
+    # Auf hellem Stoff zeigen Bilder anderer Klassen an der Stelle oft dasselbe: Eine Art zu füllen genügt.
+    lost, gained = max(intervals[0][1], intervals[1][1]) > EFFECT, intervals[2][1] > EFFECT
     verdict = NOTHING
-    if edge >= LOOSE and min(remove[2], transplant[2]) > EFFECT:
-        sure = edge >= FIXED and min(remove[1], infill[1], transplant[1]) > EFFECT
-        verdict = SHORTCUT if sure else UNCLEAR
+    if edge >= LOOSE and (lost or gained):
+        verdict = SHORTCUT if edge >= FIXED and lost and gained else UNCLEAR
     share = float(carried[labels == label].mean())
-    flips = float((flipped & (net.answer(drawn[1]).argmax(axis=1) != label)).mean())
     kind = PLACE if share > 0.95 else GROUP
-    return Suspect(label, region, kind, share, np.flatnonzero(mine), remove, infill, transplant, flips, edge, verdict)
+    return Suspect(label, region, kind, share, np.flatnonzero(mine), *intervals, float(flips.mean()), edge, verdict)
 
 
 def table(suspects: list[Suspect]):

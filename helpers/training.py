@@ -32,6 +32,7 @@ from helpers.model import (  # noqa: F401
     save_run,
     softmax,
     split_model,
+    weights_checksum,
 )
 from helpers.provenance import provenance
 from helpers.settings import Profile, get_profile  # noqa: F401 (was hier nicht vorkommt, lesen die Notebooks hier)
@@ -55,7 +56,7 @@ def train(
         profile: Einstellungen.
         seed: Startwert für neue Gewichte, Teilung und Reihenfolge.
         epochs: ersetzt ``profile.epochs``.
-        weights: wie in ``build_vgg16``.
+        weights: wie in ``build_vgg16``, oder ein Modell dieser Bauart, von dessen Gewichten aus es weiterlernt.
         note: weitere Angaben für die gespeicherten Einstellungen.
         scope, share: Kontext, in dem mehrere Geräte lernen, und der wievielte von wie vielen Rechnern dieser ist.
 
@@ -74,11 +75,16 @@ def train(
     labels = checked_classes(labels, len(images), len(CLASS_NAMES))
     profile = replace(profile, epochs=epochs or profile.epochs)
     rows, validation_rows = data.validation_split(labels, seed=seed)
-    model = build_vgg16(profile.image_size, weights, seed)
-    # Der Kopf beginnt bei null, also mit gleicher Wahrscheinlichkeit für alle Klassen: Zufällige Anfangsfehler würden
-    # die ImageNet-Gewichte darunter beschädigen (gemessen: 1 Prozentpunkt weniger im Test).
-    head = model.get_layer("logits")
-    head.set_weights([np.zeros_like(weight) for weight in head.get_weights()])
+    if isinstance(weights, keras.Model):
+        model = build_vgg16(profile.image_size, None, seed)
+        model.set_weights(weights.get_weights())
+        weights = f"weiter von {weights_checksum(model)[:12]}"
+    else:
+        model = build_vgg16(profile.image_size, weights, seed)
+        # Der Kopf beginnt bei null, also mit gleicher Wahrscheinlichkeit für alle Klassen: Zufällige Anfangsfehler
+        # würden die ImageNet-Gewichte darunter beschädigen (gemessen: 1 Prozentpunkt weniger im Test).
+        head = model.get_layer("logits")
+        head.set_weights([np.zeros_like(weight) for weight in head.get_weights()])
     settings = {**asdict(profile), "seed": seed, "gewichte": weights, **(note or {}), "n_train": len(labels)}
     data_sha256 = training_checksum(images, labels)
     key = json.dumps({**settings, "daten_sha256": data_sha256}, sort_keys=True, default=str)

@@ -199,6 +199,36 @@ def test_wasserzeichen_flaeche_und_deckkraft(strength, small):
     np.testing.assert_array_equal(images, kept)
 
 
+@pytest.mark.parametrize(
+    ("shape", "pixels"),
+    [
+        ("Quadrat", {(3, 2), (3, 3), (4, 2), (4, 3)}),
+        ("waagrechte Linie", {(3, column) for column in range(2, 8)}),
+        ("senkrechte Linie", {(row, 2) for row in range(3, 9)}),
+        ("Punkte", {(3, 2), (3, 4), (5, 2), (5, 4)}),
+    ],
+)
+def test_form_des_wasserzeichens_ist_die_genannte(shape, pixels):
+    assert set(zip(*np.nonzero(data.Watermark(size=2, top=3, left=2, shape=shape).mask), strict=True)) == pixels
+
+
+@pytest.mark.parametrize("changes", [{"shape": "Kreis"}, {"shape": "Punkte", "size": 4, "top": 22}])
+def test_zeichen_das_es_nicht_gibt_oder_nicht_passt_ist_ein_satz(changes):
+    with pytest.raises(CourseError, match="Kreis.*Quadrat|höchstens 21"):
+        data.Watermark(**changes)
+
+
+def test_gewuerfelte_zeichen_liegen_im_bild_und_streifen_am_rand():
+    drawn = [data.Watermark.drawn(np.random.default_rng(seed), seed % 10) for seed in range(300)]
+    assert {mark.shape for mark in drawn} == {shape for kind in data.SHAPES.values() for shape in kind}
+    assert {mark.size for mark in drawn} == set(range(1, 7))
+    for mark in drawn:
+        assert mark.mask.any() and 0.3 <= mark.strength <= 1 and 0.3 <= mark.share <= 1
+        if "Streifen" in mark.shape:
+            assert mark.mask.all(axis=1).any() or mark.mask.all(axis=0).any(), mark
+            assert mark.mask[[0, -1]].all(axis=1).any() or mark.mask[:, [0, -1]].all(axis=0).any(), mark
+
+
 @pytest.mark.parametrize("share", [0, 0.25, 1])
 def test_gift_zeichnet_genau_den_verlangten_anteil(dataset, share):
     mark = data.Watermark(label=4, share=share)

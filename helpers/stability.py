@@ -1,0 +1,90 @@
+"""Stabilität: Bleiben Antwort und Karte, wenn sich am Bild etwas ändert, das an der Sache nichts ändert?
+
+Verschoben, gedreht, heller oder dunkler, verrauscht: Ein Mensch sieht denselben Mantel. Kippt die Antwort, war sie
+knapp; springt die Karte, erklärt sie mehr das Rauschen als das Kleidungsstück (Alvarez-Melis und Jaakkola 2018, arXiv
+1806.08049).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import rotate, shift
+
+from helpers.metrics import rank_correlation
+
+
+@dataclass(frozen=True)
+class Change:
+    """Eine Änderung an ``n`` Bildern, jedes ein wenig anders.
+
+    Attributes:
+        images: Bilder (uint8, (n, h, b)) → geänderte Bilder.
+        maps: Karten (n, h, b) → die Karten, die zu den geänderten Bildern gehören, wenn sie mitgehen.
+    """
+
+    images: Callable
+    maps: Callable
+
+
+def changes(count: int, seed: int = 0, pixels: float = 1, degrees: float = 5, light: float = 0.1, noise: float = 8):
+    """Vier Änderungen für ``count`` Bilder: Name → ``Change``.
+
+    Args:
+        pixels: um so viele Pixel eines 28 Pixel breiten Bildes wird verschoben, in eine zufällige Richtung.
+        degrees: um so viel Grad wird gedreht, in eine zufällige Richtung.
+        light: um diesen Anteil werden alle Pixel heller oder dunkler.
+        noise: Streuung des Rauschens in Graustufen.
+    """
+    rng = np.random.default_rng(seed)
+    angles, signs = rng.uniform(0, 2 * np.pi, count), rng.choice([-1, 1], count)
+    spots = rng.normal(0, noise, (count, 28, 28))
+
+    def shifted(images):
+        way = pixels / 28 * images.shape[1] * np.stack([np.sin(angles), np.cos(angles)], axis=1)
+        return np.stack([shift(image, each, order=1) for image, each in zip(images, way, strict=True)])
+
+    def rotated(images):
+        return np.stack(
+            [rotate(image, degrees * sign, reshape=False, order=1) for image, sign in zip(images, signs, strict=True)]
+        )
+
+    def brighter(images):
+        return images * (1 + light * signs[:, None, None])
+
+    def noisy(images):
+        return images + spots
+
+    def on_images(change):
+        return lambda images: np.clip(np.rint(change(np.asarray(images, float))), 0, 255).astype(np.uint8)
+
+    stays = np.asarray
+    return {
+        "verschoben": Change(on_images(shifted), shifted),
+        "gedreht": Change(on_images(rotated), rotated),
+        "heller oder dunkler": Change(on_images(brighter), stays),
+        "verrauscht": Change(on_images(noisy), stays),
+    }
+
+
+def answers_kept(answer, images, seed: int = 0) -> dict[str, np.ndarray]:
+    """Bleibt die Antwort? Änderung → bool (n,); ``answer``: Bilder (uint8, (n, 28, 28)) → Klassen (n,)."""
+    before = answer(images)
+    return {name: answer(change.images(images)) == before for name, change in changes(len(images), seed).items()}
+
+
+def maps_kept(explain, images, seed: int = 0) -> dict[str, np.ndarray]:
+    """Geht die Karte mit? Änderung → Rangkorrelation mit der mitbewegten Karte des unveränderten Bilds, (n,).
+
+    Dazu „anderes Bild“: die Rangkorrelation mit der Karte des nächsten Bilds, als Maß dafür, was von selbst gleich ist.
+
+    Args:
+        explain: Bilder (uint8, (n, 28, 28)) → Karten (n, S, S).
+        images: am besten alle aus einer Klasse.
+    """
+    before = explain(images)
+    kept = {
+        name: rank_correlation(explain(change.images(images)), change.maps(before))
+        for name, change in changes(len(images), seed).items()
+    }
+    return kept | {"anderes Bild": rank_correlation(before, np.roll(before, 1, axis=0))}
