@@ -144,8 +144,8 @@ def relative_interval(values, reference, seed: int = 0) -> list[float]:
         return [float(ratio(values, reference)), *bootstrap_interval(values, reference, statistic=ratio, seed=seed)]
 
 
-def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Wilson-Intervall (95 %) eines Anteils ``share`` (0–1) aus ``n`` Versuchen (Wilson 1927)."""
+def wilson_interval(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson-Intervall (``level`` = 0,95: 95 %) eines Anteils ``share`` (0–1) aus ``n`` Versuchen (Wilson 1927)."""
     from scipy.stats import binomtest
 
-    return tuple(map(float, binomtest(round(share * n), n).proportion_ci(method="wilson")))
+    return tuple(map(float, binomtest(round(share * n), n).proportion_ci(level, method="wilson")))

@@ -153,8 +153,8 @@ def answer(low, high, threshold):
 
 
 def judge(answers):
-    works = answers["treue"] == answers["plausibilitaet"] == "ja"
-    wanted = ["leistung", "kalibrierung", "eingriff"] + ["ort", "gruppen"] * works
+    works = answers["treue"] == answers["plausibilitaet"] == answers["mitgehen"] == "ja"
+    wanted = ["leistung", "schwaechste", "kalibrierung", "stabil", "suche", "eingriff"] + ["ort", "gruppen"] * works
     said = {answers[name] for name in wanted}
     return (
         "nicht vertrauen"

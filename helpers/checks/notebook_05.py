@@ -279,8 +279,8 @@ ANSWER = Exercise(
 
 # --- 5.5 Ihr Urteil --------------------------------------------------------------------------------------------------
 TRUST, DISTRUST, UNDECIDED = "kein Einwand gefunden", "nicht vertrauen", "nicht entscheidbar"
-TOOL, NEEDS_TOOL = ("treue", "plausibilitaet"), ("ort", "gruppen")
-NAMES = ("leistung", "kalibrierung", *TOOL, *NEEDS_TOOL, "eingriff")
+TOOL, NEEDS_TOOL = ("treue", "plausibilitaet", "mitgehen"), ("ort", "gruppen")
+NAMES = ("leistung", "schwaechste", "kalibrierung", "stabil", *TOOL, "suche", *NEEDS_TOOL, "eingriff")
 
 
 def judge(answers):
@@ -302,7 +302,9 @@ def _answer_sheets(rng):
     sheets = [good] + [good | {name: said} for name in NAMES for said in ("nein", "offen")]
     sheets += [good | {tool: "nein", name: "nein"} for tool in TOOL for name in NEEDS_TOOL]
     sheets += [good | {"treue": "offen", "eingriff": "nein"}, good | {"ort": "nein", "leistung": "offen"}]
-    sheets += [dict(zip(NAMES, rng.choice(["ja", "nein", "offen"], 7).tolist(), strict=True)) for _ in range(30)]
+    sheets += [
+        dict(zip(NAMES, rng.choice(["ja", "nein", "offen"], len(NAMES)).tolist(), strict=True)) for _ in range(30)
+    ]
     return [({name: sheet[name] for name in rng.permutation(NAMES).tolist()},) for sheet in sheets]
 
 
@@ -318,18 +320,18 @@ JUDGE = Exercise(
     _answer_sheets,
     like(
         lambda a: _verdict("nein" in _said(a), set(_said(a)) == {"ja"}),
-        "Bei Ihnen zählt ein Nein zu Treue oder Plausibilität gegen das Netz. Es ist ein Nein zur Erklärung.",
-        "Über das Netz sagen nur die anderen fünf Fragen etwas.",
+        "Bei Ihnen zählt ein Nein zu Treue, Plausibilität oder Mitgehen gegen das Netz. Es ist ein Nein zur Erklärung.",
+        "Über das Netz sagen nur die anderen acht Fragen etwas.",
     ),
     like(
         lambda a: _verdict("nein" in _said(a, *TOOL), set(_said(a)) == {"ja"}),
         "Eine Erklärung, die ihre eigene Prüfung nicht besteht, klagt bei Ihnen trotzdem an.",
-        "Ohne zweimal „ja“ bei Treue und Plausibilität zählen „ort“ und „gruppen“ nicht.",
+        "Ohne dreimal „ja“ bei Treue, Plausibilität und Mitgehen zählen „ort“ und „gruppen“ nicht.",
     ),
     like(
         lambda a: judge(a) if all(a[name] == "ja" for name in TOOL) else UNDECIDED,
-        "Taugt die Erklärung nichts, hören Sie auf. Leistung, Kalibrierung und Eingriff brauchen sie aber nicht.",
-        "Ein sicheres Nein zu einer dieser drei Fragen heißt auch dann „nicht vertrauen“.",
+        "Taugt die Erklärung nichts, hören Sie auf. Leistung, Suche, Eingriff und drei andere brauchen sie aber nicht.",
+        "Ein sicheres Nein zu einer dieser sechs Fragen heißt auch dann „nicht vertrauen“.",
     ),
     like(
         lambda a: _verdict("nein" in _said(a, *TOOL, *NEEDS_TOOL), set(_said(a, *TOOL, *NEEDS_TOOL)) == {"ja"}),
@@ -344,12 +346,12 @@ JUDGE = Exercise(
     like(
         _judged(lambda said: "ja" if said == "offen" else said),
         "Sie behandeln „offen“ wie „ja“.",
-        "„kein Einwand gefunden“ heißt: Alle sieben Fragen sind mit „ja“ beantwortet.",
+        "„kein Einwand gefunden“ heißt: Alle elf Fragen sind mit „ja“ beantwortet.",
     ),
     like(
         lambda a: {TRUST: DISTRUST, DISTRUST: TRUST}.get(judge(a), UNDECIDED),
         "Die beiden Urteile sind vertauscht.",
-        "Siebenmal „ja“ heißt „kein Einwand gefunden“.",
+        "Elfmal „ja“ heißt „kein Einwand gefunden“.",
     ),
     like(
         lambda a: judge(a) == TRUST,
@@ -358,7 +360,7 @@ JUDGE = Exercise(
     ),
     like(
         lambda a: "vertrauen" if judge(a) == TRUST else judge(a),
-        "„vertrauen“ verspricht mehr, als die sieben Fragen halten.",
+        "„vertrauen“ verspricht mehr, als die elf Fragen halten.",
         "Das Urteil heißt „kein Einwand gefunden“.",
     ),
 )
