@@ -7,9 +7,9 @@ import pytest
 from report_factory import finding
 
 from helpers import trust
-from helpers.basics import SOLUTIONS, record
+from helpers.basics import SOLUTIONS, german, record
 from helpers.data import Watermark
-from helpers.model import softmax
+from helpers.model import predict_logits, softmax
 from helpers.scorecard import METHOD_RULE, methods
 from helpers.suspicion import NOTHING, SHORTCUT, UNCLEAR, Suspect
 from helpers.training import Evaluation
@@ -148,14 +148,13 @@ def test_an_der_stelle_gefragt_verraet_sich_der_zwilling_und_das_saubere_netz_ni
     clean, twin = (trust.ask_place(net, images, found) for net in tiny_nets)
     assert {name: each.shape for name, each in twin.items()} == dict.fromkeys(twin, (len(images),))
     assert twin["ort"].mean() > 2 * clean["ort"].mean()
-    assert twin["eingriff"].mean() < 0.5 < clean["eingriff"].mean()
+    assert twin["eingriff"].mean() < 0.3 and twin["eingriff"].mean() < clean["eingriff"].mean() - 0.1
 
 
 def test_stabil_heisst_antworten_und_karten(tiny_nets, small):
-    from helpers.training import evaluate
-
-    net = tiny_nets[0]
-    steady = trust.ask_stability(net, evaluate(net, small.test_images, small.test_labels), small.test_images)
+    net, images = tiny_nets[0], small.test_images
+    evaluation = Evaluation.of(predict_logits(net, images), small.test_labels)
+    steady = trust.ask_stability(net, evaluation, images)
     assert set(steady["karten"]) - set(steady["antworten"]) == {"anderes Bild"}
     assert all(each.dtype == bool and len(each) == 200 for each in steady["antworten"].values())
     assert all(len(each) == 20 and np.abs(each).max() <= 1 for each in steady["karten"].values())
@@ -171,4 +170,4 @@ def test_jede_zahl_steht_in_den_kennzahlen_und_im_bericht(asked, ausgabe):
         assert model["urteil"] in text and set(model["pruefungen"]) == set(QUESTIONS)
         for check in model["pruefungen"].values():
             assert check["frage"] in text and check["gemessen"] in text
-            assert f"{check['wert']:.3f}".replace(".", ",") in text or check["wert"] >= 10
+            assert german(check["wert"]) in text or check["wert"] >= 10
