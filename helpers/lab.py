@@ -37,7 +37,7 @@ def small_twin(dataset: Dataset, watermark: Watermark, profile: Profile, seed: i
 
 
 def examine_mark(model, dataset: Dataset, watermark: Watermark, seed: int = 0) -> dict:
-    """Was das Netz mit dem Zeichen macht und was die Erklärung davon findet, an ungezeichneten Testbildern geprüft.
+    """Was das Netz mit dem Zeichen macht und was die Erklärung davon findet, an unmarkierten Testbildern geprüft.
 
     Returns:
         ``mit``, ``ohne``: Anteil der Testbilder der Klasse, die mit und ohne Zeichen erkannt werden; ``andere``: Anteil

@@ -17,7 +17,7 @@ def _flat(maps, mask=None) -> tuple[np.ndarray, np.ndarray]:
     if maps.ndim != 3 or mask.shape != maps.shape[1:] or not np.isfinite(maps).all() or not mask.any():
         raise CourseError(
             f"Karten {maps.shape} mit Maske {mask.shape} lassen sich nicht messen: Karten brauchen die Form (n, h, b) "
-            "und endliche Werte, Masken deren Größe (enlarge_mask) und mindestens einen markierten Pixel."
+            "und endliche Werte, Masken deren Größe (enlarge_mask) und mindestens ein markiertes Pixel."
         )
     return maps.reshape(len(maps), -1), mask.ravel()
 
@@ -41,7 +41,7 @@ def relevance_mass(maps, mask) -> np.ndarray:
 
 
 def pointing_game(maps, mask) -> np.ndarray:
-    """Zeigespiel: Liegt der wichtigste Pixel in der Maske? bool, (n,); ohne positive Relevanz zeigt er nirgendhin.
+    """Zeigespiel: Liegt das wichtigste Pixel in der Maske? bool, (n,); ohne positive Relevanz zeigt es nirgendhin.
 
     Von mehreren höchsten Pixeln zählt der erste (in Quantus irgendeiner). Quelle: Zhang et al. (2018), Top-down Neural
     Attention by Excitation Backprop, arXiv 1608.00507; dort gilt auch ein Rand von 15 Pixeln um das Ziel als Treffer.
@@ -75,7 +75,7 @@ def perturbation_curve(predict, inputs, maps, classes, steps=10, insertion=False
     flat, _ = _flat(maps)
     count, pixels = flat.shape
     order = np.lexsort((np.random.default_rng(seed).random(flat.shape), -flat), axis=1)
-    rank = order.argsort(axis=1).reshape(np.shape(maps))[..., None]  # 0: der wichtigste Pixel
+    rank = order.argsort(axis=1).reshape(np.shape(maps))[..., None]  # 0: das wichtigste Pixel
     inputs = np.asarray(inputs, dtype=np.float32)
     curve = []
     for step in range(steps + 1):
