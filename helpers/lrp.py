@@ -3,8 +3,8 @@
 Eine Regel verteilt die Relevanz über einer Schicht auf die Eingänge darunter. Die Schicht gibt ihr zwei Funktionen:
 ``layer.forward(a, w)`` (a·w ohne Bias) und ``layer.backward(r, w)`` (derselbe Weg zurück, r·wᵀ). Ob dort eine
 dichte Schicht oder eine Faltung steht, ist für die Regel gleich. ``relevance`` rechnet das Netz vorwärts und wendet von
-oben nach unten auf jede Schicht ihre Regel an. TensorFlow kompiliert das einmal je Bauart und Regel. Gewichte und Zahlen
-wie ε sind Eingaben der Rechnung: Neue gelten sofort.
+oben nach unten auf jede Schicht ihre Regel an. TensorFlow kompiliert das einmal je Bauart und Regel. Gewichte und
+Zahlen wie ε sind Eingaben der Rechnung: Neue gelten sofort.
 
 Dieselben Karten wie iNNvestigate (``helpers.lrp_library``) auf 1e-4 der größten Relevanz: tests/test_lrp.py.
 
