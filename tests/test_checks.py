@@ -12,7 +12,7 @@ from exercise_states import solution_cells
 from helpers.basics import COURSE_NOTEBOOKS, CourseError
 from helpers.checks import HIDDEN_SEED, VISIBLE_SEED, check, engine, exercises, handover, hints, use
 from helpers.checks.exercise import Exercise, like
-from helpers.model import IMAGENET_MEAN_BGR
+from helpers.model import IMAGENET_MEAN_BGR, softmax
 
 EXERCISES = exercises()
 # Nummer → Quelltext der Lösung, aus solutions/
@@ -30,7 +30,7 @@ def judged(number, answer, seed=VISIBLE_SEED):
 
 def solution(number):
     """Die Antwort aus der Lösungszelle; fehlt ihr Name, ein KeyError."""
-    space = {"np": np, "IMAGENET_MEAN_BGR": IMAGENET_MEAN_BGR}
+    space = {"np": np, "IMAGENET_MEAN_BGR": IMAGENET_MEAN_BGR, "softmax": softmax}
     exec(CELLS[number], space)
     return space[EXERCISES[number].name]
 
