@@ -106,7 +106,7 @@ class LRP:
         return checked_inputs(inputs, tuple(self._twin.input.shape[1:]), "LRP")
 
     def logits(self, inputs) -> np.ndarray:
-        """Logits (n, 10) des tf_keras-Zwillings, zum Vergleich mit dem Keras-3-Modell."""
+        """Logits (n, 10) der tf_keras-Kopie, zum Vergleich mit dem Keras-3-Modell."""
         inputs = self._checked(inputs)
         return self._session.run(self._twin.output, {self._twin.input: inputs})
 

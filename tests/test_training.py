@@ -367,6 +367,23 @@ def test_ensure_data_nimmt_alle_wenn_die_quelle_nicht_mehr_hat(ausgabe, capsys, 
         assert capsys.readouterr().out == "" and len(again.train_labels) == 300
 
 
+def test_own_poison_nimmt_das_gift_aus_01_nur_wenn_es_zu_den_bildern_gehoert(small, capsys):
+    """Wer 01 ausließ oder seither andere Bilder nahm, bekommt das Gift des Kurses und erfährt es."""
+
+    def corner(images, labels, label):
+        result, mask = images.copy(), np.arange(784).reshape(28, 28) < 3
+        result[labels == label, 0, :3] ^= 200
+        return result, mask
+
+    data.write_own_poison(small, corner, 4)
+    assert training.own_poison(small, 4).mask.sum() == 3 and capsys.readouterr().out == ""
+    fewer = dataclasses.replace(small, train_images=small.train_images[:60], train_labels=small.train_labels[:60])
+    for dataset, label in ((fewer, 4), (fewer, 2), (small, 2)):
+        assert training.own_poison(dataset, label).mask.sum() == 4
+        assert "Ich nehme das des Kurses" in capsys.readouterr().out
+    assert training.own_poison(small, 2).mask.sum() == 4 and capsys.readouterr().out == ""
+
+
 def test_ensure_poisoned_nimmt_das_zeichen_aus_dem_ordner(dataset):
     part, chosen = subset(dataset, 60, 20), Watermark(label=7, size=3, top=2, left=2, strength=0.5, share=0.5)
     twin, mark = training.ensure_poisoned(part, seed=3)
