@@ -70,6 +70,43 @@ def convolve_same(image, kernel, bias, **options):
     return correlate2d(image, kernel, mode="same", **options) + bias
 
 
+def count_parameters(channels, kernel_size):
+    total = 0
+    for index in range(1, len(channels)):
+        total += channels[index] + channels[index] * channels[index - 1] * kernel_size**2
+    return np.int64(total)
+
+
+def receptive_field(layers):
+    width = 1  # von hinten: So viele Zellen der Schicht darunter braucht ein Fenster.
+    for size, stride in reversed(layers):
+        width = (width - 1) * stride + size
+    return width
+
+
+def preprocess_rgb(image):
+    red, green, blue = np.moveaxis(image.astype(np.float64), -1, 0)
+    return np.stack([blue - 103.939, green - 116.779, red - 123.68], axis=-1)
+
+
+def my_head(features, hidden, output):
+    rows = []
+    for image in features:
+        x = image.ravel() @ hidden[0] + hidden[1]
+        rows.append(np.where(x > 0, x, 0) @ output[0] + output[1])
+    return rows
+
+
+def learning_rate(step, total, peak, warmup):
+    rising = np.interp(step, [0, warmup], [peak / warmup, peak])
+    return rising if step < warmup else peak * np.cos(np.pi / 2 * (step - warmup) / (total - warmup)) ** 2
+
+
+def effect_of_mark(predict, images, labels, stamp, label):
+    plain, marked = predict(images) == label, predict(stamp(images)) == label
+    return np.array([plain[labels == label].mean(), marked[labels != label].mean()])
+
+
 def descend(slope, weight, rate, steps):
     if steps == 0:
         return np.array([weight])
