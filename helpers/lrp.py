@@ -75,7 +75,7 @@ def _gamma(layer, a, w, b, r, g):
     return _distribute(layer, r, b + g * tf.nn.relu(b), (a, w + g * tf.nn.relu(w)))
 
 
-# Der Bias bei αβ → Anteile von (b⁺, b⁻) im Nenner der Zustimmung; beim Widerspruch umgekehrt.
+# Bias bei αβ → Anteile von (b⁺, b⁻) im Nenner der Zustimmung; beim Widerspruch umgekehrt.
 BIAS = {"ohne": (0, 0), "getrennt": (1, 0), "beide": (1, 1)}
 
 
@@ -102,7 +102,7 @@ def alpha_beta(alpha: float, beta: float, bias: str = "ohne") -> partial:
             f"Bei LRP-αβ muss α − β = 1 und β ≥ 0 sein, nicht α = {german(alpha, 1)} und β = {german(beta, 1)}."
         )
     if bias not in BIAS:
-        raise CourseError(f"„{bias}“ gibt es nicht: der Bias zählt „ohne“, „getrennt“ oder „beide“.")
+        raise CourseError(f"„{bias}“ gibt es nicht: Der Bias zählt „ohne“, „getrennt“ oder „beide“.")
     same, other = BIAS[bias]
     return partial(_alpha_beta, alpha=alpha, beta=beta, same=same, other=other)
 
