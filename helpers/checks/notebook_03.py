@@ -233,7 +233,7 @@ BOOTSTRAP = Exercise(
     when(
         lambda *a: _width(*a) < 0.9,
         "Ihr Intervall ist zu schmal.",
-        "Jede Stichprobe ist so groß wie das Original, und zwischen 2,5 und 97,5 liegen die mittleren 95 Prozent.",
+        "Jede Stichprobe hat len(values) Werte, und zwischen 2,5 und 97,5 liegen die mittleren 95 Prozent.",
     ),
     when(
         lambda *a: _width(*a) > 1.1,
