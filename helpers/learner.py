@@ -20,7 +20,7 @@ def extract_features(stem: keras.Model, images, profile: Profile | None = None) 
     """Rechnet den festen Stamm für jedes Bild genau einmal und merkt sich die Merkmale in ``ausgabe/merkmale``.
 
     Der Zwischenspeicher erkennt den Stamm an seinen Gewichten und jedes Bild an seiner Prüfsumme: Vom vergifteten
-    Zwilling werden deshalb nur die markierten Bilder neu gerechnet. Eine unterbrochene Rechnung hinterlässt nichts
+    Datensatz werden deshalb nur die markierten Bilder neu gerechnet. Eine unterbrochene Rechnung hinterlässt nichts
     Halbes, eine beschädigte Datei wird übergangen.
 
     Args:

@@ -70,6 +70,73 @@ def convolve_same(image, kernel, bias, **options):
     return correlate2d(image, kernel, mode="same", **options) + bias
 
 
+def count_parameters(channels, kernel_size):
+    total = 0
+    for index in range(1, len(channels)):
+        total += channels[index] + channels[index] * channels[index - 1] * kernel_size**2
+    return np.int64(total)
+
+
+def receptive_field(layers):
+    width = 1  # von hinten: So viele Zellen der Schicht darunter braucht ein Fenster.
+    for size, stride in reversed(layers):
+        width = (width - 1) * stride + size
+    return width
+
+
+def preprocess_rgb(image):
+    red, green, blue = np.moveaxis(image.astype(np.float64), -1, 0)
+    return np.stack([blue - 103.939, green - 116.779, red - 123.68], axis=-1)
+
+
+def my_head(features, hidden, output):
+    rows = []
+    for image in features:
+        x = image.ravel() @ hidden[0] + hidden[1]
+        rows.append(np.where(x > 0, x, 0) @ output[0] + output[1])
+    return rows
+
+
+def learning_rate(step, total, peak, warmup):
+    rising = np.interp(step, [0, warmup], [peak / warmup, peak])
+    return rising if step < warmup else peak * np.cos(np.pi / 2 * (step - warmup) / (total - warmup)) ** 2
+
+
+def effect_of_mark(predict, images, labels, stamp, label):
+    plain, marked = predict(images) == label, predict(stamp(images)) == label
+    return np.array([plain[labels == label].mean(), marked[labels != label].mean()])
+
+
+def descend(slope, weight, rate, steps):
+    if steps == 0:
+        return np.array([weight])
+    return np.append(weight, descend(slope, weight - rate * slope(weight), rate, steps - 1))
+
+
+def bootstrap(values, draws, rng):
+    means = np.sort(values[rng.integers(0, len(values), (draws, len(values)))].mean(axis=1))
+    return [means[round(0.025 * draws)], means[round(0.975 * draws) - 1]]
+
+
+def bootstrap_like(percent=(2.5, 97.5), share=1, replace=True, shift=0):
+    """``bootstrap`` mit anderen Grenzen, kleineren Stichproben, ohne Zurücklegen oder verschoben."""
+
+    def answer(values, draws, rng):
+        size = round(share * len(values))
+        means = [rng.choice(values, size, replace).mean() for _ in range(draws)]
+        return tuple(np.percentile(means, percent) - shift * values.mean())
+
+    return answer
+
+
+def best_temperature(logits, labels, candidates):
+    def loss(temperature):
+        scaled = logits / temperature
+        return np.mean(np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels])
+
+    return min(candidates, key=loss)
+
+
 def best_epoch(history):
     return pd.DataFrame(history).set_index("epoche")["val_verlust"].idxmin()
 
@@ -196,9 +263,20 @@ WRONG = {
     ],
     "2.1": [(lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht")],
     "2.5": [(lambda *_: np.ones(10), "nicht richtig in eine Reihe")],
-    "3.1": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
-    "3.3": [(lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse")],
-    "3.4": [(lambda *_: np.nan, "Fach ist leer")],
+    "3.3": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
+    "3.4": [
+        (bootstrap_like((97.5, 2.5)), "vertauscht"),
+        (bootstrap_like(replace=False), "ohne Zurücklegen"),
+        (lambda values, *_: np.percentile(values, [2.5, 97.5]), "einzelnen Werte"),
+        (bootstrap_like(shift=1), "gar nicht in Ihrem Intervall"),
+        (bootstrap_like((5, 95)), "zu schmal"),
+        (bootstrap_like((16, 84)), "zu schmal"),
+        (bootstrap_like((0, 100)), "zu breit"),
+        (bootstrap_like(share=0.25), "zu breit"),
+        (lambda values, *_: values.mean(), "zwei Zahlen"),
+    ],
+    "3.5": [(lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse")],
+    "3.6": [(lambda *_: np.nan, "Fach ist leer")],
     "4.7": [
         (lambda m: m.astype(float), "kein Trick"),
         (lambda m: np.ones(m.shape), "überall gleich"),
@@ -227,17 +305,21 @@ SAID = {
     "1.4": "vertauscht | falschen Richtung | auch als verschoben | im falschen Unterordner nicht | zählen nur",
     "1.5": "Kein einziges Bild | anderer Klassen | Nicht alle Bilder | außerhalb der Maske | zu groß",
     "2.1": "kleiner als das Bild | Bias fehlt | neunmal | gespiegelt | vertauscht | ReLU | nur am Rand nicht",
-    "2.2": "Biaswerte fehlen | nur eine Seite | Eingangskanäle fehlen | je Eingang | nur die erste Schicht",
-    "2.3": "Schritt fehlt | zu früh | um eins zu klein | überlappen",
+    "2.2": "Bias fehlt | nur eine Seite | Eingangskanäle fehlen | je Eingang | nur die erste Schicht",
+    "2.3": "Abstand fehlt | zu früh | um eins zu klein | überlappen",
     "2.4": "Rot, Grün, Blau (RGB) | BGR und RGB | falschen Mittelwert | zusätzlich durch 255 | "
     "statt die Mittelwerte | noch nicht abgezogen | auf dem Kopf | laufen über",
-    "2.5": "fehlt das ReLU | Softmax | bei Null abgeschnitten | Biaswerte fehlen | nicht richtig in eine Reihe",
-    "3.1": "eine Epoche zu früh | Kurve des Trainings | schlechteste | höchsten Trefferquote | kleinste Verlust selbst",
-    "3.2": "Aufwärmen fehlt | allererste Schritt | negativ | doppelt so hoch | nicht am Ende des Aufwärmens | Gerade",
-    "3.3": "Falsche Achse | durch alle Bilder | ganze Matrix | mitteln über die Klassen | Beide Ergebnisse",
-    "3.4": "zählen bei Ihnen gleich viel | heben sich bei Ihnen auf | nur die beiden Mittelwerte | "
+    "2.5": "fehlt das ReLU | Softmax | bei null abgeschnitten | Bias fehlt | nicht richtig in eine Reihe",
+    "3.1": "bergauf | nur einmal | Lernrate fehlt | nur das Vorzeichen | Anfangsgewicht fehlt | nur das letzte",
+    "3.2": "Aufwärmen fehlt | allererste Schritt | eine Stufe | negativ | doppelt so hoch | "
+    "nicht am Ende des Aufwärmens | Gerade",
+    "3.3": "eine Epoche zu früh | Kurve des Trainings | schlechteste | höchsten Trefferquote | kleinste Verlust selbst",
+    "3.4": "vertauscht | ohne Zurücklegen | einzelnen Werte | gar nicht in Ihrem Intervall | zu schmal | zu breit",
+    "3.5": "Falsche Achse | durch alle Bilder | ganze Matrix | mitteln über die Klassen | Beide Ergebnisse",
+    "3.6": "zählen bei Ihnen gleich viel | heben sich bei Ihnen auf | nur die beiden Mittelwerte | "
     "größte Abstand | Fach ist leer",
-    "3.5": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder",
+    "3.7": "schlechteste | multiplizieren | nach der Trefferquote | belohnen Sicherheit | kleinste Verlust selbst",
+    "3.8": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder",
     "4.1": "ReLU am Ende fehlt | Falsche Achse | zweite Schritt fehlt | Gewichte ab statt der Summe | "
     "Gewichte fehlen | gefragt ist ihr Mittelwert | noch nicht addiert",
     "4.2": "noch Grad-CAM | ReLU am Ende fehlt | bevor Sie addieren | noch nicht addiert | Mittelwert über die Karten",

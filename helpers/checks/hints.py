@@ -97,7 +97,7 @@ def given(args: tuple) -> str:
 def short(value) -> str:
     """Ein Wert in höchstens 80 Zeichen."""
     try:
-        value = plain(value)
+        value = value.item() if isinstance(value, np.generic) else plain(value)
         if isinstance(value, np.ndarray) and value.size > 12:
             return f"ein Array der Form {value.shape}"
         if isinstance(value, np.ndarray) and value.dtype.kind in "iub":
