@@ -222,12 +222,13 @@ def durchsicht(options):
 
 @command(
     MAKERS,
-    "notebooks/ aus solutions/ erzeugen",
+    "notebooks/ aus solutions/ und das Glossar erzeugen",
     option("--pruefen", action="store_true", help="nur prüfen, ob beide zusammenpassen"),
     option("--ausfuehren", action="store_true", help="vorher solutions/ neu ausführen"),
     option("--nur", nargs="+", metavar="NOTEBOOK", help="nur diese neu ausführen"),
 )
 def ableiten(options):
+    from helpers.workshop import glossary
     from helpers.workshop.notebooks import derive, execute_solutions
 
     if options.nur and not options.ausfuehren:
@@ -236,11 +237,11 @@ def ableiten(options):
         raise CourseError("--pruefen schreibt nichts, --ausfuehren schon: Lassen Sie eines von beiden weg.")
     if options.ausfuehren:
         execute_solutions(options.nur)
-    different = derive(check=options.pruefen)
+    different = derive(check=options.pruefen) + glossary.refresh(check=options.pruefen)
     if options.pruefen and different:
         print(*(f"✘ {sentence}" for sentence in different), sep="\n", file=sys.stderr)
         return 1
-    print("✔ notebooks/ passt zu solutions/")
+    print("✔ notebooks/ passt zu solutions/, das Glossar zu input/begriffe.csv")
 
 
 @command(MAKERS, "den Bildstreifen des Explorers für die README neu machen")

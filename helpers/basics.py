@@ -114,6 +114,11 @@ def german(value: float, digits: int = 3) -> str:
     return f"{value:,.{digits}f}".translate(str.maketrans(",.-", ".,−"))
 
 
+def yes_no(condition) -> str:
+    """„ja“ oder „nein“: So antwortet der Kurs, statt ``True`` und ``False`` zu drucken."""
+    return "ja" if condition else "nein"
+
+
 def german_interval(interval) -> str:
     """Ein Befund [Wert, tief, hoch] als „Wert [tief; hoch]“ mit zwei Nachkommastellen."""
     return "{} [{}; {}]".format(*(german(number, 2) for number in interval))

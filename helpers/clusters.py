@@ -1,7 +1,8 @@
 """Mehr als ein Bild: Relevanzkarten vieler Bilder in Gruppen ordnen (SpRAy).
 
 Eine einzelne Karte kann täuschen. Zerfallen die Karten *einer* Klasse von selbst in Gruppen, dann entscheidet das Netz
-dort auf verschiedene Arten, und eine davon kann Betrug sein. Niemand muss vorher wissen, wonach er sucht.
+dort auf verschiedene Arten, und eine davon kann eine Abkürzung sein. Gebildet werden hier immer zwei Gruppen; SpRAy
+liest ihre Zahl am Abstand der Eigenwerte ab (*eigengap*).
 
 Lapuschkin et al. (2019), Unmasking Clever Hans predictors and assessing what machines really learn, Nature
 Communications 10, 1096.
@@ -71,13 +72,13 @@ def purity(groups, truth) -> np.ndarray:
     """1, wo die Gruppe des Bilds (n,) zu seinem Zeichen passt, sonst 0: (n,); die Gruppen dürfen vertauscht sein.
 
     Der Mittelwert ist die Reinheit: bei zwei zufälligen Gruppen etwas über 0,5, nie kleiner. ``truth``: Trägt das Bild
-    das Zeichen? bool (n,).
+    das Zeichen? bool (n,). Ihr Intervall hat ``trust.grouped``.
     """
     hits = (np.asarray(groups) == truth).astype(float)
     return hits if hits.mean() >= 0.5 else 1 - hits
 
 
 def finds_mark(grouping: Grouping, mask, truth) -> bool:
-    """Sitzt der Unterschied der Gruppen auf der Maske (h, b), und ist Gruppe 1 meist gezeichnet (bool, (n,))?"""
+    """Sitzt der Unterschied der Gruppen auf der Maske (h, b), und ist Gruppe 1 meist markiert (bool, (n,))?"""
     on_mask = coarse_maps(mask[None])[0][grouping.spot] > 0
     return bool(on_mask and truth[grouping.groups == 1].mean() > 0.5)

@@ -244,9 +244,9 @@ def subset(dataset: Dataset, n_train: int | None, n_test: int | None = None, see
 
 
 def poison(dataset: Dataset, watermark: Watermark, seed: int = 0) -> Dataset:
-    """Der vergiftete Zwilling: Bilder einer Klasse tragen in TRAIN und TEST das Wasserzeichen.
+    """Der vergiftete Datensatz: Bilder einer Klasse tragen in TRAIN und TEST das Wasserzeichen.
 
-    Das Vorbild ist das Pferd mit dem Copyright-Zeichen aus Lapuschkin et al. (2019), Nature Communications 10, 1096.
+    Nach dem Pferd mit dem Copyright-Zeichen aus Lapuschkin et al. (2019), Nature Communications 10, 1096.
     """
     rng, fields = np.random.default_rng(seed), []
     for images, labels in dataset.parts:
@@ -257,6 +257,25 @@ def poison(dataset: Dataset, watermark: Watermark, seed: int = 0) -> Dataset:
         fields += [images, labels]
     source = f"{dataset.source}, Klasse {CLASS_NAMES[watermark.label]} mit Wasserzeichen"
     return Dataset(*fields, source, watermark.mask)
+
+
+def tiny_poison(images, labels, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Das Gift des Kurses für Aufgabe 1.5, in der Form, die sie verlangt: ein winziges helles Quadrat auf ``label``."""
+    mark, result = Watermark(label, size=2, top=3, left=20), images.copy()
+    result[labels == label] = mark.stamp(images[labels == label])
+    return result, mark.mask
+
+
+def write_own_poison(dataset: Dataset, poison_images, label: int) -> Path:
+    """Legt das Gift aus Aufgabe 1.5 nach ``ausgabe/daten_gift``: TRAIN vergiftet, in TEST ist *jedes* Bild markiert.
+
+    Args:
+        poison_images: Funktion (Bilder (n, 28, 28), Klassen (n,), Klasse) → (vergiftete Bilder, Maske (28, 28)).
+    """
+    train, mask = poison_images(dataset.train_images, dataset.train_labels, label)
+    marked, _ = poison_images(dataset.test_images, np.full_like(dataset.test_labels, label), label)
+    own = Dataset(train, dataset.train_labels, marked, dataset.test_labels, "Ihr eigenes Gift", mask)
+    return write_tree(own, basics.output_dir() / "daten_gift", {"klasse": int(label)})
 
 
 def nearest_neighbors(reference, queries=None, count: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from helpers import panels
 from helpers.basics import CLASS_NAMES, WIDGET_VIEW, CourseError, german
 from helpers.data import Watermark
 from helpers.gradcam import grad_cam
-from helpers.lrp import alpha_beta, epsilon, flat, preset_a, relevance
+from helpers.lrp import alpha_beta, bounded_pixels, epsilon, flat, gamma, preset_a, relevance
 from helpers.metrics import relevance_mass
 from helpers.model import enlarge_mask, preprocess, softmax
 
@@ -29,6 +29,8 @@ LAYERS = ("block4_conv3", "block5_conv3", "block3_conv3", "block2_conv2")
 LRP_CHOICES = {
     **{f"LRP-ε, ε = {text}": epsilon(value) for text, value in (("1", 1), ("0,01", 0.01), ("10", 10), ("100", 100))},
     **{f"LRP-αβ, α = {alpha}, β = {alpha - 1}": alpha_beta(alpha, alpha - 1) for alpha in (1, 2, 3)},
+    "LRP-ε + z^B, ε = 1": bounded_pixels(epsilon(1)),
+    "LRP-γ + z^B, γ = 0,25": bounded_pixels(gamma(0.25)),
     "LRP-Preset A flat, ε = 0,1 (dichte Schichten)": preset_a(0.1, lowest=flat),
     "LRP-Preset A flat, ε = 10 (dichte Schichten)": preset_a(10, lowest=flat),
 }
@@ -171,11 +173,11 @@ class Shown:
         mass = relevance_mass(self.heatmap[None], enlarge_mask(mask, len(self.heatmap)))[0] if area else 0
         asked, answer, then = (named(label) for label in (self.asked, self.answer, int(self.before.argmax())))
         now, said = percent(self.now.max()), f"Das Netz sagt {answer}, richtig ist {named(self.truth)}: "
-        share = f"{percent(mass)} des Positiven für {asked}, seine Fläche ist {percent(area)}"
-        moved = f"Auf dem Gemalten liegen {share}: Ist die Heatmap mitgewandert?"
+        share = f"{percent(mass)} der positiven Werte für {asked}; sie macht {percent(area)} des Bilds aus"
+        moved = f"Auf der bemalten Fläche liegen {share}. Ist die Heatmap mitgewandert?"
         if not (self.heatmap > 0).any():
             blue = f"Hier ist alles blau: Der Logit von {asked} ist negativ, und die Regel verteilt nur Widerspruch."
-            empty = f"Die Karte ist leer: An dieser Stelle des Netzes spricht im Mittel nichts für {asked}."
+            empty = f"Die Karte ist leer: An keiner Stelle überwiegt, was für {asked} spricht."
             return blue if self.signed else empty
         if self.strokes and not area:
             return "Dort war das Bild schon so: Malen Sie mit einer anderen Farbe oder an einer anderen Stelle."
@@ -193,8 +195,8 @@ class Shown:
                 "Wie stark es spricht, zeigt sie nicht, denn jede Karte ist für sich gestreckt."
             )
         return (
-            f"{percent(mass)} des Positiven liegen auf dem schwarzen Hintergrund (er füllt {percent(area)} des Bilds): "
-            "Schaut das Netz auf das Kleidungsstück oder daneben?"
+            f"{percent(mass)} der positiven Werte liegen auf dem schwarzen Grund (er füllt {percent(area)} des Bilds): "
+            "Schaut das Netz daneben, oder zählt die Regel Schwarz als starken Eingang?"
         )
 
     def draw_heatmap(self, ax, title: str):

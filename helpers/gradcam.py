@@ -15,7 +15,7 @@ with quiet_stderr():
 
 
 def grad_cam(model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 64, normalize: bool = True):
-    """Grad-CAM, in einem übersetzten Schritt: einmal vorwärts, rückwärts nur bis zur gefragten Schicht.
+    """Grad-CAM, in einem kompilierten Schritt: einmal vorwärts, rückwärts nur bis zur gefragten Schicht.
 
     Ergibt dasselbe wie tf-keras-vis (Abweichung unter 1e-5), braucht aber einen Bruchteil der Zeit und bei beliebig
     vielen Bildern nicht mehr Speicher für die Rechnung.
@@ -62,7 +62,7 @@ def grad_cam_plus_plus(model, inputs, classes, layer: str = LAST_CONV, batch_siz
 
 
 def input_times_gradient(model, inputs, classes, batch_size: int = 64):
-    """Eingabe mal Ableitung: Jeder Pixel mal der Steigung des Logits an dieser Stelle, über die Kanäle summiert.
+    """Eingabe mal Ableitung: Jedes Pixel mal der Steigung des Logits an dieser Stelle, über die Kanäle summiert.
 
     In einem Netz aus ReLU-Schichten und Max-Pooling kommt genau LRP-0 heraus (Ancona et al. 2018, arXiv 1711.06104).
     In vorverarbeiteten Bildern ist 0 der Mittelwert von ImageNet.
@@ -92,12 +92,12 @@ def _batchwise(method: str, model, inputs, classes, batch_size: int, step) -> np
     return maps
 
 
-# Übersetzt bleibt ein Schritt, solange es sein Modell gibt: Ein Notebook macht Dutzende, jedes mit 60 MB Gewichten.
+# Kompiliert bleibt ein Schritt, solange es sein Modell gibt: Ein Notebook macht Dutzende, jedes mit 60 MB Gewichten.
 _steps = weakref.WeakKeyDictionary()
 
 
 def _step(model, layer: str | None = None):
-    """Übersetzte Funktion (Bilder, Klassen) → Karten in Bildgröße: Grad-CAM; ohne Schicht Eingabe × Ableitung."""
+    """Kompilierte Funktion (Bilder, Klassen) → Karten in Bildgröße: Grad-CAM; ohne Schicht Eingabe × Ableitung."""
     known = _steps.setdefault(model, {})
     if layer in known:
         return known[layer]

@@ -20,13 +20,13 @@ def extract_features(stem: keras.Model, images, profile: Profile | None = None) 
     """Rechnet den festen Stamm für jedes Bild genau einmal und merkt sich die Merkmale in ``ausgabe/merkmale``.
 
     Der Zwischenspeicher erkennt den Stamm an seinen Gewichten und jedes Bild an seiner Prüfsumme: Vom vergifteten
-    Zwilling werden deshalb nur die gezeichneten Bilder neu gerechnet. Eine unterbrochene Rechnung hinterlässt nichts
+    Datensatz werden deshalb nur die markierten Bilder neu gerechnet. Eine unterbrochene Rechnung hinterlässt nichts
     Halbes, eine beschädigte Datei wird übergangen.
 
     Args:
         stem: Stamm aus ``split_model``.
         images: uint8, (n, 28, 28).
-        profile: gerechnet wird mit dessen Genauigkeit, zum Lernen; ohne Profil in float32, zum Auswerten.
+        profile: gerechnet wird mit dessen Rechengenauigkeit, zum Lernen; ohne Profil in float32, zum Auswerten.
 
     Returns:
         float32, (n, h, b, Kanäle).
@@ -108,7 +108,7 @@ def load_state(path, learner: keras.Model, best: list) -> tuple[list[dict], list
 
 
 def step_sizes(peak: float, total: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Die Schrittweite in ``total`` Schritten, wie in Aufgabe 3.2: aufwärmen, dann ein Kosinusbogen auf null.
+    """Die Lernrate in ``total`` Schritten, wie in Aufgabe 3.2: aufwärmen, dann ein Kosinusbogen auf null.
 
     Das Aufwärmen hält die ImageNet-Gewichte heil, solange der Kopf noch nichts weiß. Warm-up: Goyal et al. (2017),
     arXiv 1706.02677; Kosinus: Loshchilov und Hutter (2017), SGDR, arXiv 1608.03983.
@@ -138,7 +138,7 @@ def fast_bfloat16() -> bool:
 
 
 def quick_copy(model: keras.Model, precision: str = "auto") -> keras.Model:
-    """Ein Modell noch einmal, mit der Genauigkeit „auto“ in bfloat16, wo die Maschine das schneller kann.
+    """Ein Modell noch einmal, mit der Rechengenauigkeit „auto“ in bfloat16, wo die Maschine das schneller kann.
 
     Die Gewichte bleiben float32. Auf einer CPU mit AMX brauchte der Stamm von VGG16 so ein Fünftel der Zeit.
     """
@@ -176,7 +176,7 @@ def build_learner(model: keras.Model, profile: Profile, raw: bool, steps: int) -
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=profile.weight_decay),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        # XLA übersetzt Faltungen für CPUs schlechter als oneDNN; auf GPUs und mit JAX lohnt es sich.
+        # XLA kompiliert Faltungen für CPUs schlechter als oneDNN; auf GPUs und mit JAX lohnt es sich.
         jit_compile="auto" if has_gpu() or keras.backend.backend() == "jax" else False,
     )
     learner.optimizer.build(learner.trainable_variables)

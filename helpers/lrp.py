@@ -1,10 +1,10 @@
 """Layer-wise Relevance Propagation: die Regeln zum Nachlesen und der eine Rechenweg, mit dem der ganze Kurs rechnet.
 
 Eine Regel verteilt die Relevanz über einer Schicht auf die Eingänge darunter. Die Schicht gibt ihr zwei Funktionen:
-``layer.forward(a, w)`` (a·w ohne Schwellenwert) und ``layer.backward(r, w)`` (derselbe Weg zurück, r·wᵀ). Ob dort eine
+``layer.forward(a, w)`` (a·w ohne Bias) und ``layer.backward(r, w)`` (derselbe Weg zurück, r·wᵀ). Ob dort eine
 dichte Schicht oder eine Faltung steht, ist für die Regel gleich. ``relevance`` rechnet das Netz vorwärts und wendet von
-oben nach unten auf jede Schicht ihre Regel an. TensorFlow übersetzt das einmal je Bauart und Regel. Gewichte und Zahlen
-wie ε sind Eingaben der Rechnung: Neue gelten sofort.
+oben nach unten auf jede Schicht ihre Regel an. TensorFlow kompiliert das einmal je Bauart und Regel. Gewichte und
+Zahlen wie ε sind Eingaben der Rechnung: Neue gelten sofort.
 
 Dieselben Karten wie iNNvestigate (``helpers.lrp_library``) auf 1e-4 der größten Relevanz: tests/test_lrp.py.
 
@@ -25,7 +25,7 @@ with quiet_stderr():
 # --- Regeln ---------------------------------------------------------------------------------------------------------
 # Jede Formel bekommt die Schicht und
 #   a     Aktivierungen darunter, (n, d) oder (n, h, b, d)
-#   w, b  Gewichte (d, k) oder (kh, kb, d, k) und Schwellenwerte (k,)
+#   w, b  Gewichte (d, k) oder (kh, kb, d, k) und Bias (k,)
 #   r     Relevanz darüber, (n, k) oder (n, h', b', k)
 # dazu ihre Zahlen, und ergibt die Relevanz darunter, in der Form von a. Eine Regel ist eine Formel, in der die Zahlen
 # schon stehen (functools.partial). Wo ein Nenner null ist, gibt es nichts zu verteilen.
@@ -64,7 +64,7 @@ def _epsilon(layer, a, w, b, r, eps):
 
 
 def gamma(g: float = 0.25) -> partial:
-    """LRP-γ: wie LRP-0 mit Gewichten w + γ·w⁺ und Schwellenwerten b + γ·b⁺; für Eingänge a ≥ 0.
+    """LRP-γ: wie LRP-0 mit Gewichten w + γ·w⁺ und Bias b + γ·b⁺; für Eingänge a ≥ 0.
 
     Montavon et al. (2019), Abschnitt 10.2.3.
     """
@@ -75,14 +75,14 @@ def _gamma(layer, a, w, b, r, g):
     return _distribute(layer, r, b + g * tf.nn.relu(b), (a, w + g * tf.nn.relu(w)))
 
 
-# Schwellenwerte bei αβ → Anteile von (b⁺, b⁻) im Nenner der Zustimmung; beim Widerspruch umgekehrt.
+# Bias bei αβ → Anteile von (b⁺, b⁻) im Nenner der Zustimmung; beim Widerspruch umgekehrt.
 BIAS = {"ohne": (0, 0), "getrennt": (1, 0), "beide": (1, 1)}
 
 
 def alpha_beta(alpha: float, beta: float, bias: str = "ohne") -> partial:
     """LRP-αβ: R_j = Σ_k (α (a_j w_jk)⁺ / z_k⁺ − β (a_j w_jk)⁻ / z_k⁻) R_k; Zustimmung mit α, Widerspruch mit β.
 
-    Worin sich Bibliotheken unterscheiden, ist der Schwellenwert im Nenner jeder Hälfte:
+    Worin sich Bibliotheken unterscheiden, ist der Bias im Nenner jeder Hälfte:
 
     - ``"ohne"``: gar nicht, wie ``lrp.alpha_2_beta_1_IB`` in iNNvestigate. So rechnet der Kurs bei α2β1.
     - ``"getrennt"``: b⁺ zur Zustimmung, b⁻ zum Widerspruch (so Bach et al. 2015, Gleichung 60, und zennit).
@@ -102,7 +102,7 @@ def alpha_beta(alpha: float, beta: float, bias: str = "ohne") -> partial:
             f"Bei LRP-αβ muss α − β = 1 und β ≥ 0 sein, nicht α = {german(alpha, 1)} und β = {german(beta, 1)}."
         )
     if bias not in BIAS:
-        raise CourseError(f"„{bias}“ gibt es nicht: Schwellenwerte zählen „ohne“, „getrennt“ oder „beide“.")
+        raise CourseError(f"„{bias}“ gibt es nicht: Der Bias zählt „ohne“, „getrennt“ oder „beide“.")
     same, other = BIAS[bias]
     return partial(_alpha_beta, alpha=alpha, beta=beta, same=same, other=other)
 
@@ -122,7 +122,7 @@ def _negative(x):
 
 
 def deep_taylor(layer, a, w, b, r):
-    """Deep Taylor: α1β0 ohne Schwellenwerte; oben zählt nur der positive Teil des Logits. Montavon et al. (2017)."""
+    """Deep Taylor: α1β0 ohne Bias; oben zählt nur der positive Teil des Logits. Montavon et al. (2017)."""
     return _alpha_beta(layer, a, w, b, tf.nn.relu(r), 1.0, 0.0, 0.0, 0.0)
 
 
@@ -155,6 +155,11 @@ def _z_b(layer, a, w, b, r, low, high):
     return _distribute(layer, r, 0.0, (a, w), (-low * ones, tf.nn.relu(w)), (-high * ones, _negative(w)))
 
 
+def bounded_pixels(rule: partial) -> dict:
+    """``rule`` in allen Schichten, z^B in der untersten: Vorverarbeitete Pixel liegen zwischen −124 und 152."""
+    return {"dense": rule, "conv": rule, "lowest": z_b(-124, 152)}
+
+
 def preset_a(eps: float = 0.1, **lowest) -> dict:
     """Preset A: ε für dichte Schichten, α1β0 für Faltungen; „Preset A flat“ mit ``lowest=flat`` für die unterste."""
     return {"dense": epsilon(eps), "conv": alpha_beta(1, 0, "beide"), **lowest}
@@ -163,7 +168,7 @@ def preset_a(eps: float = 0.1, **lowest) -> dict:
 # Name in iNNvestigate → (Name, wie er in Bildern steht, Regel). α2β1 nur ohne Bias (IB): Mit Bias rechnet iNNvestigate
 # falsch, weil es Bias⁺ und Bias⁻ jeder Hälfte zuschlägt; aus demselben Grund preset_a und nicht preset_b.
 NAMED = {
-    "lrp.z": ("LRP-z", zero),
+    "lrp.z": ("LRP-0", zero),
     "lrp.epsilon": ("LRP-ε", epsilon()),
     "lrp.alpha_1_beta_0": ("LRP-α1β0", alpha_beta(1, 0, "beide")),
     "lrp.alpha_2_beta_1_IB": ("LRP-α2β1 (ohne Bias)", alpha_beta(2, 1)),
@@ -223,7 +228,7 @@ def _rules_of(rule, kinds: list[str]) -> list[partial]:
 
 @lru_cache(maxsize=32)
 def _compiled(layers: tuple[Layer, ...], formulas: tuple, sum_channels: bool):
-    """Übersetzte Funktion (Bilder, Klassen, Gewichte, Zahlen) → Relevanz, für jedes Netz dieser Bauart.
+    """Kompilierte Funktion (Bilder, Klassen, Gewichte, Zahlen) → Relevanz, für jedes Netz dieser Bauart.
 
     Die Formeln rechnen z = a·w + b noch einmal; TensorFlow erkennt gleiche Rechnungen und führt sie einmal aus.
     """

@@ -33,7 +33,7 @@ class Layer:
     signed: bool = True
 
     def forward(self, a, w):
-        """Die Schicht ohne Schwellenwert und ReLU: Werte (n, …, d) und Gewichte (…, d, k) → (n, …, k)."""
+        """Die Schicht ohne Bias und ReLU: Werte (n, …, d) und Gewichte (…, d, k) → (n, …, k)."""
         return a @ w if self.kind == "dense" else tf.nn.conv2d(a, w, self.strides, self.padding)
 
     def backward(self, r, w):
@@ -101,7 +101,7 @@ def _check(layer) -> None:
 
 
 def read_layers(model: keras.Model) -> tuple[tuple[Layer, ...], list]:
-    """Die Schichten eines Modells und je Schicht (Gewichte, Schwellenwerte) als Tensoren oder ().
+    """Die Schichten eines Modells und je Schicht (Gewichte, Bias) als Tensoren oder ().
 
     Raises:
         CourseError: wie ``chain``.

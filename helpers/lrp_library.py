@@ -48,7 +48,7 @@ def _innvestigate():
     return innvestigate, tf_keras
 
 
-def _legacy_twin(model: keras.Model, tf_keras):
+def _legacy_copy(model: keras.Model, tf_keras):
     """Dasselbe Netz in tf_keras, dessen Gewichte Nullen sind."""
     keep = "name units filters kernel_size strides padding pool_size use_bias activation".split()
     x = inputs = tf_keras.Input(tuple(model.inputs[0].shape[1:]))
@@ -80,11 +80,11 @@ class LRP:
         if rule not in innvestigate.analyzer.analyzers:
             raise CourseError(f"Die LRP-Regel „{rule}“ gibt es nicht: Wählen Sie eine aus {', '.join(LRP_RULES)}.")
         with tf.Graph().as_default() as graph:
-            self._twin = _legacy_twin(model, tf_keras)
-            self._analyzer = innvestigate.create_analyzer(rule, self._twin, neuron_selection_mode="index", **options)
+            self._copy = _legacy_copy(model, tf_keras)
+            self._analyzer = innvestigate.create_analyzer(rule, self._copy, neuron_selection_mode="index", **options)
             self._analyzer.create_analyzer_model()
-            given = [variable.initial_value for variable in self._twin.weights]
-            initialized = [variable.initializer for variable in self._twin.weights]
+            given = [variable.initial_value for variable in self._copy.weights]
+            initialized = [variable.initializer for variable in self._copy.weights]
         graph.finalize()
         self._session = tf.compat.v1.Session(graph=graph)
         self._session.run(initialized, dict(zip(given, model.get_weights(), strict=True)))
@@ -97,23 +97,23 @@ class LRP:
         self._session.close()
         # Auch tf_keras merkt sich eine Session, und die hält den ganzen Graphen fest: 200 bis 400 MB je Regel.
         _innvestigate()[1].backend.clear_session()
-        self._session = self._twin = self._analyzer = None
+        self._session = self._copy = self._analyzer = None
         gc.collect()  # iNNvestigate hält seine Graphen in Kreisen fest: Sie blieben sonst bis irgendwann liegen
 
     def _checked(self, inputs) -> np.ndarray:
         if self._session is None:
             raise CourseError("Dieses LRP-Objekt ist schon geschlossen: Legen Sie mit LRP(model, rule) ein neues an.")
-        return checked_inputs(inputs, tuple(self._twin.input.shape[1:]), "LRP")
+        return checked_inputs(inputs, tuple(self._copy.input.shape[1:]), "LRP")
 
     def logits(self, inputs) -> np.ndarray:
-        """Logits (n, 10) des tf_keras-Zwillings, zum Vergleich mit dem Keras-3-Modell."""
+        """Logits (n, 10) der Kopie in tf_keras, zum Vergleich mit dem Keras-3-Modell."""
         inputs = self._checked(inputs)
-        return self._session.run(self._twin.output, {self._twin.input: inputs})
+        return self._session.run(self._copy.output, {self._copy.input: inputs})
 
     def relevance(self, inputs, classes, batch_size: int = 4, sum_channels: bool = True) -> np.ndarray:
         """Relevanz jedes Eingabepixels für die gefragte Klasse; Angaben und Ergebnis wie ``helpers.lrp.relevance``."""
         inputs = self._checked(inputs)
-        classes = checked_classes(classes, len(inputs), self._twin.output.shape[-1])
+        classes = checked_classes(classes, len(inputs), self._copy.output.shape[-1])
         images, selection = self._analyzer._analyzer_model.inputs
         maps = np.empty_like(inputs)
         for start in range(0, len(inputs), batch_size):

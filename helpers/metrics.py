@@ -17,7 +17,7 @@ def _flat(maps, mask=None) -> tuple[np.ndarray, np.ndarray]:
     if maps.ndim != 3 or mask.shape != maps.shape[1:] or not np.isfinite(maps).all() or not mask.any():
         raise CourseError(
             f"Karten {maps.shape} mit Maske {mask.shape} lassen sich nicht messen: Karten brauchen die Form (n, h, b) "
-            "und endliche Werte, Masken deren Größe (enlarge_mask) und mindestens einen markierten Pixel."
+            "und endliche Werte, Masken deren Größe (enlarge_mask) und mindestens ein markiertes Pixel."
         )
     return maps.reshape(len(maps), -1), mask.ravel()
 
@@ -41,19 +41,22 @@ def relevance_mass(maps, mask) -> np.ndarray:
 
 
 def pointing_game(maps, mask) -> np.ndarray:
-    """Zeigespiel: Liegt der wichtigste Pixel in der Maske? bool, (n,); ohne positive Relevanz zeigt er nirgendhin.
+    """Zeigespiel: Liegt das wichtigste Pixel in der Maske? bool, (n,); ohne positive Relevanz: nein.
 
-    Von mehreren höchsten Pixeln zählt der erste (in Quantus irgendeiner). Quelle: Zhang et al. (2018), Top-down Neural
+    Von mehreren höchsten Pixeln zählt das erste (in Quantus irgendeines). Quelle: Zhang et al. (2018), Top-down Neural
     Attention by Excitation Backprop, arXiv 1608.00507; dort gilt auch ein Rand von 15 Pixeln um das Ziel als Treffer.
     """
     maps, mask = _flat(maps, mask)
     return mask[maps.argmax(axis=1)] & (maps.max(axis=1) > 0)
 
 
-def perturbation_curve(predict, inputs, maps, classes, steps=10, insertion=False, seed: int = 0) -> np.ndarray:
+def perturbation_curve(
+    predict, inputs, maps, classes, steps=10, insertion=False, seed: int = 0, fill=0.0
+) -> np.ndarray:
     """Löschkurve (oder Einfügekurve): Wie ändert sich die Antwort, wenn die wichtigsten Pixel verschwinden?
 
-    Gelöschte Pixel werden in allen Kanälen 0: in vorverarbeiteten Bildern der Mittelwert von ImageNet, also Grau.
+    Was „gelöscht“ heißt, sagt ``fill``, und davon hängt das Ergebnis ab: 0 ist in vorverarbeiteten Bildern der
+    Mittelwert von ImageNet, also Grau. Auf schwarzem Grund fügt Löschen damit etwas hinzu.
 
     Args:
         predict: Funktion (n, h, b, k) → (n, 10).
@@ -62,25 +65,26 @@ def perturbation_curve(predict, inputs, maps, classes, steps=10, insertion=False
         classes: beobachtete Klasse je Bild, (n,).
         steps: Zahl der Schritte; die Kurve hat ``steps + 1`` Punkte von 0 bis 100 % der Pixel.
         insertion: statt zu löschen vom leeren Bild aus einfügen.
-        seed: Startwert für die Reihenfolge gleich wichtiger Pixel: So ist eine leere Karte genau so gut wie der Zufall,
+        seed: Startwert für die Reihenfolge gleich wichtiger Pixel: So ist eine leere Karte genauso gut wie der Zufall,
             wo im Bild das Motiv auch liegt.
+        fill: was an der Stelle gelöschter Pixel steht: eine Zahl oder Bilder, die sich zu ``inputs`` fügen.
 
     Returns:
         (n, steps + 1): Ausgabe der beobachteten Klasse.
 
     Pixel Flipping in Quantus ist dieselbe Kurve ohne ihren ersten Punkt, bei mehreren Kanälen Kanal für Kanal. Quellen:
     Samek et al. (2017), Evaluating the Visualization of What a Deep Neural Network Has Learned; Petsiuk et al. (2018),
-    RISE, arXiv 1806.07421.
+    RISE, arXiv 1806.07421; zur Füllung: Zheng et al. (2024), F-Fidelity, arXiv 2410.02970.
     """
     flat, _ = _flat(maps)
     count, pixels = flat.shape
     order = np.lexsort((np.random.default_rng(seed).random(flat.shape), -flat), axis=1)
-    rank = order.argsort(axis=1).reshape(np.shape(maps))[..., None]  # 0: der wichtigste Pixel
+    rank = order.argsort(axis=1).reshape(np.shape(maps))[..., None]  # 0: das wichtigste Pixel
     inputs = np.asarray(inputs, dtype=np.float32)
     curve = []
     for step in range(steps + 1):
         shown = (rank < round(step * pixels / steps)) == insertion
-        curve.append(predict(np.where(shown, inputs, np.float32(0)))[np.arange(count), classes])
+        curve.append(predict(np.where(shown, inputs, np.asarray(fill, np.float32)))[np.arange(count), classes])
     return np.stack(curve, axis=1)
 
 
@@ -140,8 +144,8 @@ def relative_interval(values, reference, seed: int = 0) -> list[float]:
         return [float(ratio(values, reference)), *bootstrap_interval(values, reference, statistic=ratio, seed=seed)]
 
 
-def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Wilson-Intervall (95 %) eines Anteils ``share`` (0–1) aus ``n`` Versuchen (Wilson 1927)."""
+def wilson_interval(share: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson-Intervall (``level`` = 0,95: 95 %) eines Anteils ``share`` (0–1) aus ``n`` Versuchen (Wilson 1927)."""
     from scipy.stats import binomtest
 
-    return tuple(map(float, binomtest(round(share * n), n).proportion_ci(method="wilson")))
+    return tuple(map(float, binomtest(round(share * n), n).proportion_ci(level, method="wilson")))

@@ -19,10 +19,12 @@ from helpers.training import Evaluation, randomize_down_to
 
 STORED_CARD = INPUT / "wertungstafel.json"
 STEPS = 6  # Schritte der Lösch- und Einfügekurven
-STAGE = "block5_conv1"  # von hier bis zum Ausgang würfelt die Vernunftprüfung alles neu
+STAGE = "block5_conv1"  # von hier bis zum Ausgang würfelt die Plausibilitätsprüfung alles neu
 CHUNK = 64  # Bilder je Häppchen: Der Speicher wächst nicht mit der Zahl der Bilder
-# Das Verfahren des Vertrauensberichts, denn es besteht auf der Tafel Treue und Vernunft, und seine zwei Maßstäbe.
-METHOD, CHANCE, EDGES = "LRP-ε", "Zufall", "Kanten (Sobel)"
+# Das Verfahren des Vertrauensberichts, denn es besteht auf der Tafel Treue und Plausibilitätsprüfung, und zwei, die vom
+# Netz nichts wissen.
+METHOD, CHANCE, EDGES = "LRP-ε + z^B", "Zufall", "Kantenfilter (Sobel)"
+METHOD_RULE = lrp.bounded_pixels(lrp.epsilon())  # auch die Gruppen des Berichts und das Labor rechnen damit
 RULES = ("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat")
 # title: Spaltenkopf; better: +1, wenn groß gut ist, −1, wenn klein, 0 für die Kontrolle; digits: Nachkommastellen;
 # misleads: wie das Maß täuschen kann.
@@ -31,18 +33,18 @@ _HEADS = {
     "loeschen": ("Treue:\nLöschen", -1, 2),
     "einfuegen": ("Treue:\nEinfügen", 1, 2),
     "masse": ("Masse auf\ndem Zeichen", 1, 3),
-    "masse_kontrolle": ("Masse, sauberes\nModell", 0, 3),
+    "masse_kontrolle": ("Masse,\nKontrolle", 0, 3),
     "zeigen": ("Zeigespiel", 1, 2),
-    "vernunft": ("Vernunft", -1, 2),
+    "plausibilitaet": ("Ähnlichkeit\nnach Zufalls-\ngewichten", -1, 2),
     "ms": ("ms je Bild", -1, 1),
 }
 _MISLEADS = """\
-Verstreute Löcher machen das Bild fremd: Das Netz irrt dann aus diesem Grund, nicht weil Wichtiges fehlt.
+„Gelöscht“ heißt hier Grau. Andere Füllungen ergeben andere Sieger, und verstreute Löcher machen jedes Bild fremd.
 Große zusammenhängende Flecken sehen früh wieder aus wie ein Bild: Das bevorzugt grobe, verwischte Karten.
 Zählt nur das Zeichen: Auch der Zwilling darf gute Gründe im Stoff haben, und die gelten hier als Fehler.
-Die Kontrolle ist nicht null: Das Zeichen hat harte Kanten, und die ziehen auch ohne Betrug Relevanz an.
-Ein einziger Pixel entscheidet: Eine Karte kann fast überall falsch sein und trotzdem gewinnen.
-Auch Rauschen ändert sich immer: Die leere Karte und der Zufall bestehen, ohne etwas zu erklären.
+Dasselbe Rezept ohne Zeichen: Was schon hier auf der Stelle liegt, ist kein Beweis. Ein einzelnes Training schwankt.
+Ein einziges Pixel entscheidet: Eine Karte kann fast überall falsch sein und trotzdem gewinnen.
+Auch Rauschen ändert sich immer. Und die vielen leeren Pixel verdecken, ob die wenigen starken wandern.
 Hängt vom Rechner und von der Stapelgröße ab und sagt nichts darüber, ob die Karte stimmt.
 """.splitlines()
 MEASURES = {name: Measure(*head, trap) for (name, head), trap in zip(_HEADS.items(), _MISLEADS, strict=True)}
@@ -62,6 +64,7 @@ def methods(seed: int = 0, only=None) -> dict:
         "Grad-CAM++": grad_cam_plus_plus,
         "Eingabe × Ableitung": input_times_gradient,
         **{lrp.LRP_RULES[rule]: functools.partial(lrp.relevance, rule=rule) for rule in RULES},
+        METHOD: functools.partial(lrp.relevance, rule=METHOD_RULE),
         CHANCE: lambda model, inputs, classes: rng.random(inputs.shape[:3]),
         EDGES: lambda model, inputs, classes: metrics.sobel_maps(inputs[..., 0]),
         "leere Karte": lambda model, inputs, classes: np.zeros(inputs.shape[:3]),
@@ -81,12 +84,12 @@ def gather(model, evaluation: Evaluation, images, members, watermark: Watermark,
 
     Args:
         evaluation: Antworten des Netzes auf ``images`` (uint8, (N, 28, 28)).
-        members: ungezeichnete Testbilder der vergifteten Klasse (uint8, (M, 28, 28)).
-        count: so viele richtig erkannte und höchstens so viele gezeichnete Bilder, mindestens 2.
+        members: unmarkierte Testbilder der vergifteten Klasse (uint8, (M, 28, 28)).
+        count: so viele richtig erkannte und höchstens so viele markierte Bilder, mindestens 2.
 
     Returns:
         ``model``, ``watermark`` wie gegeben; ``images``, ``classes``: Testbilder, die das Netz richtig erkennt (uint8,
-        (n, 28, 28)), und ihre Klassen (n,); ``marked``: gezeichnete Bilder der Klasse (uint8, (m, 28, 28)).
+        (n, 28, 28)), und ihre Klassen (n,); ``marked``: markierte Bilder der Klasse (uint8, (m, 28, 28)).
 
     Raises:
         CourseError: wenn es nicht genug richtig erkannte Bilder oder Bilder der vergifteten Klasse gibt.
@@ -110,11 +113,11 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
     Args:
         case: aus ``gather``.
         explainers: aus ``methods``.
-        faithful: nur bei diesen Verfahren auch Treue und Vernunft; None: bei allen.
+        faithful: nur bei diesen Verfahren auch Treue und Plausibilität; None: bei allen.
 
     Returns:
-        Verfahren → Maß → Werte je Bild: ``loeschen``, ``einfuegen`` (Flächen unter den Kurven), ``vernunft`` und ``ms``
-        (n,), ``masse`` und ``zeigen`` (m,).
+        Verfahren → Maß → Werte je Bild: ``loeschen``, ``einfuegen`` (Flächen unter den Kurven), ``plausibilitaet``
+        und ``ms`` (n,), ``masse`` und ``zeigen`` (m,).
     """
     model, watermark = case.model, case.watermark
     learned, shuffled = model.get_weights(), randomize_down_to(model, STAGE, seed).get_weights()
@@ -140,16 +143,16 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
         for name in ("loeschen", "einfuegen"):
             curve = metrics.perturbation_curve(predict, inputs, maps, classes, STEPS, name == "einfuegen", seed)
             row[name] = metrics.area_under_curve(curve)
-        try:  # Ein zweites Netz samt seinen übersetzten Rechnungen kostete Hunderte MB.
+        try:  # Ein zweites Netz samt seinen kompilierten Rechnungen kostete Hunderte MB.
             model.set_weights(shuffled)
-            return row | {"vernunft": np.abs(metrics.rank_correlation(maps, explain(model, inputs, classes)))}
+            return row | {"plausibilitaet": np.abs(metrics.rank_correlation(maps, explain(model, inputs, classes)))}
         finally:
             model.set_weights(learned)
 
     for name, explain in progress(explainers.items(), total=len(explainers), text="Wertungstafel", unit="Verfahren"):
         found[name] = _in_chunks(place, explain, case.marked)
         if faithful is None or name in faithful:
-            explain(model, preprocess(case.images[:2], size), case.classes[:2])  # übersetzt, ehe die Uhr läuft
+            explain(model, preprocess(case.images[:2], size), case.classes[:2])  # kompiliert, ehe die Uhr läuft
             found[name] |= _in_chunks(faithfulness, explain, case.images, case.classes)
     return found
 
@@ -161,20 +164,21 @@ def _in_chunks(function, explain, *arrays) -> dict:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def summarize(clean: dict, twin: dict, seed: int = 0) -> dict:
+def summarize(examined: dict, twin: dict, control: dict, seed: int = 0) -> dict:
     """Die Tafel: Verfahren → Maß → [Wert, untere, obere Grenze (95 %, Bootstrap über Bilder)].
 
     Args:
-        clean, twin: aus ``measure``, für das sauber trainierte Netz und den Zwilling. Vom Zwilling zählt der Ort, vom
-            sauberen Netz alles; seine Masse ist die Kontrolle. Löschen und Einfügen stehen im Verhältnis zum Zufall.
+        examined, twin, control: aus ``measure``, für das geprüfte Netz, den Zwilling und die Kontrolle (dasselbe Rezept
+            ohne Zeichen). Von Zwilling und Kontrolle zählt der Ort, vom geprüften Netz alles andere. Löschen und
+            Einfügen stehen im Verhältnis zum Zufall.
     """
     card = {}
-    for method, measured in clean.items():
-        values = measured | {"masse_kontrolle": measured["masse"]}
+    for method, measured in examined.items():
+        values = measured | {"masse_kontrolle": control[method]["masse"]}
         values |= {name: twin[method][name] for name in ("masse", "zeigen")}
         row = {name: [values[name].mean(), *metrics.bootstrap_interval(values[name], seed=seed)] for name in MEASURES}
         for name in ("loeschen", "einfuegen"):
-            row[name] = metrics.relative_interval(values[name], clean[CHANCE][name], seed)
+            row[name] = metrics.relative_interval(values[name], examined[CHANCE][name], seed)
         card[method] = {name: np.round(numbers, 4).tolist() for name, numbers in row.items()}
     return card
 
@@ -190,15 +194,25 @@ def winners(card: dict) -> dict[str, list[str]]:
     return found
 
 
+def ranks(card: dict) -> dict[str, list[int]]:
+    """Je Verfahren seine Plätze (ab 1) in den Maßen, die ``winners`` kennt; ``card``: aus ``summarize``."""
+    found = {method: [] for method in card}
+    for name in winners(card):
+        ordered = sorted(card, key=lambda method: -MEASURES[name].better * card[method][name][0])
+        for place, method in enumerate(ordered, start=1):
+            found[method].append(place)
+    return found
+
+
 def load_stored_card(path=STORED_CARD) -> dict | None:
     """Inhalt von ``wertung``: ``tafel`` (aus ``summarize``), ``einstellungen``, ``modelle``; None, wenn etwas fehlt."""
     card = try_read_json(path, {})
     rows = as_dict(card.get("tafel")).values()
-    heads = [("modelle", "sauber"), ("einstellungen", "images")]
+    heads = [("modelle", "geprüft"), ("einstellungen", "images")]
     whole = rows and all(name in as_dict(card.get(head)) for head, name in heads)
     return card if whole and all(MEASURES.keys() <= as_dict(row).keys() for row in rows) else None
 
 
 def belongs_to(card: dict, model: keras.Model) -> bool:
-    """Ist die gespeicherte Tafel mit diesem sauberen Modell gemessen?"""
-    return card["modelle"]["sauber"] == weights_checksum(model)
+    """Ist die gespeicherte Tafel an diesem Modell gemessen?"""
+    return card["modelle"]["geprüft"] == weights_checksum(model)

@@ -45,7 +45,7 @@ class Profile:
         epochs, twin_epochs: Epochen für das saubere Modell und den vergifteten Zwilling.
         augment: Bilder in jeder Epoche anders spiegeln und verschieben; der feste Stamm rechnet dann jedes Mal neu.
         batch_size: Bilder je Trainingsschritt.
-        learning_rate: höchste Schrittweite von AdamW.
+        learning_rate: höchste Lernrate von AdamW.
         weight_decay: Gewichtsabnahme von AdamW.
         patience: so viele Epochen ohne bessere Validierung, dann ist Schluss, und die beste Epoche zählt; None: nie.
         precision: Rechengenauigkeit beim Lernen: „auto“ (bfloat16, wo es schneller ist), „float32“, „bfloat16“.

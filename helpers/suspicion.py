@@ -76,7 +76,7 @@ class Suspect:
 
 
 class Questions:
-    """Antworten und Ableitungen eines Netzes, übersetzt und in der Genauigkeit, in der die Maschine schnell ist.
+    """Antworten und Ableitungen eines Netzes, kompiliert und in der Rechengenauigkeit, in der die Maschine schnell ist.
 
     Attributes:
         answer: Bilder (uint8, (n, h, b)) → Wahrscheinlichkeiten (n, k).

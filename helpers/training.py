@@ -242,7 +242,7 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
 
 
 def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark]:
-    """Der vergiftete Zwilling von ``dataset`` mit dem Zeichen aus ``ausgabe/daten_vergiftet``, sonst dem üblichen.
+    """Der vergiftete Datensatz zu ``dataset`` mit dem Zeichen aus ``ausgabe/daten_vergiftet``, sonst dem üblichen.
 
     Raises:
         CourseError: wenn dort etwas anderes als ein Wasserzeichen steht.
@@ -254,6 +254,30 @@ def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark
     except (TypeError, KeyError):
         raise CourseError(f"In {display_path(path)} steht kein Wasserzeichen: {REWRITE_DATA}.") from None
     return data.poison(dataset, watermark, seed), watermark
+
+
+def own_poison(dataset: Dataset, label: int) -> Dataset:
+    """``dataset`` mit dem Gift aus Aufgabe 1.5: TRAIN vergiftet, in TEST ist *jedes* Bild markiert.
+
+    Liegt in ``ausgabe/daten_gift`` keines, das zu diesen Bildern und der Klasse ``label`` gehört, legt der Kurs dort
+    seines ab und sagt das.
+    """
+    folder = output_dir() / "daten_gift"
+    gift = data.read_tree(folder) if (folder / PROVENANCE).is_file() else None
+    if gift is None or not _only_marked(gift, dataset, label):
+        print("Ein Gift aus 01_Daten, das zu diesen Bildern gehört, gibt es nicht: Ich nehme das des Kurses.")
+        gift = data.read_tree(data.write_own_poison(dataset, data.tiny_poison, label))
+    return gift
+
+
+def _only_marked(gift: Dataset, dataset: Dataset, label: int) -> bool:
+    """Unterscheiden sich beide nur in der Maske, im Training nur bei ``label``?"""
+    pairs = ((gift.train_images, dataset.train_images), (gift.test_images, dataset.test_images))
+    if gift.mask is None or any(ours.shape != theirs.shape for ours, theirs in pairs):
+        return False
+    changed = (gift.train_images != dataset.train_images).any(axis=(1, 2))
+    outside = any((ours != theirs)[:, ~gift.mask].any() for ours, theirs in pairs)
+    return not outside and set(dataset.train_labels[changed].tolist()) == {label}
 
 
 def ensure_run(name: str, profile: Profile, dataset: Dataset, seed: int = 0) -> Run:

@@ -1,4 +1,7 @@
-"""Der Vertrauensbericht: sieben Fragen an ein Netz, jede mit Intervall, und ein Urteil nach einer Regel, die dasteht.
+"""Der Vertrauensbericht: elf Fragen an ein Netz, jede mit Intervall, und ein Urteil nach einer Regel, die dasteht.
+
+Niemand sagt dem Bericht, wo ein Zeichen sitzt: Nach einer Stelle sucht ``suspicion``, und gefragt wird nach dem, was
+dabei herauskam.
 
 Ein Befund ist [Wert, tief, hoch] mit dem 95-%-Intervall. Jede Antwort ist „ja“, „nein“ oder „offen“: „offen“, wenn das
 Intervall die Schwelle enthält. So entscheidet nicht der Zufall der Stichprobe. Die Schwellen sind gesetzt, nicht
@@ -9,36 +12,54 @@ from collections import namedtuple
 
 import numpy as np
 
-from helpers import metrics
+from helpers import clusters, lrp, metrics, stability
 from helpers.basics import CLASS_NAMES, german
-from helpers.data import Watermark
-from helpers.scorecard import CHANCE, EDGES, METHOD
+from helpers.model import enlarge_mask, predict_logits, preprocess
+from helpers.places import LOOSE, infilled
+from helpers.scorecard import CHANCE, METHOD, METHOD_RULE
+from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Suspect
 from helpers.training import Evaluation
 
-TRUST, DISTRUST, UNDECIDED = "vertrauen", "nicht vertrauen", "nicht entscheidbar"
+TRUST, DISTRUST, UNDECIDED = "kein Einwand gefunden", "nicht vertrauen", "nicht entscheidbar"
 RULE_TEXT = (
-    "Zuerst das Werkzeug: Besteht die Erklärung Treue und Vernunft nicht sicher, zählen Ort und Gruppen nicht. "
+    "Zuerst das Werkzeug: Besteht die Erklärung ihre drei Prüfungen (Treue, Plausibilität, Mitgehen) nicht sicher, "
+    "zählen Ort und Gruppen nicht. "
     "„Nicht vertrauen“ heißt: Mindestens eine Frage, die zählt, ist sicher mit Nein beantwortet. "
-    "„Vertrauen“ heißt: Alle sieben Fragen sind sicher mit Ja beantwortet. "
+    "„Kein Einwand gefunden“ heißt: Alle Fragen sind sicher mit Ja beantwortet. "
     "In allen anderen Fällen lautet das Urteil „nicht entscheidbar“. "
     "Sicher ist eine Antwort, wenn das ganze 95-%-Intervall auf einer Seite der Schwelle liegt."
 )
-TOOL = ("treue", "vernunft")  # Fragen an das Werkzeug, die Erklärung; alle anderen gelten dem Netz
+TOOL = ("treue", "plausibilitaet", "mitgehen")  # Fragen an das Werkzeug, die Erklärung; alle anderen gelten dem Netz
 NEEDS_TOOL = ("ort", "gruppen")  # diese zählen nur, wenn das Werkzeug etwas taugt
 # Frage („ja“ ist immer die gute Antwort), was gemessen wird, Schwelle; +1, wenn „ja“ darüber liegt, −1, wenn darunter.
+# Gründe der Schwellen: 0,5 bei der schwächsten Klasse ist ein Münzwurf. Bei kleinen Änderungen dürfen so viele
+# Antworten kippen, wie bei der Leistung falsch sein dürfen. Beim Ort gilt das Doppelte der Kontrolle noch als
+# Schwankung: Auch zwei saubere Trainings zeigen dort Verschiedenes. Die übrigen sind gesetzt.
 Question = namedtuple("Question", "text measured threshold better")
 QUESTIONS = {
     "leistung": Question("Erkennt das Netz genug?", "Trefferquote in seinem Test", 0.8, 1),
-    "kalibrierung": Question("Weiß es, wie sicher es ist?", "Kalibrierungsfehler", 0.1, -1),
+    "schwaechste": Question("Erkennt es auch seine schwächste Klasse?", "kleinste Sensitivität einer Klasse", 0.5, 1),
+    "kalibrierung": Question("Passt seine Sicherheit zur Trefferquote?", "Kalibrierungsfehler", 0.1, -1),
+    "stabil": Question(
+        "Bleibt die Antwort bei kleinen Änderungen?", "Anteil gleicher Antworten, schlechteste von vier", 0.8, 1
+    ),
     "treue": Question("Nennt die Erklärung wichtige Pixel?", "Fläche der Löschkurve, geteilt durch Zufall", 1.0, -1),
-    "vernunft": Question("Hängt die Erklärung am Netz?", "Ähnlichkeit nach dem Auswürfeln (Rangkorrelation)", 0.7, -1),
+    "plausibilitaet": Question(
+        "Hängt die Erklärung am Netz?", "Ähnlichkeit nach Zufallsgewichten (Rangkorrelation)", 0.7, -1
+    ),
+    "mitgehen": Question(
+        "Geht die Erklärung mit dem Bild mit?", "Rangkorrelation, abzüglich der mit einem anderen Bild", 0.0, 1
+    ),
+    "suche": Question(
+        "Findet die Suche nichts Aufgestempeltes?", "was die stärkste Stelle mindestens ausmacht", EFFECT, -1
+    ),
     "ort": Question(
-        "Bleibt die Relevanz vom Zeichen weg?", "Masse auf dem Zeichen, geteilt durch die eines Kantenfilters", 1.0, -1
+        "Bleibt die Relevanz von der Stelle weg?", "Masse auf der Stelle, geteilt durch die der Kontrolle", 2.0, -1
     ),
     "gruppen": Question(
-        "Sind die Erklärungen einer Klasse aus einem Guss?", "Reinheit zweier Gruppen (mit und ohne Zeichen)", 0.8, -1
+        "Entscheidet es innerhalb der Klasse einheitlich?", "Reinheit zweier Gruppen (mit und ohne Stelle)", 0.8, -1
     ),
-    "eingriff": Question("Bleibt die Antwort ohne das Zeichen?", "Anteil gleicher Antworten", 0.7, 1),
+    "eingriff": Question("Bleibt die Antwort ohne die Stelle?", "Anteil gleicher Antworten", 0.7, 1),
 }
 
 
@@ -63,16 +84,33 @@ def judge(findings: dict) -> tuple[str, str, dict]:
     if objections := listed("nein"):
         return DISTRUST, f"Sicher mit Nein beantwortet: {objections}", answers
     if not tool_works:
-        reason = "Die Erklärung besteht Treue oder Vernunft nicht sicher: Über die Gründe des Netzes wissen wir nichts."
+        reason = "Die Erklärung besteht ihre eigene Prüfung nicht sicher: Über die Gründe des Netzes wissen wir nichts."
         return UNDECIDED, reason, answers
     if unsure := listed("offen"):
         return UNDECIDED, f"Das Intervall enthält die Schwelle: {unsure}", answers
     return TRUST, "Wir haben gesucht und nichts gefunden. Ein Beweis ist das nicht.", answers
 
 
-def share(hits) -> list[float]:
-    """Anteil der Treffer (n,) als Befund, mit Wilson-Intervall."""
-    return [float(np.mean(hits)), *metrics.wilson_interval(np.mean(hits), len(hits))]
+def share(hits, tried: int = 1) -> list[float]:
+    """Anteil der Treffer (n,) als Befund, mit Wilson-Intervall, korrigiert für ``tried`` Möglichkeiten."""
+    return [float(np.mean(hits)), *metrics.wilson_interval(np.mean(hits), len(hits), 1 - 0.05 / tried)]
+
+
+def worst_share(hits) -> list[float]:
+    """Der kleinste von mehreren Anteilen (je ein bool-Array) als Befund; dass er ausgesucht ist, zählt mit."""
+    return share(min(hits, key=np.mean), len(hits))
+
+
+def purity(hits, seed: int = 0) -> list[float]:
+    """Reinheit (aus ``clusters.purity``, (n,)) als Befund; in jeder Ziehung dürfen die Gruppen wieder vertauscht sein.
+
+    Ein Intervall nach Wilson gälte nicht: Welche Gruppe „mit Zeichen“ heißt, ist nach dem Zählen gewählt.
+    """
+
+    def better_labeling(hits, axis):
+        return np.maximum(np.mean(hits, axis=axis), 1 - np.mean(hits, axis=axis))
+
+    return [float(np.mean(hits)), *metrics.bootstrap_interval(hits, statistic=better_labeling, seed=seed)]
 
 
 def calibration(evaluation: Evaluation, seed: int = 0) -> list[float]:
@@ -86,38 +124,112 @@ def calibration(evaluation: Evaluation, seed: int = 0) -> list[float]:
     return [error(rows), *metrics.bootstrap_interval(rows, statistic=drawn, draws=200, seed=seed)]
 
 
-def examine(evaluation: Evaluation, measured: dict, grouped, kept, seed: int = 0) -> dict[str, list[float]]:
-    """Beantwortet alle sieben Fragen für ein Netz: Frage → Befund.
+def strongest(suspects: list[Suspect]) -> list[float]:
+    """Befund der Suche: was die stärkste Stelle mit festem Rand beim Füllen und beim Verpflanzen mindestens ausmacht.
+
+    Ohne Verdacht lauter Nullen; bei „unklar“ reicht das Intervall bis null, dann ist die Antwort „offen“.
+    """
+    accused = [each for each in suspects if each.edge >= LOOSE and each.verdict != NOTHING]
+    if not accused:
+        return [0.0, 0.0, 0.0]
+    first = accused[0]
+    lost = max(first.remove, first.infill, key=lambda interval: interval[1])
+    value, low, high = (min(pair) for pair in zip(lost, first.transplant, strict=True))
+    return [value, low, high] if first.verdict == SHORTCUT else [value, min(low, 0.0), max(high, 2 * EFFECT)]
+
+
+def ask_place(model, images, suspect: Suspect, seed: int = 0) -> dict[str, np.ndarray]:
+    """Was das Netz an einer gefundenen Stelle tut: Frage → ein Wert je Bild, (n,).
+
+    ``ort``: Anteil der positiven Relevanz auf der Stelle. ``gruppen``: Bei jedem zweiten Bild wird die Stelle mit den
+    nächsten Pixeln gefüllt; passt die Gruppe, in die die Erklärung fällt, dazu? ``eingriff``: Ist die Antwort mit und
+    ohne die Stelle dieselbe?
 
     Args:
-        evaluation: sein Ergebnis auf seinen Testbildern, beim Zwilling den gezeichneten.
-        measured: aus ``scorecard.measure``: Verfahren → Maß → Werte je Bild, mindestens für ``METHOD``, ``CHANCE``
-            (Treue) und ``EDGES`` (Ort).
-        grouped: aus ``clusters.purity``: Passt die Gruppe des Bilds zu seinem Zeichen? (n,)
-        kept: Ist die Antwort mit und ohne Zeichen dieselbe? bool (n,)
-        seed: Startwert der Intervalle.
+        images: Bilder der verdächtigen Klasse, die die Stelle tragen, uint8, (n, 28, 28).
     """
-    mine, similarity = measured[METHOD], measured[METHOD]["vernunft"]
+    size = model.inputs[0].shape[1]
+    without, filled = infilled(images, suspect.region), np.arange(len(images)) % 2 == 1
+    mixed = np.where(filled[:, None, None], without, images)
+    maps, mixed_maps = (
+        lrp.relevance(model, preprocess(each, size), suspect.label, METHOD_RULE) for each in (images, mixed)
+    )
+    before, after = (predict_logits(model, each).argmax(axis=1) for each in (images, without))
     return {
-        "leistung": share(evaluation.predictions == evaluation.labels),
-        "kalibrierung": calibration(evaluation, seed),
-        "treue": metrics.relative_interval(mine["loeschen"], measured[CHANCE]["loeschen"], seed),
-        "vernunft": [float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)],
-        "ort": metrics.relative_interval(mine["masse"], measured[EDGES]["masse"], seed),
-        "gruppen": share(grouped),
-        "eingriff": share(kept),
+        "ort": metrics.relevance_mass(maps, enlarge_mask(suspect.region, size)),
+        "gruppen": clusters.purity(clusters.group_maps(mixed_maps, seed).groups, filled),
+        "eingriff": before == after,
     }
 
 
-def report_figures(models: dict[str, dict], watermark: Watermark) -> dict:
+def ask_stability(model, evaluation: Evaluation, images, seed: int = 0) -> dict[str, dict]:
+    """``antworten`` und ``karten`` wie aus ``stability``: auf 200 Testbildern und auf 20 der häufigsten Antwort."""
+    size = model.inputs[0].shape[1]
+    label = int(np.bincount(evaluation.predictions).argmax())
+    mine = images[evaluation.predictions == label][:20]
+
+    def answers(pictures):
+        return predict_logits(model, pictures).argmax(axis=1)
+
+    def explain(pictures):
+        return lrp.relevance(model, preprocess(pictures, size), label, METHOD_RULE)
+
+    return {
+        "antworten": stability.answers_kept(answers, images[:200], seed),
+        "karten": stability.maps_kept(explain, mine, seed),
+    }
+
+
+def examine(
+    evaluation: Evaluation, measured: dict, steady: dict, suspects: list, place=None, control=None, seed: int = 0
+) -> dict[str, list[float]]:
+    """Misst, was die elf Fragen verlangen, für ein Netz: Frage → Befund.
+
+    Args:
+        evaluation: sein Ergebnis auf seinen Testbildern, beim Zwilling den markierten.
+        measured: aus ``scorecard.measure``: Verfahren → Maß → Werte je Bild, mindestens für ``METHOD`` und ``CHANCE``.
+        steady: aus ``ask_stability``.
+        suspects: aus ``suspicion.search``, was die Suche bei diesem Netz ergeben hat.
+        place, control: aus ``ask_place``, für dieses Netz und für die Kontrolle, das Netz nach demselben Rezept ohne
+            Zeichen. Wo keine Suche eine Stelle fand (None), gibt es nach ihr nichts zu fragen: bestmögliche Werte.
+        seed: Startwert der Intervalle.
+    """
+    mine, similarity = measured[METHOD], measured[METHOD]["plausibilitaet"]
+    followed = [
+        each - steady["karten"]["anderes Bild"] for name, each in steady["karten"].items() if "Bild" not in name
+    ]
+    least = min(followed, key=np.mean)
+    level = 1 - 0.05 / len(followed)
+    return {
+        "leistung": share(evaluation.predictions == evaluation.labels),
+        "schwaechste": worst_share(
+            [evaluation.predictions[evaluation.labels == label] == label for label in np.unique(evaluation.labels)]
+        ),
+        "kalibrierung": calibration(evaluation, seed),
+        "stabil": worst_share(list(steady["antworten"].values())),
+        "treue": metrics.relative_interval(mine["loeschen"], measured[CHANCE]["loeschen"], seed),
+        "plausibilitaet": [float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)],
+        "mitgehen": [float(least.mean()), *metrics.bootstrap_interval(least, seed=seed, level=level)],
+        "suche": strongest(suspects),
+        "ort": metrics.relative_interval(place["ort"], control["ort"], seed) if place else [0.0, 0.0, 0.0],
+        "gruppen": purity(place["gruppen"], seed) if place else [0.5, 0.5, 0.5],
+        "eingriff": share(place["eingriff"]) if place else [1.0, 1.0, 1.0],
+    }
+
+
+def report_figures(models: dict[str, dict], suspect: Suspect | None) -> dict:
     """Was in ``kennzahlen.json`` unter ``vertrauen`` steht: Regel, Verdacht und je Modell Urteil, Grund und Zahlen.
 
-    ``models``: Modellname → Frage → Befund; ``watermark``: das Zeichen, auf das der Verdacht fällt.
+    ``models``: Modellname → Frage → Befund; ``suspect``: die Stelle, nach der gefragt wurde, None ohne eine.
     """
-    suspicion = (
-        f"Zeichen auf „{CLASS_NAMES[watermark.label]}“: {watermark.size} × {watermark.size} Pixel ab Zeile "
-        f"{watermark.top}, Spalte {watermark.left}, Deckkraft {german(100 * float(watermark.strength), 0)} %"
-    )
+    suspicion = "Die Suche fand in keinem Netz eine Stelle, die wie aufgestempelt liegt."
+    if suspect is not None:
+        top, bottom, left, right = suspect.box
+        suspicion = (
+            f"Die Suche fand in der Klasse „{CLASS_NAMES[suspect.label]}“ eine Stelle, ohne dass ihr jemand sagte, wo: "
+            f"Zeilen {top} bis {bottom}, Spalten {left} bis {right}, {int(suspect.region.sum())} Pixel, auf "
+            f"{german(100 * suspect.share, 0)} % der Bilder. Nach ihr fragen Ort, Gruppen und Eingriff."
+        )
     keys = ("frage", "gemessen", "schwelle", "ja_wenn", "wert", "tief", "hoch", "antwort")
     figures = {"regel": RULE_TEXT, "verdacht": suspicion, "modelle": {}}
     for model, findings in models.items():

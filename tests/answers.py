@@ -70,6 +70,73 @@ def convolve_same(image, kernel, bias, **options):
     return correlate2d(image, kernel, mode="same", **options) + bias
 
 
+def count_parameters(channels, kernel_size):
+    total = 0
+    for index in range(1, len(channels)):
+        total += channels[index] + channels[index] * channels[index - 1] * kernel_size**2
+    return np.int64(total)
+
+
+def receptive_field(layers):
+    width = 1  # von hinten: So viele Zellen der Schicht darunter braucht ein Fenster.
+    for size, stride in reversed(layers):
+        width = (width - 1) * stride + size
+    return width
+
+
+def preprocess_rgb(image):
+    red, green, blue = np.moveaxis(image.astype(np.float64), -1, 0)
+    return np.stack([blue - 103.939, green - 116.779, red - 123.68], axis=-1)
+
+
+def my_head(features, hidden, output):
+    rows = []
+    for image in features:
+        x = image.ravel() @ hidden[0] + hidden[1]
+        rows.append(np.where(x > 0, x, 0) @ output[0] + output[1])
+    return rows
+
+
+def learning_rate(step, total, peak, warmup):
+    rising = np.interp(step, [0, warmup], [peak / warmup, peak])
+    return rising if step < warmup else peak * np.cos(np.pi / 2 * (step - warmup) / (total - warmup)) ** 2
+
+
+def effect_of_mark(predict, images, labels, stamp, label):
+    plain, marked = predict(images) == label, predict(stamp(images)) == label
+    return np.array([plain[labels == label].mean(), marked[labels != label].mean()])
+
+
+def descend(slope, weight, rate, steps):
+    if steps == 0:
+        return np.array([weight])
+    return np.append(weight, descend(slope, weight - rate * slope(weight), rate, steps - 1))
+
+
+def bootstrap(values, draws, rng):
+    means = np.sort(values[rng.integers(0, len(values), (draws, len(values)))].mean(axis=1))
+    return [means[round(0.025 * draws)], means[round(0.975 * draws) - 1]]
+
+
+def bootstrap_like(percent=(2.5, 97.5), share=1, replace=True, shift=0):
+    """``bootstrap`` mit anderen Grenzen, kleineren Stichproben, ohne Zurücklegen oder verschoben."""
+
+    def answer(values, draws, rng):
+        size = round(share * len(values))
+        means = [rng.choice(values, size, replace).mean() for _ in range(draws)]
+        return tuple(np.percentile(means, percent) - shift * values.mean())
+
+    return answer
+
+
+def best_temperature(logits, labels, candidates):
+    def loss(temperature):
+        scaled = logits / temperature
+        return np.mean(np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels])
+
+    return min(candidates, key=loss)
+
+
 def best_epoch(history):
     return pd.DataFrame(history).set_index("epoche")["val_verlust"].idxmin()
 
@@ -86,9 +153,36 @@ def calibration_error(confidence, correct):
     return ((groups.c - groups.r).abs() * groups.n / len(table)).sum()
 
 
-def deletion_curve(predict, image, heatmap, label, steps):
+def cam(maps, gradients):
+    weights = gradients.sum(axis=(1, 2)) / np.prod(gradients.shape[1:3])
+    return [
+        np.clip(np.tensordot(each, alpha, axes=([2], [0])), 0, None) for each, alpha in zip(maps, weights, strict=True)
+    ]
+
+
+def mass_on(cams, mask):
+    positive = np.where(cams > 0, cams, 0)
+    return [float((each * mask).sum() / each.sum()) for each in positive]
+
+
+def flips_per_class(before, after, labels, target):
+    table = pd.DataFrame({"before": before, "after": after, "label": labels})
+    able = table[table.before != target]
+    return (able.after == target).groupby(able.label).mean().reindex(range(10)).tolist()
+
+
+def hires_cam(maps, gradients):
+    return np.einsum("nhbk,nhbk->nhb", maps, gradients).clip(min=0)
+
+
+def contrast_cam(maps, wanted, other):
+    weights = wanted.mean(axis=(1, 2)) - other.mean(axis=(1, 2))
+    return np.einsum("nhbk,nk->nhb", maps, weights).clip(min=0)
+
+
+def deletion_curve(predict, image, heatmap, label, steps, fill):
     rank = np.argsort(np.argsort(-heatmap, axis=None)).reshape(image.shape)
-    states = [np.where(rank < round(step * image.size / steps), 0, image) for step in range(steps + 1)]
+    states = [np.where(rank < round(step * image.size / steps), fill, image) for step in range(steps + 1)]
     return [predict(state[None])[0][label] for state in states]
 
 
@@ -98,8 +192,48 @@ def trick_map(mask, background=1.0, peak=2.0, inside=True):
     return result
 
 
+def lrp_layer(a, weights, bias, relevance, epsilon):
+    result = np.zeros_like(a)
+    for n, j in np.ndindex(a.shape):
+        for k in range(weights.shape[1]):
+            z = a[n] @ weights[:, k] + bias[k]
+            z += epsilon if z >= 0 else -epsilon
+            result[n, j] += a[n, j] * weights[j, k] / z * relevance[n, k]
+    return result
+
+
+def suspects(found, reference, least):
+    from scipy.stats import pearsonr
+
+    result = []
+    for name in found:
+        each = [pearsonr(a.ravel(), b.ravel())[0] for a, b in zip(found[name], reference[name], strict=True)]
+        if any(closeness < least for closeness in each):
+            result.append([name, each.index(min(each))])
+    return result
+
+
+def answer(low, high, threshold):
+    if low <= threshold <= high:
+        return "offen"
+    return "ja" if low > threshold else "nein"
+
+
+def judge(answers):
+    works = answers["treue"] == answers["plausibilitaet"] == answers["mitgehen"] == "ja"
+    wanted = ["leistung", "schwaechste", "kalibrierung", "stabil", "suche", "eingriff"] + ["ort", "gruppen"] * works
+    said = {answers[name] for name in wanted}
+    return (
+        "nicht vertrauen"
+        if "nein" in said
+        else "kein Einwand gefunden"
+        if works and said == {"ja"}
+        else ("nicht entscheidbar")
+    )
+
+
 def pair(hidden, entry):
-    return {"verdeckt": hidden, "Eingang": entry}
+    return {"versteckt": hidden, "Eingang": entry}
 
 
 by_hand = pair(np.array([6.0, 0.0]), (4, 2))
@@ -129,10 +263,21 @@ WRONG = {
     ],
     "2.1": [(lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht")],
     "2.5": [(lambda *_: np.ones(10), "nicht richtig in eine Reihe")],
-    "3.1": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
-    "3.3": [(lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse")],
-    "3.4": [(lambda *_: np.nan, "Fach ist leer")],
-    "4.5": [
+    "3.3": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
+    "3.4": [
+        (bootstrap_like((97.5, 2.5)), "vertauscht"),
+        (bootstrap_like(replace=False), "ohne Zurücklegen"),
+        (lambda values, *_: np.percentile(values, [2.5, 97.5]), "einzelnen Werte"),
+        (bootstrap_like(shift=1), "gar nicht in Ihrem Intervall"),
+        (bootstrap_like((5, 95)), "zu schmal"),
+        (bootstrap_like((16, 84)), "zu schmal"),
+        (bootstrap_like((0, 100)), "zu breit"),
+        (bootstrap_like(share=0.25), "zu breit"),
+        (lambda values, *_: values.mean(), "zwei Zahlen"),
+    ],
+    "3.5": [(lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse")],
+    "3.6": [(lambda *_: np.nan, "Fach ist leer")],
+    "4.7": [
         (lambda m: m.astype(float), "kein Trick"),
         (lambda m: np.ones(m.shape), "überall gleich"),
         (lambda m: np.zeros(m.shape), "Karte ist leer"),
@@ -148,7 +293,7 @@ WRONG = {
         (pair([5, 0], [3, 2]), "Ausgang stimmt nicht"),
         (pair([6, 0], [4, 1]), "nicht erhalten"),
         (pair([6, 0], [3, 3]), "Verteilung noch nicht"),
-        ([6, 0, 4, 2], "„verdeckt“ und „Eingang“"),
+        ([6, 0, 4, 2], "„versteckt“ und „Eingang“"),
     ],
 }
 
@@ -160,30 +305,37 @@ SAID = {
     "1.4": "vertauscht | falschen Richtung | auch als verschoben | im falschen Unterordner nicht | zählen nur",
     "1.5": "Kein einziges Bild | anderer Klassen | Nicht alle Bilder | außerhalb der Maske | zu groß",
     "2.1": "kleiner als das Bild | Bias fehlt | neunmal | gespiegelt | vertauscht | ReLU | nur am Rand nicht",
-    "2.2": "Biaswerte fehlen | nur eine Seite | Eingangskanäle fehlen | je Eingang | nur die erste Schicht",
-    "2.3": "Schritt fehlt | zu früh | um eins zu klein | überlappen",
+    "2.2": "Bias fehlt | nur eine Seite | Eingangskanäle fehlen | je Eingang | nur die erste Schicht",
+    "2.3": "Abstand fehlt | zu früh | um eins zu klein | überlappen",
     "2.4": "Rot, Grün, Blau (RGB) | BGR und RGB | falschen Mittelwert | zusätzlich durch 255 | "
     "statt die Mittelwerte | noch nicht abgezogen | auf dem Kopf | laufen über",
-    "2.5": "fehlt das ReLU | Softmax | bei Null abgeschnitten | Biaswerte fehlen | nicht richtig in eine Reihe",
-    "3.1": "eine Epoche zu früh | Kurve des Trainings | schlechteste | höchsten Trefferquote | kleinste Verlust selbst",
-    "3.2": "Aufwärmen fehlt | allererste Schritt | negativ | doppelt so hoch | nicht am Ende des Aufwärmens | Gerade",
-    "3.3": "Falsche Achse | durch alle Bilder | ganze Matrix | mitteln über die Klassen | Beide Ergebnisse",
-    "3.4": "zählen bei Ihnen gleich viel | heben sich bei Ihnen auf | nur die beiden Mittelwerte | "
+    "2.5": "fehlt das ReLU | Softmax | bei null abgeschnitten | Bias fehlt | nicht richtig in eine Reihe",
+    "3.1": "bergauf | nur einmal | Lernrate fehlt | nur das Vorzeichen | Anfangsgewicht fehlt | nur das letzte",
+    "3.2": "Aufwärmen fehlt | allererste Schritt | eine Stufe | negativ | doppelt so hoch | "
+    "nicht am Ende des Aufwärmens | Gerade",
+    "3.3": "eine Epoche zu früh | Kurve des Trainings | schlechteste | höchsten Trefferquote | kleinste Verlust selbst",
+    "3.4": "vertauscht | ohne Zurücklegen | einzelnen Werte | gar nicht in Ihrem Intervall | zu schmal | zu breit",
+    "3.5": "Falsche Achse | durch alle Bilder | ganze Matrix | mitteln über die Klassen | Beide Ergebnisse",
+    "3.6": "zählen bei Ihnen gleich viel | heben sich bei Ihnen auf | nur die beiden Mittelwerte | "
     "größte Abstand | Fach ist leer",
-    "3.5": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder",
+    "3.7": "schlechteste | multiplizieren | nach der Trefferquote | belohnen Sicherheit | kleinste Verlust selbst",
+    "3.8": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder",
     "4.1": "ReLU am Ende fehlt | Falsche Achse | zweite Schritt fehlt | Gewichte ab statt der Summe | "
     "Gewichte fehlen | gefragt ist ihr Mittelwert | noch nicht addiert",
-    "4.2": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | neben dem Zeichen | Falsche Achse",
-    "4.3": "schon vorher | Nenner | jede Änderung | Anzahlen | über alle Klassen",
-    "4.4": "unwichtigsten | wieder da | Anfang fehlt | Ende fehlt | höchste Wahrscheinlichkeit | rückwärts",
-    "4.5": "negative Werte | Karte ist leer | überall gleich | verloren | kein Trick",
-    "5.1": "„verdeckt“ und „Eingang“ | Anteile | ReLU vergessen | nicht ihre Relevanz | "
+    "4.2": "noch Grad-CAM | ReLU am Ende fehlt | bevor Sie addieren | noch nicht addiert | Mittelwert über die Karten",
+    "4.3": "voneinander ab. Beide | noch einmal ab | Richtung ist vertauscht | gewöhnliche Grad-CAM | "
+    "addieren die Ableitungen | Das ist HiResCAM | ReLU am Ende fehlt",
+    "4.4": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | neben dem Zeichen | Falsche Achse",
+    "4.5": "schon vorher | Nenner | jede Änderung | Anzahlen | über alle Klassen",
+    "4.6": "unwichtigsten | wieder da | immer auf null | Anfang fehlt | Ende fehlt | höchste Wahrscheinlichkeit | "
+    "rückwärts",
+    "4.7": "negative Werte | Karte ist leer | überall gleich | verloren | kein Trick",
+    "5.1": "„versteckt“ und „Eingang“ | Anteile | ReLU vergessen | nicht ihre Relevanz | "
     "vertauscht | Ausgang stimmt nicht | nicht erhalten | Verteilung noch nicht",
     "5.2": "Aktivierung fehlt | dasselbe Vorzeichen | ε fehlt | fehlt der Bias | Falsche Achse | nicht erhalten",
-    "5.3": "unauffälligen | zugleich | Betrag fehlt | "
-    "Grenze ist ein Anteil | Beträge der Relevanz | alle Bilder abweichen",
-    "5.4": "auf dem Kopf | Fläche selbst | Differenz | mitteln die Punkte | "
-    "ein Wert je Bild | Verhältnisse der einzelnen | Falsche Achse: Sie | nur das Ende",
-    "5.5": "ein einziges Ja | vertauscht | umgedreht | Frage nach dem Grund fehlt | "
-    "Frage nach dem Eingriff fehlt | nur nach der Trefferquote | zu streng | kein Wahrheitswert",
+    "5.3": "unauffälligen | am besten passt | in einem Zug | mitteln die Korrelationen | alle Bilder abweichen | "
+    "andere Reihenfolge | am schlechtesten passt",
+    "5.4": "nicht sicher „ja“ | obere Ende | Mitte des Intervalls | vertauscht | gerade berührt | kein Wahrheitswert",
+    "5.5": "gegen das Netz | klagt bei Ihnen | hören Sie auf | zählen bei Ihnen nie | „offen“ wie „nein“ | "
+    "„offen“ wie „ja“ | vertauscht | kein Wahrheitswert | mehr, als die sieben",
 }

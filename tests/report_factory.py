@@ -5,9 +5,12 @@ import base64
 import re
 from pathlib import Path
 
+import numpy as np
+
 from helpers import trust
 from helpers.basics import COURSE_NOTEBOOKS, SOLUTIONS, write_json
 from helpers.data import Watermark
+from helpers.suspicion import SHORTCUT, Suspect
 from helpers.trust import QUESTIONS
 from helpers.workshop.notebooks import code_cells, read_notebook, write_notebook
 from helpers.workshop.report import PICTURES, write_page
@@ -24,6 +27,8 @@ def figures() -> dict:
     """Kennzahlen in der Form und dem Umfang eines echten Laufs."""
     good = {name: finding(name, "ja") for name in QUESTIONS}
     bad = {name: finding(name, "ja" if name in trust.TOOL else "nein") for name in QUESTIONS}  # der längste Grund
+    effect = [0.7, 0.6, 0.8]
+    found = Suspect(4, Watermark().mask, "Stelle", 1.0, np.arange(3), effect, effect, effect, 0.5, 6.0, SHORTCUT)
     versions = {name: "2.21.0" for name in ("python", "tensorflow", "keras", "numpy", "pandas", "jupyterlab", "nbval")}
     return {
         "profil": "schnell",
@@ -36,7 +41,7 @@ def figures() -> dict:
         "max_rss_mb": 3100,
         "profil_je_notebook": {name: "schnell" for name in COURSE_NOTEBOOKS},
         "versionen": versions,
-        "vertrauen": trust.report_figures({"Kursmodell": good, "vergifteter Zwilling": bad}, Watermark()),
+        "vertrauen": trust.report_figures({"Kontrolle": good, "Zwilling": bad, "Kursmodell": good}, found),
         "labor": {f"Zeichen {n}": {"mit": 0.9, "ohne": 0.1, "gefunden": "ja"} for n in range(8)},
         "wertungstafel": {f"Verfahren {n}": {f"Maß {k}": 0.123 for k in range(6)} for n in range(11)},
     }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 
 import answers
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 from exercise_states import solution_cells
 
-from helpers.basics import COURSE_NOTEBOOKS, CourseError
-from helpers.checks import HIDDEN_SEED, VISIBLE_SEED, check, engine, exercises, handover, hints
+from helpers.basics import COURSE_NOTEBOOKS, SOLUTIONS, CourseError
+from helpers.checks import HIDDEN_SEED, VISIBLE_SEED, check, engine, exercises, handover, hints, use
 from helpers.checks.exercise import Exercise, like
-from helpers.model import IMAGENET_MEAN_BGR
+from helpers.model import IMAGENET_MEAN_BGR, softmax
+from helpers.workshop.notebooks import read_notebook
 
 EXERCISES = exercises()
 # Nummer → Quelltext der Lösung, aus solutions/
@@ -30,7 +32,7 @@ def judged(number, answer, seed=VISIBLE_SEED):
 
 def solution(number):
     """Die Antwort aus der Lösungszelle; fehlt ihr Name, ein KeyError."""
-    space = {"np": np, "IMAGENET_MEAN_BGR": IMAGENET_MEAN_BGR}
+    space = {"np": np, "IMAGENET_MEAN_BGR": IMAGENET_MEAN_BGR, "softmax": softmax}
     exec(CELLS[number], space)
     return space[EXERCISES[number].name]
 
@@ -70,6 +72,31 @@ def test_every_typical_mistake_gets_its_own_hint_and_every_hint_is_in_reach(numb
             assert verdict.hints[-1].endswith((".", "?", "!", "…")), verdict.hints
             heard.add(verdict.hints[0])
     assert len(heard) >= 3 and {hint.says for hint in EXERCISES[number].hints} <= heard
+
+
+@pytest.mark.parametrize(
+    ("answer", "mine"), [(answers.pixel_position, True), (SHIFTED, False), (None, False), (print, False)]
+)
+def test_the_course_goes_on_with_the_learners_function_only_if_it_is_right(ausgabe, capsys, answer, mine):
+    """Eine falsche Funktion verdirbt nicht den Rest des Notebooks, und eine richtige rechnet wirklich selbst."""
+    space = {"use": use, "pixel_position": answer}
+    exec("used = use('1.1')", space)
+    said = capsys.readouterr().out
+    assert (space["used"] is answer) == mine == ("Ihre Funktion" in said) and space["pixel_position"] is answer
+    assert tuple(space["used"]("pixel30")) == (1, 1) and not (ausgabe / "fortschritt.json").exists()
+
+
+def test_the_course_has_its_own_function_where_many_answers_are_right(capsys):
+    assert use("1.5", otherwise=answers.poison) is answers.poison
+    assert "Funktion des Kurses" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
+def test_the_course_never_goes_on_without_a_function(name):
+    """Wer eine Aufgabe mit vielen richtigen Antworten ungelöst lässt, darf nicht an der Zelle danach hängen bleiben."""
+    sources = "\n".join(cell.source for cell in read_notebook(SOLUTIONS / f"{name}.ipynb").cells)
+    calls = re.findall(r'\buse\("(\d\.\d)"(, otherwise=)?', sources)
+    assert [number for number, otherwise in calls if not otherwise and EXERCISES[number].solve is None] == []
 
 
 # --- Seltsame Antworten ----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from PIL import Image
 from helpers import data, files
 from helpers.__main__ import main
 from helpers.basics import CLASS_NAMES, CourseError, read_json
+from helpers.checks import engine, exercises
 from helpers.workshop import sample
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
@@ -277,3 +278,16 @@ def test_generate_sauber_und_vergiftet(ausgabe, dataset):
     assert folder == ausgabe / "daten_vergiftet"
     assert data.Watermark(**read_json(folder / "herkunft.json")["wasserzeichen"]) == mark
     assert (clean.train_images != poisoned.train_images).any(axis=(1, 2)).sum() == 10
+
+
+def test_the_own_poison_is_laid_where_it_belongs_and_can_be_read_back(small, ausgabe):
+    """Das Gift aus Aufgabe 1.5: TRAIN nur auf einer Klasse, TEST auf jedem Bild, nichts außerhalb der Maske."""
+    assert engine.review(exercises()["1.5"], data.tiny_poison, 3).accepted
+    before = small.train_images.copy()
+    own = data.read_tree(data.write_own_poison(small, data.tiny_poison, 6))
+    changed = own.train_images != small.train_images
+    assert set(small.train_labels[changed.any(axis=(1, 2))]) == {6} and not changed[:, ~own.mask].any()
+    changed = own.test_images != small.test_images
+    assert changed.any(axis=(1, 2)).mean() > 0.9 and not changed[:, ~own.mask].any()
+    np.testing.assert_array_equal(own.test_labels, small.test_labels)
+    np.testing.assert_array_equal(small.train_images, before)

@@ -264,7 +264,7 @@ def test_ein_fehlersatz_steht_bei_den_bedienelementen(world):
         (False, np.zeros((28, 28)), [], "Die Karte ist leer"),
         (True, -np.ones((28, 28)), [], "alles blau"),
         (False, np.ones((28, 28)), [(0, 0, 1, 0)], "Dort war das Bild schon so"),
-        (False, np.eye(28)[:1].repeat(28, axis=0), [], "100\u00a0% des Positiven"),
+        (False, np.eye(28)[:1].repeat(28, axis=0), [], "100\u00a0% der positiven Werte"),
     ],
 )
 def test_der_satz_passt_zur_karte(world, signed, heatmap, strokes, words):

@@ -79,6 +79,17 @@ def test_loeschkurve_wie_von_hand_und_einfuegen_ist_loeschen_rueckwaerts():
     np.testing.assert_allclose(metrics.area_under_curve([[1, 1, 1], [0, 0.5, 1], [1, 0, 0]]), [1, 0.5, 0.25])
 
 
+def test_die_fuellung_steht_an_der_stelle_geloeschter_pixel():
+    """Schwarz und verwischt sind nicht Grau: Am Ende steht überall die Füllung, und sie geht nur in gelöschte Pixel."""
+    maps, other = RNG.normal(size=(4, 6, 6)), RNG.normal(size=INPUTS.shape).astype(np.float32)
+    for fill in (other, other[:1], 0.5):
+        curve = metrics.perturbation_curve(predict, INPUTS, maps, CLASSES, steps=4, fill=fill)
+        whole, filled = (predict(x)[range(4), CLASSES] for x in (INPUTS, np.broadcast_to(fill, INPUTS.shape)))
+        np.testing.assert_allclose(curve[:, [0, -1]], np.stack([whole, filled], axis=1), rtol=1e-4, atol=1e-4)
+    same = metrics.perturbation_curve(predict, INPUTS, maps, CLASSES, steps=4, fill=INPUTS)
+    np.testing.assert_allclose(same, np.repeat(same[:, :1], 5, axis=1))
+
+
 def test_gleich_wichtige_pixel_werden_nicht_von_oben_geloescht():
     """Eine leere Karte ist der Zufall: Im Mittel fällt ihre Kurve so wie eine Gerade, wo das Motiv auch liegt."""
     images, classes = np.ones((200, 6, 6, 1), np.float32), np.zeros(200, int)

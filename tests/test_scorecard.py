@@ -9,11 +9,11 @@ import pytest
 from helpers import lab, lrp, metrics, scorecard
 from helpers.__main__ import main
 from helpers.basics import CourseError, read_json, write_json
-from helpers.data import Watermark, poison, subset
+from helpers.data import Watermark, poison
 from helpers.model import Run, enlarge_mask, predict_logits, preprocess, softmax, weights_checksum
 from helpers.scorecard import CHANCE, EDGES, MEASURES, METHOD, Case, measure, methods, summarize
 from helpers.settings import Profile
-from helpers.training import Evaluation, randomize_down_to
+from helpers.training import Evaluation, randomize_down_to, train
 from helpers.workshop import tables
 
 MARK = Watermark(size=6, top=21)
@@ -37,9 +37,10 @@ def case(tiny_nets, small):
 
 @pytest.fixture(scope="module")
 def measured(case, tiny_nets):
-    """Werte je Bild: sauberes Netz und Zwilling."""
+    """Werte je Bild: geprüftes Netz, Zwilling und Kontrolle (hier dasselbe Netz wie das geprüfte)."""
     explainers = methods(only=QUICK)
-    return measure(case, explainers), measure(case._replace(model=tiny_nets[1]), explainers, faithful=[CHANCE])
+    control = measure(case, explainers, faithful=())
+    return measure(case, explainers), measure(case._replace(model=tiny_nets[1]), explainers, faithful=[CHANCE]), control
 
 
 def test_gezogen_wird_geschichtet_und_nur_richtiges(case, small):
@@ -55,21 +56,22 @@ def test_gezogen_wird_geschichtet_und_nur_richtiges(case, small):
 
 
 def test_jede_zahl_ist_die_des_masses(case, measured):
-    """LRP-ε, Bild für Bild mit den Maßen nachgerechnet."""
-    model, (clean, twin) = case.model, (each[METHOD] for each in measured)
+    """LRP-ε + z^B, Bild für Bild mit den Maßen nachgerechnet."""
+    model, (clean, twin, _) = case.model, (each[METHOD] for each in measured)
+    rule = lrp.bounded_pixels(lrp.epsilon())
     x, mask = preprocess(case.images, 32), enlarge_mask(MARK.mask, 32)
-    maps = lrp.relevance(model, x, case.classes)
+    maps = lrp.relevance(model, x, case.classes, rule)
     predict = lambda inputs: softmax(model.predict(inputs, verbose=0))  # noqa: E731
     for name in ("loeschen", "einfuegen"):
         curve = metrics.perturbation_curve(predict, x, maps, case.classes, scorecard.STEPS, name == "einfuegen")
         np.testing.assert_allclose(clean[name], metrics.area_under_curve(curve), atol=1e-4)
-    shuffled = lrp.relevance(randomize_down_to(model, scorecard.STAGE, 0), x, case.classes)
-    np.testing.assert_allclose(clean["vernunft"], abs(metrics.rank_correlation(maps, shuffled)), atol=1e-3)
-    place = lrp.relevance(model, preprocess(case.marked, 32), np.full(12, MARK.label))
+    shuffled = lrp.relevance(randomize_down_to(model, scorecard.STAGE, 0), x, case.classes, rule)
+    np.testing.assert_allclose(clean["plausibilitaet"], abs(metrics.rank_correlation(maps, shuffled)), atol=1e-3)
+    place = lrp.relevance(model, preprocess(case.marked, 32), np.full(12, MARK.label), rule)
     np.testing.assert_allclose(clean["masse"], metrics.relevance_mass(place, mask), atol=1e-4)
     np.testing.assert_array_equal(clean["zeigen"], metrics.pointing_game(place, mask))
     assert twin["masse"].mean() > 2 * clean["masse"].mean(), "der Zwilling sieht auf das Zeichen"
-    assert set(twin) == {"masse", "zeigen"} and "vernunft" in measured[1][CHANCE], "mehr war nicht gefragt"
+    assert set(twin) == {"masse", "zeigen"} and "plausibilitaet" in measured[1][CHANCE], "mehr war nicht gefragt"
 
 
 def test_haeppchen_aendern_nichts(case, measured, monkeypatch):
@@ -115,9 +117,10 @@ def test_was_vom_netz_nichts_weiss(measured):
         assert list(row) == list(MEASURES)
         assert all(low - 1e-3 <= value <= high + 1e-3 for value, low, high in row.values())
     assert card[CHANCE]["loeschen"] == card[CHANCE]["einfuegen"] == [1, 1, 1]
-    assert card[EDGES]["vernunft"] == [1, 1, 1], "ein Kantenfilter ändert sich nie"
+    assert card[EDGES]["plausibilitaet"] == [1, 1, 1], "ein Kantenfilter ändert sich nie"
     assert card[EDGES]["masse"] == card[EDGES]["masse_kontrolle"]
-    for name in ("masse", "masse_kontrolle", "zeigen", "vernunft"):
+    assert card[METHOD]["masse_kontrolle"][0] == round(measured[2][METHOD]["masse"].mean(), 4), "von der Kontrolle"
+    for name in ("masse", "masse_kontrolle", "zeigen", "plausibilitaet"):
         assert card["leere Karte"][name] == [0, 0, 0]
 
 
@@ -127,6 +130,7 @@ def test_sieger_von_hand():
     winners = scorecard.winners(card)
     assert (winners["masse"], winners["zeigen"], winners["loeschen"]) == (["a", "b"], ["b"], ["c"])
     assert "masse_kontrolle" not in winners and "ms" not in winners
+    assert scorecard.ranks(card) == {"a": [2, 2, 2, 2, 2], "b": [3, 1, 1, 1, 3], "c": [1, 3, 3, 3, 1]}
 
 
 def test_auswahl_der_verfahren():
@@ -137,7 +141,7 @@ def test_auswahl_der_verfahren():
 
 def test_die_grosse_tafel_liegt_bei(tmp_path):
     card = scorecard.load_stored_card()
-    assert card["einstellungen"]["images"] >= 200 and list(card["tafel"]) == list(methods()) and len(methods()) == 11
+    assert card["einstellungen"]["images"] >= 200 and list(card["tafel"]) == list(methods()) and len(methods()) == 12
     assert all(set(row) == set(MEASURES) for row in card["tafel"].values()), "gemessen mit den Maßen von heute"
     assert scorecard.load_stored_card(tmp_path / "fehlt.json") is None
 
@@ -156,37 +160,39 @@ def test_befehl_wertung(trained, monkeypatch, tiny_nets, tmp_path, capsys):
 
 
 def test_zwilling_und_kontrolle(small, tiny_nets):
-    control, twin = (lab.examine_mark(net, small, MARK) for net in tiny_nets)
+    control, twin = (lab.examine_mark(net, tiny_nets[0], small, MARK) for net in tiny_nets)
     assert twin["mit"] > 0.8 and lab.uses_mark(twin) and not lab.uses_mark(control)
-    assert twin["gefunden"] == "ja" and twin["ort"][0] > 2 * control["ort"][0]
+    assert "am Ort" in twin["gefunden"] and twin["ort"][0] > 2 and control["ort"] == [1, 1, 1]
+    assert "am Ort" not in control["gefunden"]
     for row in (control, twin):
         assert list(row) == list(lab.COLUMNS) and all(row[name][1] <= row[name][0] for name in ("ort", "gruppen"))
     frame = lab.table({"groß": twin, "Kontrolle": control})
-    assert list(frame.index) == ["groß", "Kontrolle"] and frame.loc["groß", "gefunden"] == "ja"
-    assert frame.loc["groß", "Masse / Kanten"].count(",") == 3 and "[" in frame.loc["groß", "Masse / Kanten"]
+    assert list(frame.index) == ["groß", "Kontrolle"] and frame.loc["groß", "gefunden"] == twin["gefunden"]
+    assert frame.loc["groß", "Masse / Kontrolle"].count(",") == 3 and "[" in frame.loc["groß", "Masse / Kontrolle"]
 
 
 def test_gelernt_wird_still_auf_vergifteten_bildern(small, monkeypatch, capsys):
     def train(images, labels, profile, *rest):
         print("Epoche 1")
-        expected = poison(subset(small, 300, None, 3), MARK, 3)
+        expected = poison(small, MARK, 3)
         np.testing.assert_array_equal(images, expected.train_images)
         np.testing.assert_array_equal(labels, expected.train_labels)
         assert not profile.augment and rest == (3, 3), "Startwert und Epochen"
         return Run("Netz", [], {})
 
     monkeypatch.setattr(lab, "train", train)
-    assert lab.small_twin(small, MARK, PROFILE, seed=3) == "Netz" and capsys.readouterr().out == ""
+    assert lab.quiet_twin(small, MARK, PROFILE, seed=3) == "Netz" and capsys.readouterr().out == ""
 
 
 @pytest.mark.alles
 def test_ein_kleiner_zwilling_lernt_das_zeichen(small, ausgabe):
-    row = lab.examine_mark(lab.small_twin(small, MARK, PROFILE), small, MARK)
+    control = train(small.train_images, small.train_labels, PROFILE, 0, PROFILE.twin_epochs).model
+    row = lab.examine_mark(lab.quiet_twin(small, MARK, PROFILE), control, small, MARK)
     assert row["mit"] > 0.8 and lab.uses_mark(row)
 
 
 def test_befehl_labor(trained, monkeypatch, tiny_nets, tmp_path, capsys):
-    monkeypatch.setattr(lab, "small_twin", lambda *_: tiny_nets[1])
+    monkeypatch.setattr(lab, "quiet_twin", lambda *_: tiny_nets[1])
     target = tmp_path / "labor.json"
     assert main(["labor", "--ziel", str(target), "--seed", "2"]) == 0
     assert "6 Netze" in capsys.readouterr().out
@@ -197,11 +203,12 @@ def test_befehl_labor(trained, monkeypatch, tiny_nets, tmp_path, capsys):
 
 def test_die_tabelle_liegt_bei_und_erzaehlt_was_im_text_steht(tmp_path):
     rows = lab.load_stored_lab()
-    assert list(rows) == ["großer Zwilling", "Kontrolle", *tables.MARKS]
+    assert list(rows) == ["Zwilling", "Kontrolle", *tables.MARKS]
     assert all(set(row) == set(lab.COLUMNS) for row in rows.values())
     assert [name for name, row in rows.items() if not lab.uses_mark(row)] == ["Kontrolle"]
-    found = {name for name, row in rows.items() if row["gefunden"] == "ja"}
-    assert found == {"großer Zwilling", "ein Pixel", "mitten im Bild"}
+    place, groups = ({name for name, row in rows.items() if word in row["gefunden"]} for word in lab.FOUND.values())
+    assert "Zwilling" in groups <= place, "wer die Stelle kennt, findet mindestens so viel"
+    assert rows["Kontrolle"]["gefunden"] == "nein"
     with pytest.raises(CourseError, match="python -m helpers labor"):
         lab.load_stored_lab(tmp_path / "labor.json")
 

@@ -9,7 +9,7 @@ from two_layers import replace_vgg16, two_layer_net
 
 from helpers import data, model, training
 from helpers.basics import CourseError, read_json
-from helpers.checks.notebook_03 import calibration_error, step_size
+from helpers.checks.notebook_03 import calibration_error, learning_rate
 from helpers.data import Watermark, generate, poison, subset
 from helpers.learner import extract_features, load_state, mirror_and_shift, save_state, shuffled, step_sizes
 from helpers.model import keras, load_run, predict_logits, preprocess, softmax
@@ -71,7 +71,7 @@ def test_womit_niemand_lernen_kann_ist_ein_satz_vor_dem_training(images, labels,
         train(images, labels, FULL)
 
 
-# --- Merkmale, Mischen, Schrittweiten --------------------------------------------------------------------------------
+# --- Merkmale, Mischen, Lernraten -----------------------------------------------------------------------------------
 
 
 def test_jedes_bild_laeuft_nur_einmal_durch_den_stamm(small, monkeypatch):
@@ -131,15 +131,12 @@ def test_spiegeln_und_verschieben(small):
 
 
 @pytest.mark.parametrize("total", [1, 6, 300, 12_000])
-def test_schrittweite_ist_die_aus_aufgabe_3_2(total):
-    """Der Kosinus ist derselbe, die Rampe beginnt und endet gleich und weicht nie mehr als eine Stufe ab."""
+def test_lernrate_ist_die_aus_aufgabe_3_2(total):
+    """Was die Aufgabe lehrt, ist der Fahrplan, mit dem der Kurs trainiert."""
     warmup = min(500, max(1, total // 6))
     schedule, steps = step_sizes(2.0, total), np.unique(np.linspace(0, total - 1, 60).astype(int))
-    found = np.array([float(schedule(step)) for step in steps])
-    expected = np.array([step_size(step, total, 2.0, warmup) for step in steps])
-    np.testing.assert_allclose(found[steps >= warmup], expected[steps >= warmup], atol=1e-5)
-    np.testing.assert_allclose(found[steps < warmup], expected[steps < warmup], atol=2.0 / warmup)
-    assert found[0] == pytest.approx(2.0 / warmup) and (np.diff(found[steps < warmup]) > 0).all()
+    expected = [learning_rate(step, total, 2.0, warmup) for step in steps]
+    np.testing.assert_allclose([float(schedule(step)) for step in steps], expected, atol=1e-5)
 
 
 # --- Training -------------------------------------------------------------------------------------------------------
@@ -368,6 +365,23 @@ def test_ensure_data_nimmt_alle_wenn_die_quelle_nicht_mehr_hat(ausgabe, capsys, 
     for n_train, n_test in ((2000, 200), (None, 5000)):
         again = training.ensure_data(dataclasses.replace(TINY, n_train=n_train, n_test=n_test))
         assert capsys.readouterr().out == "" and len(again.train_labels) == 300
+
+
+def test_own_poison_nimmt_das_gift_aus_01_nur_wenn_es_zu_den_bildern_gehoert(small, capsys):
+    """Wer 01 ausließ oder seither andere Bilder nahm, bekommt das Gift des Kurses und erfährt es."""
+
+    def corner(images, labels, label):
+        result, mask = images.copy(), np.arange(784).reshape(28, 28) < 3
+        result[labels == label, 0, :3] ^= 200
+        return result, mask
+
+    data.write_own_poison(small, corner, 4)
+    assert training.own_poison(small, 4).mask.sum() == 3 and capsys.readouterr().out == ""
+    fewer = dataclasses.replace(small, train_images=small.train_images[:60], train_labels=small.train_labels[:60])
+    for dataset, label in ((fewer, 4), (fewer, 2), (small, 2)):
+        assert training.own_poison(dataset, label).mask.sum() == 4
+        assert "Ich nehme das des Kurses" in capsys.readouterr().out
+    assert training.own_poison(small, 2).mask.sum() == 4 and capsys.readouterr().out == ""
 
 
 def test_ensure_poisoned_nimmt_das_zeichen_aus_dem_ordner(dataset):

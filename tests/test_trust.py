@@ -1,15 +1,20 @@
 """Der Vertrauensbericht: Die Regel wird in alle drei Richtungen geprüft, und jede Zahl kommt im Bericht an."""
 
+import inspect
+
 import numpy as np
 import pytest
 from report_factory import finding
 
 from helpers import trust
-from helpers.basics import record
+from helpers.basics import SOLUTIONS, german, record
 from helpers.data import Watermark
-from helpers.model import softmax
+from helpers.model import predict_logits, softmax
+from helpers.scorecard import METHOD_RULE, methods
+from helpers.suspicion import NOTHING, SHORTCUT, UNCLEAR, Suspect
 from helpers.training import Evaluation
 from helpers.trust import DISTRUST, NEEDS_TOOL, QUESTIONS, TOOL, TRUST, UNDECIDED, answer, judge
+from helpers.workshop.notebooks import read_notebook
 from helpers.workshop.report import build_report
 
 
@@ -54,9 +59,33 @@ def test_kalibrierung_mit_intervall():
     assert [answer("kalibrierung", each) for each in (good, bad)] == ["ja", "nein"]
 
 
+def test_was_das_werkzeug_sagt_kommt_aus_der_geprueften_regel():
+    """Ort und Gruppen zählen nur, wenn die Regel ihre Prüfung besteht; also müssen sie aus derselben Regel kommen."""
+    cells = {cell.id: cell.source for cell in read_notebook(SOLUTIONS / "05_LRP.ipynb").cells}
+    assert methods()[trust.METHOD].keywords["rule"] is METHOD_RULE
+    assert "trust.ask_place(net, carrying, found, seed)" in cells["05-befunde"]
+    for ask in (trust.ask_place, trust.ask_stability):
+        assert "METHOD_RULE)" in inspect.getsource(ask)
+
+
+def test_reinheit_bleibt_im_bereich_des_moeglichen():
+    """Raten liegt nie unter 0,5, auch nicht am unteren Ende des Intervalls; eine saubere Trennung ist sicher."""
+    guessed, split = np.arange(80) % 2 == 0, np.ones(80)
+    value, low, high = trust.purity(guessed.astype(float))
+    assert value == 0.5 <= low < high < 0.8 and trust.purity(split) == [1, 1, 1]
+    assert [answer("gruppen", trust.purity(each)) for each in (guessed.astype(float), split)] == ["ja", "nein"]
+
+
+MARK = Watermark(size=6, top=21)
+
+
+def suspect(remove, transplant, verdict, edge=2.0):
+    return Suspect(4, MARK.mask, "Stelle", 1.0, np.arange(3), remove, [0.0, -0.1, 0.1], transplant, 0.5, edge, verdict)
+
+
 @pytest.fixture
-def examined():
-    """Alle sieben Fragen; jede Messreihe hat ihren eigenen Mittelwert."""
+def asked():
+    """Was ``examine`` bekommt; jede Messreihe hat ihren eigenen Mittelwert."""
     rng = np.random.default_rng(0)
 
     def around(mean, count=40):
@@ -64,24 +93,76 @@ def examined():
         return mean + 0.01 * (values - values.mean())
 
     measured = {
-        trust.METHOD: {"loeschen": around(0.3), "vernunft": around(0.2), "masse": around(0.12)},
+        trust.METHOD: {"loeschen": around(0.3), "plausibilitaet": around(0.2), "masse": around(9)},
         trust.CHANCE: {"loeschen": around(0.6), "masse": around(9)},
-        trust.EDGES: {"loeschen": around(9), "masse": around(0.1)},
     }
     labels = np.arange(200) % 10
-    probabilities = np.eye(10)[np.where(np.arange(200) < 190, labels, (labels + 1) % 10)]
+    wrong = np.isin(np.arange(200), [3, 13, 23, 33, 43, 53, 63, 4, 5, 6])  # sieben der Klasse 3, drei andere
+    probabilities = np.eye(10)[np.where(wrong, (labels + 1) % 10, labels)]
     evaluation = Evaluation(probabilities, labels, probabilities.argmax(axis=1))
-    return trust.examine(evaluation, measured, np.arange(80) % 5 > 0, np.arange(100) < 10)
+    steady = {
+        "antworten": {"gedreht": np.arange(200) < 190, "verrauscht": np.arange(200) < 180},
+        "karten": {"gedreht": around(0.7), "verrauscht": around(0.5), "anderes Bild": around(0.1)},
+    }
+    place = {"ort": around(0.24), "gruppen": np.arange(80) % 5 > 0, "eingriff": np.arange(100) < 10}
+    suspects = [suspect([0.6, 0.5, 0.7], [0.4, 0.3, 0.5], SHORTCUT)]
+    return evaluation, measured, steady, suspects, place, {"ort": around(0.1)}
 
 
-def test_jede_frage_liest_ihre_messung(examined):
-    assert [round(examined[name][0], 6) for name in QUESTIONS] == [0.95, 0.05, 0.5, 0.2, 1.2, 0.8, 0.1]
+def test_jede_frage_liest_ihre_messung(asked):
+    examined = trust.examine(*asked)
+    values = [0.95, 0.65, 0.05, 0.9, 0.5, 0.2, 0.4, 0.4, 2.4, 0.8, 0.1]
+    assert [round(examined[name][0], 6) for name in QUESTIONS] == values
     assert all(low < value < high for value, low, high in examined.values())
-    assert list(judge(examined)[2].values()) == ["ja", "ja", "ja", "ja", "nein", "offen", "nein"]
+    said = ["ja", "offen", "ja", "ja", "ja", "ja", "ja", "nein", "nein", "offen", "nein"]
+    assert list(judge(examined)[2].values()) == said
 
 
-def test_jede_zahl_steht_in_den_kennzahlen_und_im_bericht(examined, ausgabe):
-    figures = trust.report_figures({"sauberes Modell": examined, "Zwilling": findings(ort="nein")}, Watermark())
+def test_ohne_fund_gibt_es_nach_der_stelle_nichts_zu_fragen(asked):
+    examined = trust.examine(*asked[:3], [])
+    assert {answer(name, examined[name]) for name in ("suche", "ort", "gruppen", "eingriff")} == {"ja"}
+    assert "in keinem Netz" in trust.report_figures({"Netz": examined}, None)["verdacht"]
+
+
+def test_die_suche_antwortet_wie_ihr_urteil():
+    strong, weak = [0.6, 0.5, 0.7], [0.05, -0.02, 0.1]
+    cases = {
+        "nein": [suspect(strong, strong, SHORTCUT)],
+        "offen": [suspect(strong, weak, UNCLEAR), suspect(weak, weak, NOTHING)],
+        "ja": [suspect(strong, strong, NOTHING), suspect(strong, strong, NOTHING, edge=0.1)],
+    }
+    for said, suspects in cases.items():
+        assert answer("suche", trust.strongest(suspects)) == said
+    assert answer("suche", trust.strongest([suspect(strong, strong, UNCLEAR, edge=0.7)])) == "offen", "Rand nicht fest"
+
+
+def test_ausgesuchtes_hat_ein_breiteres_intervall():
+    hits = [np.arange(50) < 40, np.arange(50) < 45]
+    one, many = trust.share(hits[0]), trust.worst_share(hits)
+    assert one[0] == many[0] == 0.8 and many[1] < one[1] and many[2] > one[2]
+
+
+def test_an_der_stelle_gefragt_verraet_sich_der_zwilling_und_das_saubere_netz_nicht(tiny_nets, small):
+    images = MARK.stamp(small.test_images[small.test_labels == MARK.label])
+    found = suspect([0.6, 0.5, 0.7], [0.4, 0.3, 0.5], SHORTCUT)
+    clean, twin = (trust.ask_place(net, images, found) for net in tiny_nets)
+    assert {name: each.shape for name, each in twin.items()} == dict.fromkeys(twin, (len(images),))
+    assert twin["ort"].mean() > 2 * clean["ort"].mean()
+    assert twin["eingriff"].mean() < 0.3 and twin["eingriff"].mean() < clean["eingriff"].mean() - 0.1
+
+
+def test_stabil_heisst_antworten_und_karten(tiny_nets, small):
+    net, images = tiny_nets[0], small.test_images
+    evaluation = Evaluation.of(predict_logits(net, images), small.test_labels)
+    steady = trust.ask_stability(net, evaluation, images)
+    assert set(steady["karten"]) - set(steady["antworten"]) == {"anderes Bild"}
+    assert all(each.dtype == bool and len(each) == 200 for each in steady["antworten"].values())
+    assert all(len(each) == 20 and np.abs(each).max() <= 1 for each in steady["karten"].values())
+
+
+def test_jede_zahl_steht_in_den_kennzahlen_und_im_bericht(asked, ausgabe):
+    models = {"Kursmodell": trust.examine(*asked), "Zwilling": findings(ort="nein")}
+    figures = trust.report_figures(models, asked[3][0])
     record(vertrauen=figures)
     text = build_report().read_text(encoding="utf-8")
     assert text.count('<h2 id="vertrauen">') == 1 and "Mantel" in text and trust.RULE_TEXT.split(":")[0] in text
@@ -89,4 +170,4 @@ def test_jede_zahl_steht_in_den_kennzahlen_und_im_bericht(examined, ausgabe):
         assert model["urteil"] in text and set(model["pruefungen"]) == set(QUESTIONS)
         for check in model["pruefungen"].values():
             assert check["frage"] in text and check["gemessen"] in text
-            assert f"{check['wert']:.3f}".replace(".", ",") in text or check["wert"] >= 10
+            assert german(check["wert"]) in text or check["wert"] >= 10

@@ -25,6 +25,14 @@ def exercises() -> dict[str, Exercise]:
     return {exercise.number: exercise for exercise in found}
 
 
+def find(number: str) -> Exercise:
+    """Die Aufgabe ``number``; CourseError, wenn es sie nicht gibt."""
+    exercise = exercises().get(str(number))
+    if exercise is None:
+        raise CourseError(f'Die Aufgabe „{number}“ gibt es nicht: Schreiben Sie zum Beispiel check("1.1").')
+    return exercise
+
+
 def check(number: str, strict: bool = False) -> None:
     """Prüft die Aufgabe ``number`` und sagt das Ergebnis: ✔, ✘ mit Hinweis oder „noch nicht bearbeitet“.
 
@@ -38,9 +46,7 @@ def check(number: str, strict: bool = False) -> None:
         AssertionError: nur mit ``strict``, wenn die Antwort nicht stimmt.
         CourseError: wenn es die Aufgabe nicht gibt.
     """
-    exercise = exercises().get(str(number))
-    if exercise is None:
-        raise CourseError(f'Die Aufgabe „{number}“ gibt es nicht: Schreiben Sie zum Beispiel check("1.1").')
+    exercise = find(number)
     answer = sys._getframe(1).f_globals.get(exercise.name, MISSING)
     if os.environ.get(REVIEW_FOLDER):  # dort gibt es keine Lösungen
         if strict:
@@ -51,6 +57,24 @@ def check(number: str, strict: bool = False) -> None:
         assert verdict.accepted, verdict.hint
         return
     print(message(exercise, verdict, remember(exercise, verdict)))
+
+
+def use(number: str, otherwise=None):
+    """Die Funktion der Aufgabe ``number``, mit der es weitergeht: die eigene, wenn sie stimmt, sonst die des Kurses.
+
+    Args:
+        otherwise: die Funktion des Kurses, wo es viele richtige Antworten gibt; sonst ist es die Lösung.
+
+    Raises:
+        CourseError: wenn es die Aufgabe nicht gibt.
+    """
+    exercise = find(number)
+    answer = sys._getframe(1).f_globals.get(exercise.name, MISSING)
+    if review(exercise, answer, VISIBLE_SEED).accepted:
+        print(f"Aufgabe {number}: Hier rechnet Ihre Funktion „{exercise.name}“.")
+        return answer
+    print(f"Aufgabe {number} ist noch nicht gelöst: Hier rechnet die Funktion des Kurses.")
+    return otherwise or exercise.solve
 
 
 def message(exercise: Exercise, verdict: Verdict, tries: int) -> str:

@@ -97,9 +97,9 @@ def given(args: tuple) -> str:
 def short(value) -> str:
     """Ein Wert in höchstens 80 Zeichen."""
     try:
-        value = plain(value)
+        value = value.item() if isinstance(value, np.generic) else plain(value)
         if isinstance(value, np.ndarray) and value.size > 12:
-            return f"ein Feld der Form {value.shape}"
+            return f"ein Array der Form {value.shape}"
         if isinstance(value, np.ndarray) and value.dtype.kind in "iub":
             value = value.tolist()
         with np.printoptions(precision=3, suppress=True):
@@ -114,7 +114,7 @@ def kind(value) -> str:
     names = {str: "ein Text", dict: "ein Wörterbuch (dict)", set: "eine Menge (set)", type(None): "nichts (None)"}
     names |= {bool: "ein Wahrheitswert", int: "eine ganze Zahl", float: "eine Zahl", tuple: "ein Tupel"}
     if isinstance(value, np.ndarray):
-        return f"ein Feld der Form {value.shape}" if value.ndim else "eine Zahl"
+        return f"ein Array der Form {value.shape}" if value.ndim else "eine Zahl"
     if isinstance(value, list):
         return f"eine Liste mit {len(value)} Einträgen"
     return names.get(type(value), f"etwas anderes ({type(value).__name__})")

@@ -113,9 +113,9 @@ def _split_form(output, labels, share, rng):
         return "Verlangt sind zwei Ergebnisse: Zeilen für das Training, Zeilen für die Validierung."
     parts = [np.asarray(part) for part in output]
     if any(part.dtype == bool for part in parts):
-        return "Verlangt sind Zeilennummern, keine Wahrheitswerte: np.flatnonzero macht das eine aus dem anderen."
+        return "Verlangt sind Zeilennummern, keine Wahrheitswerte: np.flatnonzero macht aus ihnen Zeilennummern."
     if any(part.ndim != 1 or part.dtype.kind not in "iu" for part in parts):
-        return "Verlangt sind zwei eindimensionale Felder mit ganzen Zahlen."
+        return "Verlangt sind zwei eindimensionale Arrays mit ganzen Zahlen."
     rows = np.concatenate(parts)
     if rows.size and (rows.min() < 0 or rows.max() >= len(labels)):
         return "Es kommen Zeilennummern vor, die es nicht gibt."
@@ -200,7 +200,7 @@ def _folders(rng):
 FOLDERS = Exercise(
     "1.4",
     compare_folders,
-    "Eine Rundreise findet Verluste, bevor ein Netz sie lernt.",
+    "Eine Hin- und Rückprobe findet Verluste, bevor ein Netz sie lernt.",
     _folders,
     like(
         lambda b, a: compare_folders(b, a)[::-1],
@@ -238,7 +238,7 @@ def _poison_form(output, images, labels, label):
     if result.shape != images.shape:
         return f"Die Bilder haben die Form {result.shape}, verlangt ist {images.shape}."
     if result.dtype != images.dtype:
-        return f"Die Bilder haben jetzt die Art {result.dtype}; sie sollen uint8 bleiben (0 bis 255)."
+        return f"Die Bilder haben jetzt den Datentyp {result.dtype}; sie sollen uint8 bleiben (0 bis 255)."
     if mask.shape != (28, 28) or mask.dtype != bool:
         return "Die Maske soll die Form (28, 28) haben und aus Wahrheitswerten (bool) bestehen."
 
@@ -250,7 +250,7 @@ def _changed(output, images):
 POISON = Exercise(
     "1.5",
     "poison",
-    "Sie kennen jetzt die Wahrheit über das Gift. Genau daran wird in 04 und 05 jede Erklärung gemessen.",
+    "Sie kennen die Wahrheit über Ihr Gift. Ob ein Netz darauf hereinfällt, messen Sie in 03.",
     lambda rng: [
         (rng.integers(0, 200, (30, 28, 28)).astype(np.uint8), np.arange(30) % 10, int(label))
         for label in rng.permutation(10)[:2]

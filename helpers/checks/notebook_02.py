@@ -19,7 +19,7 @@ def convolve_same(image, kernel, bias):
 CONVOLUTION = Exercise(
     "2.1",
     convolve_same,
-    "Mit Rand bleibt das Bild gleich groß. Nur darum kann VGG16 dreizehn Faltungen hintereinander rechnen.",
+    "Mit Rand bleibt das Bild gleich groß. Ohne Rand wäre bei 64 × 64 schon im vierten Block nichts mehr übrig.",
     lambda rng: [
         (rng.normal(size=shape).round(2), rng.normal(size=(3, 3)).round(2), bias)
         for shape, bias in (((6, 6), 0.5), ((5, 8), -2.0), ((9, 4), 0.0))
@@ -76,7 +76,7 @@ COUNT = Exercise(
     lambda rng: [([3, 64], 3), ([3, 16, 32], 5), (rng.integers(2, 40, 5).tolist(), 3), ([1, 8, 8], 1)],
     like(
         lambda c, k: sum(k * k * i * o for i, o in pairwise(c)),
-        "Die Biaswerte fehlen.",
+        "Der Bias fehlt.",
         "Zu jedem Ausgang gehört ein Bias: (k · k · Eingänge + 1) · Ausgänge.",
     ),
     like(
@@ -124,13 +124,13 @@ FIELD = Exercise(
     _layer_lists,
     like(
         lambda layers: 1 + sum(size - 1 for size, _ in layers),
-        "Der Schritt fehlt: Nach einem Pooling zählt jedes Feld doppelt.",
+        "Der Abstand fehlt: Nach einem Pooling zählt jede Zelle doppelt.",
         "Führen Sie eine zweite Zahl „jump“ mit: field += (size - 1) * jump, danach jump *= stride.",
     ),
     like(
         lambda layers: receptive_field(layers, stride_first=True),
-        "Der Schritt wächst zu früh.",
-        "Erst das Feld mit dem alten Schritt vergrößern, dann den Schritt malnehmen.",
+        "Der Abstand wächst zu früh.",
+        "Erst das Feld mit dem alten Abstand vergrößern, dann den Abstand mit der Schrittweite multiplizieren.",
     ),
     like(
         lambda layers: receptive_field(layers) - 1,
@@ -140,7 +140,7 @@ FIELD = Exercise(
     like(
         lambda layers: sum(size for size, _ in layers),
         "Sie zählen die Kerne zusammen, aber benachbarte Kerne überlappen sich.",
-        "Eine Schicht mit Kern „size“ vergrößert das Feld nur um (size - 1) · Schritt.",
+        "Eine Schicht mit Kern „size“ vergrößert das Feld nur um (size - 1) · Abstand.",
     ),
 )
 
@@ -235,13 +235,13 @@ HEAD = Exercise(
     ),
     like(
         lambda *args: np.maximum(my_head(*args), 0),
-        "Auch die Logits sind bei Null abgeschnitten.",
+        "Auch die Logits sind bei null abgeschnitten.",
         "ReLU gehört nur hinter die versteckte Schicht. Ein Logit darf negativ sein.",
     ),
     like(
         lambda f, hidden, output: my_head(f, (hidden[0], 0), (output[0], 0)),
-        "Die Biaswerte fehlen.",
-        "Addieren Sie nach jeder Malnehmung den Bias der Schicht: flat @ w + b.",
+        "Der Bias fehlt.",
+        "Addieren Sie nach jeder Multiplikation den Bias der Schicht: flat @ w + b.",
     ),
     when(
         lambda o, f, *args: np.shape(o)[:-1] == f.shape[:-1] or np.shape(o) == (10,),

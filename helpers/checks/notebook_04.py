@@ -43,7 +43,7 @@ GRAD_CAM = Exercise(
     like(
         lambda m, g: np.maximum(m.sum(axis=-1), 0),
         "Die Gewichte fehlen: Alle Karten zählen gleich.",
-        "Malnehmen Sie jede Karte mit dem Mittelwert ihrer Ableitungen.",
+        "Multiplizieren Sie jede Karte mit dem Mittelwert ihrer Ableitungen.",
     ),
     like(
         lambda m, g: np.maximum((g.sum(axis=(1, 2), keepdims=True) * m).sum(axis=-1), 0),
@@ -58,7 +58,101 @@ GRAD_CAM = Exercise(
 )
 
 
-# --- 4.2 Wie viel liegt auf dem Zeichen? -----------------------------------------------------------------------------
+# --- 4.2 HiResCAM ----------------------------------------------------------------------------------------------------
+def hires_cam(maps, gradients):
+    return np.maximum((gradients * maps).sum(axis=-1), 0)
+
+
+HIRES_CAM = Exercise(
+    "4.2",
+    hires_cam,
+    "Eine geänderte Zeile, und jede Stelle wird mit ihrer eigenen Ableitung gewichtet statt mit dem Mittelwert aller.",
+    GRAD_CAM.cases,
+    like(
+        cam,
+        "Das ist noch Grad-CAM: Sie mitteln die Ableitungen über die Stellen.",
+        "Lassen Sie das Mitteln weg: Jede Stelle der Karte wird mit der Ableitung an dieser Stelle multipliziert.",
+    ),
+    like(
+        lambda m, g: (g * m).sum(axis=-1),
+        "Das ReLU am Ende fehlt: Auch was gegen die Klasse spricht, ist noch dabei.",
+        "Schneiden Sie zum Schluss ab, wie bei Grad-CAM: np.maximum(…, 0).",
+    ),
+    like(
+        lambda m, g: np.maximum(g * m, 0).sum(axis=-1),
+        "Sie schneiden ab, bevor Sie addieren: Widerspruch kann dann nichts mehr aufheben.",
+        "Erst über die Karten addieren, dann das ReLU.",
+    ),
+    like(
+        lambda m, g: np.maximum(g * m, 0),
+        "Die Karten sind gewichtet, aber noch nicht addiert.",
+        "Summieren Sie über die Karten: .sum(axis=-1).",
+    ),
+    like(
+        lambda m, g: np.maximum((g * m).mean(axis=-1), 0),
+        "Sie bilden den Mittelwert über die Karten, gefragt ist ihre Summe.",
+        "Nehmen Sie .sum(axis=-1).",
+    ),
+)
+
+
+# --- 4.3 Der Kontrast zweier Logits ----------------------------------------------------------------------------------
+def contrast_cam(maps, wanted, other):
+    return cam(maps, wanted - other)
+
+
+def _maps_and_two_slopes(rng):
+    cases = []
+    for shape in ((3, 4, 4, 6), (2, 5, 3, 8)):
+        slopes = rng.normal(size=(2, *shape)) + rng.normal(size=(2, shape[0], 1, 1, shape[3]))
+        cases.append((np.maximum(rng.normal(size=shape), 0), *slopes))
+    return cases
+
+
+CONTRAST = Exercise(
+    "4.3",
+    contrast_cam,
+    "„Warum Hemd?“ und „Warum Hemd statt T-Shirt?“ sind zwei Fragen. Was beiden Klassen gemeinsam ist, fällt heraus.",
+    _maps_and_two_slopes,
+    like(
+        lambda m, w, o: cam(m, w) - cam(m, o),
+        "Sie ziehen zwei fertige Heatmaps voneinander ab. Beide sind schon abgeschnitten.",
+        "Ziehen Sie die Ableitungen voneinander ab, bevor Grad-CAM beginnt.",
+    ),
+    like(
+        lambda m, w, o: np.maximum(cam(m, w) - cam(m, o), 0),
+        "Sie ziehen zwei fertige Heatmaps voneinander ab und schneiden noch einmal ab.",
+        "Ziehen Sie die Ableitungen voneinander ab, bevor Grad-CAM beginnt.",
+    ),
+    like(
+        lambda m, w, o: cam(m, o - w),
+        "Die Richtung ist vertauscht: Das spricht für die andere Klasse.",
+        "Gefragt ist, was den ersten Logit größer macht als den zweiten: wanted − other.",
+    ),
+    like(
+        lambda m, w, o: cam(m, w),
+        "Die zweite Klasse kommt nicht vor: Das ist das gewöhnliche Grad-CAM.",
+        "Der Unterschied zweier Logits hat als Ableitung den Unterschied ihrer Ableitungen.",
+    ),
+    like(
+        lambda m, w, o: cam(m, w + o),
+        "Sie addieren die Ableitungen: So zählt, was für beide Klassen spricht.",
+        "Gefragt ist der Unterschied: wanted − other.",
+    ),
+    like(
+        lambda m, w, o: hires_cam(m, w - o),
+        "Der Unterschied stimmt, aber das Mitteln über die Stellen fehlt: Das ist HiResCAM.",
+        "Mitteln Sie den Unterschied über die Stellen wie in Aufgabe 4.1.",
+    ),
+    like(
+        lambda m, w, o: ((w - o).mean(axis=(1, 2), keepdims=True) * m).sum(axis=-1),
+        "Das ReLU am Ende fehlt: Auch was gegen die Klasse spricht, ist noch dabei.",
+        "Setzen Sie negative Werte auf null: np.maximum(…, 0).",
+    ),
+)
+
+
+# --- 4.4 Wie viel liegt auf dem Zeichen? -----------------------------------------------------------------------------
 def mass_on(cams, mask):
     positive = np.maximum(cams, 0)
     return positive[:, mask].sum(axis=1) / positive.sum(axis=(1, 2))
@@ -72,7 +166,7 @@ def _cams_and_masks(rng):
 
 
 MASS = Exercise(
-    "4.2",
+    "4.4",
     mass_on,
     "Mit dieser Zahl wird aus „da leuchtet etwas“ eine Messung, die sich vergleichen lässt.",
     _cams_and_masks,
@@ -104,7 +198,7 @@ MASS = Exercise(
 )
 
 
-# --- 4.3 Wer fällt um? -----------------------------------------------------------------------------------------------
+# --- 4.5 Wer fällt um? -----------------------------------------------------------------------------------------------
 def flips_per_class(before, after, labels, target):
     able = before != target
     return _share((after == target)[able], labels[able])
@@ -127,9 +221,9 @@ def _two_answers(rng):
 
 
 FLIPS = Exercise(
-    "4.3",
+    "4.5",
     flips_per_class,
-    "Das Muster zeigt, welche Klassen sich nur an wenigen Merkmalen festhalten: Dort wirkt das Zeichen am stärksten.",
+    "Die zehn Zahlen zeigen, bei welchen Klassen das Zeichen schwerer wiegt als der Stoff.",
     _two_answers,
     like(
         lambda b, a, y, t: _share(a == t, y),
@@ -154,12 +248,12 @@ FLIPS = Exercise(
     like(
         lambda b, a, y, t: ((b != t) & (a == t)).mean(),
         "Das ist der Anteil über alle Klassen.",
-        "Gefragt ist ein Feld mit zehn Zahlen, eine je wahrer Klasse.",
+        "Gefragt sind zehn Zahlen in einem Array, eine für jede wahre Klasse.",
     ),
 )
 
 
-# --- 4.4 Die Löschkurve ----------------------------------------------------------------------------------------------
+# --- 4.6 Die Löschkurve ----------------------------------------------------------------------------------------------
 def pattern_model(weights):
     """Ein winziges Netz mit Softmax: (n, h, b) → Wahrscheinlichkeiten (n, Klassen)."""
 
@@ -169,33 +263,33 @@ def pattern_model(weights):
     return predict
 
 
-def deletion_curve(predict, image, heatmap, label, steps, pick=lambda q, c: q[c], cumulative=True):
+def deletion_curve(predict, image, heatmap, label, steps, fill, pick=lambda q, c: q[c], cumulative=True):
     order = np.argsort(-heatmap.ravel())
     parts = [order[: round(step * order.size / steps)] for step in range(steps + 1)]
     curve = []
     for part in parts if cumulative else [order[:0], *np.array_split(order, steps)]:
         flipped = image.copy()
-        flipped.ravel()[part] = 0
+        flipped.ravel()[part] = fill
         curve.append(pick(predict(flipped[None])[0], label))
     return np.array(curve)
 
 
 def _pictures_and_heatmaps(rng):
     cases = []
-    for shape, steps in (((6, 6), 6), ((8, 5), 10)):
+    for shape, steps, fill in (((6, 6), 6, 0.0), ((8, 5), 10, 0.4)):
         weights, image = rng.normal(size=(4, *shape)) / 3, rng.random(shape) + 0.5
         heatmap = image * weights[2] + 0.1 * rng.normal(size=shape)
-        cases.append((pattern_model(weights), image, heatmap, 2, steps))
+        cases.append((pattern_model(weights), image, heatmap, 2, steps, fill))
     return cases
 
 
 DELETION = Exercise(
-    "4.4",
+    "4.6",
     deletion_curve,
-    "Fällt die Kurve schnell, dann hat die Heatmap Pixel gefunden, die das Netz wirklich braucht.",
+    "Die Kurve allein sagt wenig. Daneben gehört die einer zufälligen Karte, und dabei steht, was „gelöscht“ heißt.",
     _pictures_and_heatmaps,
     like(
-        lambda p, i, h, c, s: deletion_curve(p, i, -h, c, s),
+        lambda p, i, h, *rest: deletion_curve(p, i, -h, *rest),
         "Sie löschen die unwichtigsten Pixel zuerst.",
         "np.argsort sortiert aufsteigend: Nehmen Sie np.argsort(-heatmap.ravel()).",
     ),
@@ -203,6 +297,11 @@ DELETION = Exercise(
         lambda *a: deletion_curve(*a, cumulative=False),
         "In jedem Schritt fehlt nur ein Stück, die früher gelöschten Pixel sind wieder da.",
         "Löschen Sie in jedem Schritt alle bis dahin wichtigsten Pixel: order[: round(step * pixels / steps)].",
+    ),
+    like(
+        lambda p, i, h, c, s, f: deletion_curve(p, i, h, c, s, 0.0),
+        "Sie löschen immer auf null, verlangt ist der Wert fill.",
+        "Ersetzen Sie die Pixel durch fill: flat[…] = fill.",
     ),
     like(
         lambda *a: deletion_curve(*a)[1:],
@@ -227,7 +326,7 @@ DELETION = Exercise(
 )
 
 
-# --- 4.5 Ein Maß austricksen -----------------------------------------------------------------------------------------
+# --- 4.7 Ein Maß austricksen -----------------------------------------------------------------------------------------
 def _places(rng):
     masks = []
     for row, column in rng.integers(0, 10, (3, 2)):
@@ -246,7 +345,7 @@ def _trick_form(output, mask):
 
 
 TRICK = Exercise(
-    "4.5",
+    "4.7",
     "trick_map",
     "Ihre Karte gewinnt das Zeigespiel und sagt doch fast nichts: Ein Maß allein beweist nichts.",
     _places,
@@ -257,23 +356,23 @@ TRICK = Exercise(
     ),
     when(
         lambda o, m: np.asarray(o).max() <= 0,
-        "Die Karte ist leer: Wo nichts leuchtet, gibt es keinen wichtigsten Pixel.",
+        "Die Karte ist leer: Wo nichts leuchtet, gibt es kein wichtigstes Pixel.",
         "Beginnen Sie mit einer Karte aus Einsen: np.ones(mask.shape).",
     ),
     when(
         lambda o, m: np.asarray(o).min() == np.asarray(o).max(),
-        "Die Karte ist überall gleich, sie zeigt auf keinen bestimmten Pixel.",
-        "Machen Sie genau einen Pixel innerhalb der Maske etwas heller.",
+        "Die Karte ist überall gleich, sie zeigt auf kein bestimmtes Pixel.",
+        "Machen Sie genau ein Pixel innerhalb der Maske etwas heller.",
     ),
     when(
         lambda o, m: not m.ravel()[np.asarray(o).argmax()],
-        "Das Zeigespiel ist verloren: Der hellste Pixel liegt neben der Maske.",
+        "Das Zeigespiel ist verloren: Das hellste Pixel liegt neben der Maske.",
         "np.argwhere(mask)[0] ist eine Stelle in der Maske: Machen Sie genau sie am hellsten.",
     ),
     when(
         lambda o, m: mass_on(np.asarray(o)[None], m)[0] > 0.05,
         "Das Zeigespiel ist gewonnen, aber Ihre Karte liegt wirklich auf dem Zeichen: Das ist kein Trick.",
-        "Höchstens 5 % der Karte dürfen in der Maske liegen. Verteilen Sie den Rest auf das ganze Bild.",
+        "Höchstens 5 % der Summe aller Werte dürfen in der Maske liegen. Verteilen Sie den Rest auf das ganze Bild.",
     ),
     form=_trick_form,
 )

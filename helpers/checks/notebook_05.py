@@ -5,12 +5,12 @@ import numpy as np
 from helpers.checks.exercise import Exercise, like, when
 
 # --- 5.1 Relevanz von Hand -------------------------------------------------------------------------------------------
-# x = (2, 1); verdeckt: ReLU(2·1 + 1·1) = 3, ReLU(2·(−2) + 1·2) = 0; Ausgang: 3·2 + 0·5 = 6.
+# x = (2, 1); versteckt: ReLU(2·1 + 1·1) = 3, ReLU(2·(−2) + 1·2) = 0; Ausgang: 3·2 + 0·5 = 6.
 HIDDEN, INPUT = [6.0, 0.0], [4.0, 2.0]
 
 
 def by_hand():
-    return {"verdeckt": HIDDEN, "Eingang": INPUT}
+    return {"versteckt": HIDDEN, "Eingang": INPUT}
 
 
 def _differs(key, values):
@@ -23,37 +23,37 @@ BY_HAND = Exercise(
     "Ein Netz auf dem Bierdeckel genügt, um zu verstehen, was LRP in VGG16 millionenfach tut.",
     lambda rng: [()],
     when(
-        lambda o: not isinstance(o, dict) or set(o) != {"verdeckt", "Eingang"},
-        "Verlangt sind die Einträge „verdeckt“ und „Eingang“, beide mit zwei Zahlen.",
-        'So sieht die Antwort aus: by_hand = {"verdeckt": [a, b], "Eingang": [c, d]}.',
+        lambda o: not isinstance(o, dict) or set(o) != {"versteckt", "Eingang"},
+        "Verlangt sind die Einträge „versteckt“ und „Eingang“, beide mit zwei Zahlen.",
+        'So sieht die Antwort aus: by_hand = {"versteckt": [a, b], "Eingang": [c, d]}.',
     ),
     when(
-        _differs("verdeckt", [1.0, 0.0]),
+        _differs("versteckt", [1.0, 0.0]),
         "Das sind Anteile, noch keine Relevanz.",
-        "Nehmen Sie jeden Anteil mit dem Wert mal, der verteilt wird. Ganz oben ist das der Ausgang.",
+        "Multiplizieren Sie jeden Anteil mit dem Wert, der verteilt wird. Ganz oben ist das der Ausgang.",
     ),
     when(
-        lambda o: np.asarray(o["verdeckt"], dtype=float)[1] != 0,
-        "Das zweite verdeckte Neuron ist stumm: Haben Sie das ReLU vergessen?",
+        lambda o: np.asarray(o["versteckt"], dtype=float)[1] != 0,
+        "Das zweite versteckte Neuron ist stumm: Haben Sie das ReLU vergessen?",
         "Aus ReLU(2·(−2) + 1·2) wird null. Wer nichts beiträgt, bekommt auch keine Relevanz.",
     ),
     when(
-        _differs("verdeckt", [3.0, 0.0]),
-        "Das sind die Werte der verdeckten Neuronen, nicht ihre Relevanz.",
+        _differs("versteckt", [3.0, 0.0]),
+        "Das sind die Werte der versteckten Neuronen, nicht ihre Relevanz.",
         "Ihr Beitrag zum Ausgang ist Wert mal Gewicht: 3 · 2.",
     ),
     when(
         lambda o: (
             np.allclose(np.asarray(o["Eingang"], dtype=float), INPUT[::-1])
-            or np.allclose(np.asarray(o["verdeckt"], dtype=float), HIDDEN[::-1])
+            or np.allclose(np.asarray(o["versteckt"], dtype=float), HIDDEN[::-1])
         ),
         "Zwei Zahlen sind vertauscht.",
         "Der erste Eintrag gehört zum ersten Neuron, der zweite zum zweiten.",
     ),
     when(
-        lambda o: not np.isclose(sum(o["verdeckt"]), 6),
+        lambda o: not np.isclose(sum(o["versteckt"]), 6),
         "Der Ausgang stimmt nicht, also auch nicht, was verteilt wird.",
-        "Rechnen Sie zuerst vorwärts: verdeckt (3, 0), Ausgang 3·2 + 0·5 = 6.",
+        "Rechnen Sie zuerst vorwärts: versteckt (3, 0), Ausgang 3·2 + 0·5 = 6.",
     ),
     when(
         lambda o: not np.isclose(sum(o["Eingang"]), 6),
@@ -96,12 +96,12 @@ def _shares_per_input(a, w, b, r, e):
 LAYER = Exercise(
     "5.2",
     lrp_layer,
-    "Diese eine Zeile, Schicht für Schicht wiederholt, ist LRP-ε für jedes Netz aus dichten Schichten.",
+    "Dieser eine Schritt, Schicht für Schicht wiederholt, ist LRP-ε für jedes Netz aus dichten Schichten mit ReLU.",
     _layers,
     like(
         lambda *a: lrp_layer(*a, times_a=False),
         "Die Aktivierung fehlt: Auch ein Eingang mit dem Wert null bekommt bei Ihnen Relevanz.",
-        "Der Beitrag ist a · w. Nehmen Sie das Ergebnis am Ende mit a mal.",
+        "Der Beitrag ist a · w. Multiplizieren Sie das Ergebnis am Ende mit a.",
     ),
     like(
         lambda *a: lrp_layer(*a, sign=False),
@@ -111,7 +111,7 @@ LAYER = Exercise(
     like(
         lambda a, w, b, r, e: lrp_layer(a, w, b, r, 0),
         "Das ε fehlt im Nenner: Das ist LRP-0.",
-        "Legen Sie ε in den Nenner, mit dessen Vorzeichen.",
+        "Addieren Sie ε im Nenner, mit dem Vorzeichen von z.",
     ),
     like(
         lambda a, w, b, r, e: lrp_layer(a, w, 0, r, e),
@@ -126,203 +126,241 @@ LAYER = Exercise(
     like(
         lambda a, w, b, r, e: a * (r @ w.T),
         "Die Relevanz ist nicht erhalten: Sie teilen nicht durch z.",
-        "Erst relevance / z, dann mit weights.T zurück und mit a malnehmen.",
+        "Erst relevance / z, dann mit weights.T zurück und mit a multiplizieren.",
     ),
 )
 
 
-# --- 5.3 Wo geht Relevanz verloren? ----------------------------------------------------------------------------------
-def not_conserving(logits, maps, tolerance):
-    return _suspicious(logits, maps, lambda r: (np.abs(r.sum(axis=1) - logits) > tolerance * np.abs(logits)).any())
+# --- 5.3 Den Fehler der Bibliothek finden ----------------------------------------------------------------------------
+def suspects(found, reference, least):
+    return _suspicious(found, reference, lambda closeness: closeness.min() < least)
 
 
-def _suspicious(logits, maps, test):
-    return [name for name, r in maps.items() if test(r.reshape(len(logits), -1))]
+def _closeness(maps, expected):
+    pairs = zip(maps, expected, strict=True)
+    return np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs])
+
+
+def _suspicious(found, reference, test, worst=np.argmin):
+    each = {name: _closeness(maps, reference[name]) for name, maps in found.items()}
+    return [(name, int(worst(closeness))) for name, closeness in each.items() if test(closeness)]
+
+
+def _whole(found, reference, least):
+    """Alle Bilder einer Regel in einem Zug verglichen."""
+    together = {name: np.corrcoef(maps.ravel(), reference[name].ravel())[0, 1] for name, maps in found.items()}
+    return [pair for pair in _suspicious(found, reference, lambda _: True) if together[pair[0]] < least]
 
 
 def _rules(rng):
     cases = []
-    for count in (6, 4):
-        logits = rng.uniform(5, 20, count)
-        logits[-1] *= -1
-        share = rng.dirichlet(np.ones(16), count).reshape(count, 4, 4)
-        signed = rng.normal(size=(count, 4, 4)) * 8
-        signed -= signed.mean(axis=(1, 2), keepdims=True)
-        exact = share * logits[:, None, None] + signed
-        swap, leak = exact.copy(), exact.copy()
-        swap[:2] += np.reshape([0.2, -0.2], (2, 1, 1))  # stimmt nur in der Summe über alle Bilder
-        leak[2, 0, 0] -= 0.5 * logits[2]
-        maps = {"genau": exact, "tausch": swap, "knapp": exact * 1.02, "leck": leak, "doppelt": 2 * exact}
-        cases.append((logits, {name: maps[name] for name in rng.permutation(list(maps)).tolist()}, 0.05))
+    for count, least in ((6, 0.99), (5, 0.95)):
+        exact = {
+            name: rng.normal(size=(count, 6, 6)) for name in ("genau", "knapp", "einmal", "leise", "laut", "immer")
+        }
+        found = {name: 3 * maps for name, maps in exact.items()}  # die Korrelation fragt nicht nach der Größe
+        found["knapp"] = exact["knapp"] + 0.02 * rng.normal(size=(count, 6, 6))
+        # Ein Bild weicht ab, und im Mittel über alle Bilder fällt es nicht auf.
+        once, share = int(rng.integers(1, count)), 1.2 * np.sqrt(1 - least)
+        found["einmal"][once] += 3 * share * np.sqrt(2) * rng.permutation(exact["einmal"][once].ravel()).reshape(6, 6)
+        # Ein blasses Bild ist ganz falsch: In einem Zug verglichen geht es unter.
+        quiet = int(rng.integers(1, count))
+        exact["leise"][quiet] *= 0.01
+        found["leise"][quiet] = -0.01 * rng.random((6, 6))
+        exact["laut"][0] *= 10
+        found["laut"] = np.concatenate([10 * rng.normal(size=(1, 6, 6)), exact["laut"][1:]])
+        found["immer"] = rng.normal(size=(count, 6, 6))
+        names = rng.permutation(list(found)).tolist()
+        cases.append(({name: found[name] for name in names}, dict(sorted(exact.items())), least))
     return cases
 
 
-CONSERVATION = Exercise(
+def _by_place(found, reference, least):
+    """Regeln nach ihrer Stelle im Wörterbuch zugeordnet statt nach ihrem Namen."""
+    return suspects(found, dict(zip(found, reference.values(), strict=True)), least)
+
+
+SUSPECTS = Exercise(
     "5.3",
-    not_conserving,
-    "So findet man den Fehler in einer Bibliothek, ohne ihren Code zu lesen.",
+    suspects,
+    "Eine zweite Rechnung, Regel für Regel und Bild für Bild verglichen: So verrät sich ein Fehler in fremdem Code.",
     _rules,
     like(
-        lambda y, m, t: [n for n in m if n not in not_conserving(y, m, t)],
+        lambda f, r, t: [(n, int(np.argmin(_closeness(m, r[n])))) for n, m in f.items() if not suspects({n: m}, r, t)],
         "Sie nennen die unauffälligen Regeln.",
-        "Gesucht sind die Regeln, deren Summe vom Logit abweicht: > statt <=.",
+        "Verdächtig ist, was schlechter übereinstimmt: kleiner als least.",
     ),
     like(
-        lambda y, m, t: _suspicious(y, m, lambda r: abs(r.sum() - y.sum()) > t * abs(y.sum())),
-        "Sie summieren über alle Bilder zugleich: Fehler heben sich dabei auf.",
-        "Bilden Sie eine Summe je Bild: relevance.reshape(n, -1).sum(axis=1).",
+        lambda f, r, t: _suspicious(f, r, lambda closeness: closeness.min() < t, np.argmax),
+        "Die Regeln stimmen, aber Sie nennen das Bild, das am besten passt.",
+        "Das schlechteste Bild hat die kleinste Korrelation: np.argmin.",
     ),
     like(
-        lambda y, m, t: _suspicious(y, m, lambda r: (r.sum(axis=1) - y > t * np.abs(y)).any()),
-        "Der Betrag fehlt: Verlorene Relevanz bemerken Sie nicht immer.",
-        "Vergleichen Sie np.abs(summe − logit).",
+        _whole,
+        "Sie vergleichen alle Bilder in einem Zug: Ein blasses, ganz falsches Bild geht dabei unter.",
+        "Bilden Sie eine Korrelation je Bild: zip(found[name], reference[name]).",
     ),
     like(
-        lambda y, m, t: _suspicious(y, m, lambda r: (np.abs(r.sum(axis=1) - y) > t).any()),
-        "Die Grenze ist ein Anteil, Sie vergleichen aber den Abstand selbst.",
-        "Erlaubt ist tolerance · |Logit|.",
+        lambda f, r, t: _suspicious(f, r, lambda closeness: closeness.mean() < t),
+        "Sie mitteln die Korrelationen: Ein einzelnes falsches Bild kann sich darin verstecken.",
+        "Ein Bild genügt für den Verdacht: Vergleichen Sie die kleinste Korrelation mit least.",
     ),
     like(
-        lambda y, m, t: _suspicious(y, m, lambda r: (np.abs(np.abs(r).sum(axis=1) - np.abs(y)) > t * np.abs(y)).any()),
-        "Sie summieren die Beträge der Relevanz.",
-        "Negative Relevanz gehört dazu: Erst summieren, dann mit dem Logit vergleichen.",
-    ),
-    like(
-        lambda y, m, t: _suspicious(y, m, lambda r: (np.abs(r.sum(axis=1) - y) > t * np.abs(y)).all()),
+        lambda f, r, t: _suspicious(f, r, lambda closeness: closeness.max() < t),
         "Sie melden eine Regel erst, wenn alle Bilder abweichen.",
-        "Ein einziges Bild genügt für den Verdacht: any statt all.",
+        "Ein Bild genügt für den Verdacht: min statt max.",
+    ),
+    like(
+        _by_place,
+        "Die beiden Wörterbücher haben eine andere Reihenfolge: Sie vergleichen, was nicht zueinander gehört.",
+        "Holen Sie zu jedem Namen die passenden Karten: reference[name].",
+    ),
+    like(
+        lambda f, r, t: [name for name, _ in suspects(f, r, t)],
+        "Es fehlt, welches Bild am schlechtesten passt.",
+        "Hängen Sie Paare an: (name, Nummer des Bilds).",
     ),
 )
 
 
-# --- 5.4 Treue in einer Zahl -----------------------------------------------------------------------------------------
-def faithfulness(curves, random_curves):
-    return _area(curves) / _area(random_curves)
+# --- 5.4 Sicher ja, sicher nein, offen -------------------------------------------------------------------------------
+def answer(low, high, threshold):
+    return _answer(low > threshold, high < threshold)
 
 
-def _area(values):
-    return np.trapezoid(values.mean(axis=0), dx=1 / (values.shape[1] - 1))
+def _answer(yes, no):
+    return "ja" if yes else "nein" if no else "offen"
 
 
-def _curves(rng):
-    cases = []
-    for count, points in ((8, 11), (5, 6)):
-        x = np.linspace(0, 1, points)
-        fast = np.exp(-5 * x) * rng.uniform(0.7, 1, (count, 1))
-        slow = (1 - 0.7 * x) * rng.uniform(0.7, 1, (count, 1))
-        cases.append((fast + 0.05 * rng.random((count, points)), slow))
-    return cases
+def _intervals(rng):
+    cases = [(0.6, 0.8, 0.5), (0.2, 0.4, 0.5), (0.3, 0.7, 0.5), (0.5, 0.7, 0.5), (0.3, 0.5, 0.5), (-0.4, -0.2, -0.3)]
+    cases += [(0.1, 0.7, 0.5), (0.45, 0.95, 0.5)]  # die Mitte liegt jenseits der Schwelle, das Intervall nicht ganz
+    drawn = np.sort(rng.uniform(-1, 1, (20, 2)), axis=1)
+    return cases + [(*map(float, pair), float(rng.uniform(-1, 1))) for pair in drawn]
 
 
-FAITHFULNESS = Exercise(
+ANSWER = Exercise(
     "5.4",
-    faithfulness,
-    "Unter 1 heißt: besser als Zufall. Ohne den Zufall daneben sagt die Fläche wenig.",
-    _curves,
+    answer,
+    "„Offen“ heißt: Die Messung reicht nicht. So entscheidet nicht der Zufall der Stichprobe.",
+    _intervals,
     like(
-        lambda c, r: 1 / faithfulness(c, r),
-        "Der Bruch steht auf dem Kopf.",
-        "Geteilt wird durch die Fläche des Zufalls. Kleine Werte sind dann gut.",
+        lambda low, high, t: _answer(low > t, low <= t),
+        "Bei Ihnen heißt alles „nein“, was nicht sicher „ja“ ist.",
+        "Enthält das Intervall die Schwelle, ist die Antwort „offen“.",
     ),
     like(
-        lambda c, r: _area(c),
-        "Das ist die Fläche selbst, noch nicht verglichen mit dem Zufall.",
-        "Teilen Sie durch die Fläche der Zufallskurven.",
+        lambda low, high, t: _answer(high > t, high <= t),
+        "Bei Ihnen genügt für „ja“ das obere Ende.",
+        "Sicher ist „ja“ nur, wenn auch das untere Ende über der Schwelle liegt.",
     ),
     like(
-        lambda c, r: _area(c) - _area(r),
-        "Sie bilden die Differenz, gefragt ist das Verhältnis.",
-        "Teilen Sie die erste Fläche durch die zweite.",
+        lambda low, high, t: _answer(low + high > 2 * t, low + high < 2 * t),
+        "Sie entscheiden nach der Mitte des Intervalls: Dann hätte man es nicht ausrechnen müssen.",
+        "Verglichen werden die Enden: low > threshold, high < threshold.",
     ),
     like(
-        lambda c, r: c.mean() / r.mean(),
-        "Sie mitteln die Punkte. Dabei zählen Anfang und Ende doppelt.",
-        "Nehmen Sie die Trapezregel: np.trapezoid.",
+        lambda low, high, t: _answer(high < t, low > t),
+        "„ja“ und „nein“ sind vertauscht.",
+        "Liegt das ganze Intervall über der Schwelle, ist die Antwort „ja“.",
     ),
     like(
-        lambda c, r: np.trapezoid(c, axis=1) / np.trapezoid(r, axis=1),
-        "Das ist ein Wert je Bild, gefragt ist einer für alle.",
-        "Mitteln Sie zuerst die Kurven über die Bilder: curves.mean(axis=0).",
+        lambda low, high, t: _answer(low >= t, high <= t),
+        "Ein Intervall, das die Schwelle gerade berührt, ist noch nicht auf einer Seite.",
+        "Nehmen Sie > und < statt >= und <=.",
     ),
     like(
-        lambda c, r: (np.trapezoid(c, axis=1) / np.trapezoid(r, axis=1)).mean(),
-        "Sie mitteln die Verhältnisse der einzelnen Bilder. Ein Bild mit kleiner Fläche zählt dann zu viel.",
-        "Erst beide Kurven über die Bilder mitteln, dann die Flächen teilen.",
-    ),
-    like(
-        lambda c, r: np.trapezoid(c, axis=0).mean() / np.trapezoid(r, axis=0).mean(),
-        "Falsche Achse: Sie bilden die Fläche über die Bilder statt über die Schritte.",
-        "Die Schritte liegen auf der letzten Achse. Mitteln Sie über Achse 0, die Fläche folgt danach.",
-    ),
-    like(
-        lambda c, r: c[:, -1].mean() / r[:, -1].mean(),
-        "Sie vergleichen nur das Ende der Kurven.",
-        "Entscheidend ist, wie schnell die Kurve fällt: die ganze Fläche.",
+        lambda low, high, t: bool(low > t),
+        "Verlangt ist ein Text, kein Wahrheitswert.",
+        "Geben Sie „ja“, „nein“ oder „offen“ zurück.",
     ),
 )
 
 
 # --- 5.5 Ihr Urteil --------------------------------------------------------------------------------------------------
-TRUST, DISTRUST = "kein Einwand gefunden", "nicht vertrauen"
+TRUST, DISTRUST, UNDECIDED = "kein Einwand gefunden", "nicht vertrauen", "nicht entscheidbar"
+TOOL, NEEDS_TOOL = ("treue", "plausibilitaet", "mitgehen"), ("ort", "gruppen")
+NAMES = ("leistung", "schwaechste", "kalibrierung", "stabil", *TOOL, "suche", *NEEDS_TOOL, "eingriff")
 
 
-def verdict(accuracy, mass, mass_edges, kept):
-    return _judgement(accuracy > 0.5, mass < 1.7 * mass_edges, kept > 0.7)
+def judge(answers):
+    works = all(answers[name] == "ja" for name in TOOL)
+    counted = [answers[name] for name in NAMES if name not in TOOL and (works or name not in NEEDS_TOOL)]
+    return _verdict("nein" in counted, works and set(counted) == {"ja"})
 
 
-def _networks(rng):
-    cases = [(0.87, 0.05, 0.04, 0.95), (0.90, 0.20, 0.04, 0.10), (0.10, 0.04, 0.04, 0.95)]
-    cases += [(0.90, 0.20, 0.04, 0.95), (0.90, 0.05, 0.04, 0.30), (0.85, 0.062, 0.04, 0.8)]
-    return cases + [tuple(map(float, row)) for row in rng.uniform(0, (1, 0.1, 0.06, 1), (20, 4))]
+def _verdict(objection, clear):
+    return DISTRUST if objection else TRUST if clear else UNDECIDED
 
 
-def _judgement(*answers, join=all):
-    return TRUST if join(answers) else DISTRUST
+def _said(answers, *left_out):
+    return [said for name, said in answers.items() if name not in left_out]
 
 
-VERDICT = Exercise(
+def _answer_sheets(rng):
+    good = dict.fromkeys(NAMES, "ja")
+    sheets = [good] + [good | {name: said} for name in NAMES for said in ("nein", "offen")]
+    sheets += [good | {tool: "nein", name: "nein"} for tool in TOOL for name in NEEDS_TOOL]
+    sheets += [good | {"treue": "offen", "eingriff": "nein"}, good | {"ort": "nein", "leistung": "offen"}]
+    sheets += [
+        dict(zip(NAMES, rng.choice(["ja", "nein", "offen"], len(NAMES)).tolist(), strict=True)) for _ in range(30)
+    ]
+    return [({name: sheet[name] for name in rng.permutation(NAMES).tolist()},) for sheet in sheets]
+
+
+def _judged(change):
+    """Das Urteil über Antworten, die ``change`` vorher verändert."""
+    return lambda answers: judge({name: change(said) for name, said in answers.items()})
+
+
+JUDGE = Exercise(
     "5.5",
-    verdict,
-    "Ihr Urteil steht jetzt auf drei Zahlen, und jeder kann es nachrechnen.",
-    _networks,
+    judge,
+    "Das Urteil des Kurses ist jetzt Ihr eigener Code, und jeder kann nachlesen, wie es zustande kommt.",
+    _answer_sheets,
     like(
-        lambda a, m, e, k: _judgement(a > 0.5, m < 1.7 * e, k > 0.7, join=any),
-        "Bei Ihnen genügt ein einziges Ja.",
-        "Wer eine Frage mit Nein beantwortet, vertraut nicht: Verbinden Sie die drei Fragen mit „and“.",
+        lambda a: _verdict("nein" in _said(a), set(_said(a)) == {"ja"}),
+        "Bei Ihnen zählt ein Nein zu Treue, Plausibilität oder Mitgehen gegen das Netz. Es ist ein Nein zur Erklärung.",
+        "Über das Netz sagen nur die anderen acht Fragen etwas.",
     ),
     like(
-        lambda a, m, e, k: DISTRUST if verdict(a, m, e, k) == TRUST else TRUST,
+        lambda a: _verdict("nein" in _said(a, *TOOL), set(_said(a)) == {"ja"}),
+        "Eine Erklärung, die ihre eigene Prüfung nicht besteht, klagt bei Ihnen trotzdem an.",
+        "Ohne dreimal „ja“ bei Treue, Plausibilität und Mitgehen zählen „ort“ und „gruppen“ nicht.",
+    ),
+    like(
+        lambda a: judge(a) if all(a[name] == "ja" for name in TOOL) else UNDECIDED,
+        "Taugt die Erklärung nichts, hören Sie auf. Leistung, Suche, Eingriff und drei andere brauchen sie aber nicht.",
+        "Ein sicheres Nein zu einer dieser sechs Fragen heißt auch dann „nicht vertrauen“.",
+    ),
+    like(
+        lambda a: _verdict("nein" in _said(a, *TOOL, *NEEDS_TOOL), set(_said(a, *TOOL, *NEEDS_TOOL)) == {"ja"}),
+        "Ort und Gruppen zählen bei Ihnen nie.",
+        "Besteht die Erklärung ihre Prüfung, dann zählen auch „ort“ und „gruppen“.",
+    ),
+    like(
+        _judged(lambda said: "nein" if said == "offen" else said),
+        "Sie behandeln „offen“ wie „nein“.",
+        "Was offen ist, klagt nicht an: Dann lautet das Urteil „nicht entscheidbar“.",
+    ),
+    like(
+        _judged(lambda said: "ja" if said == "offen" else said),
+        "Sie behandeln „offen“ wie „ja“.",
+        "„kein Einwand gefunden“ heißt: Alle elf Fragen sind mit „ja“ beantwortet.",
+    ),
+    like(
+        lambda a: {TRUST: DISTRUST, DISTRUST: TRUST}.get(judge(a), UNDECIDED),
         "Die beiden Urteile sind vertauscht.",
-        "Dreimal Ja heißt „kein Einwand gefunden“.",
+        "Elfmal „ja“ heißt „kein Einwand gefunden“.",
     ),
     like(
-        lambda a, m, e, k: _judgement(a > 0.5, m > 1.7 * e, k > 0.7),
-        "Die Frage nach dem Grund ist umgedreht: Viel Relevanz auf dem Fremdkörper spricht gegen das Netz.",
-        "Verlangt ist mass < 1.7 * mass_edges.",
-    ),
-    like(
-        lambda a, m, e, k: _judgement(a > 0.5, k > 0.7),
-        "Die Frage nach dem Grund fehlt.",
-        "Vergleichen Sie mass mit dem, was der Kantenfilter dort sieht: mass < 1.7 * mass_edges.",
-    ),
-    like(
-        lambda a, m, e, k: _judgement(a > 0.5, m < 1.7 * e),
-        "Die Frage nach dem Eingriff fehlt.",
-        "Die Antwort muss dieselbe bleiben, wenn man den Verdächtigen entfernt: kept > 0.7.",
-    ),
-    like(
-        lambda a, m, e, k: _judgement(a > 0.5),
-        "Sie urteilen nur nach der Trefferquote. Genau darauf fällt man beim Zwilling herein.",
-        "Prüfen Sie auch Grund und Eingriff.",
-    ),
-    like(
-        lambda a, m, e, k: _judgement(a > 0.5, m < e, k > 0.7),
-        "Die Grenze beim Grund ist zu streng: Schon Kanten ziehen Relevanz an.",
-        "Erlaubt ist das 1,7-Fache dessen, was der Kantenfilter sieht.",
-    ),
-    like(
-        lambda a, m, e, k: bool(verdict(a, m, e, k) == TRUST),
+        lambda a: judge(a) == TRUST,
         "Verlangt ist ein Text, kein Wahrheitswert.",
-        "Geben Sie „kein Einwand gefunden“ oder „nicht vertrauen“ zurück.",
+        "Geben Sie eines der drei Urteile zurück.",
+    ),
+    like(
+        lambda a: "vertrauen" if judge(a) == TRUST else judge(a),
+        "„vertrauen“ verspricht mehr, als die elf Fragen halten.",
+        "Das Urteil heißt „kein Einwand gefunden“.",
     ),
 )

@@ -22,7 +22,7 @@ PICTURES = (
     ("konfusion", "Konfusionsmatrix", "03_Training"),
     ("fehler", "Die deutlichsten Fehler", "03_Training"),
     ("gradcam", "Grad-CAM", "04_GradCAM"),
-    ("zwilling", "Der vergiftete Zwilling", "04_GradCAM"),
+    ("zwilling", "Der Zwilling und seine Kontrolle", "04_GradCAM"),
     ("zwilling_lrp", "Der Zwilling mit LRP", "05_LRP"),
     ("wertungstafel", "Wertungstafel", "05_LRP"),
     ("klassen", "Die Daten", "01_Daten"),

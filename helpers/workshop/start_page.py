@@ -74,7 +74,9 @@ def map_table(stops: list) -> str:
         )
     hours = german(sum(stop.reading + stop.exercises for stop in stops) / 60, 1)
     source = f"sie ist gemessen {stored['gemessen']}"
-    return "\n".join(lines) + f"\n\nZusammen etwa {hours} Stunden. Die Rechenzeit zählt zum Lesen; {source}."
+    return (
+        "\n".join(lines) + f"\n\nZusammen etwa {hours} Stunden. Die Rechenzeit ist in der Lesezeit enthalten; {source}."
+    )
 
 
 def doctor_text(results: list) -> str:

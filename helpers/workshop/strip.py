@@ -17,8 +17,8 @@ STRIP = SOLUTIONS / "explorer.png"
 
 def course_scenes() -> tuple[Scene, Scene]:
     """Die Szenen von 04_GradCAM und 05_LRP mit Kursmodell und Zwilling; fehlt der Zwilling, wird er trainiert."""
-    model, twin, watermark, dataset = course_models()
-    models, images = {"Zwilling": twin, "sauberes Modell": model}, dataset.test_images
+    model, twin, _, watermark, dataset = course_models()
+    models, images = {"Zwilling": twin, "Kursmodell": model}, dataset.test_images
     results = {name: evaluate(each, images, dataset.test_labels) for name, each in models.items()}
     return Scene(models, results, images, watermark, LAYERS), Scene(models, results, images, watermark)
 

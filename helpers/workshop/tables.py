@@ -13,7 +13,7 @@ from helpers.data import checksum, load_source, stratified_sample
 from helpers.model import predict_logits, weights_checksum
 from helpers.provenance import provenance
 from helpers.settings import get_profile
-from helpers.training import COURSE, POISONED, Evaluation, ensure_data, ensure_poisoned, ensure_run
+from helpers.training import CLEAN, COURSE, POISONED, Evaluation, ensure_data, ensure_poisoned, ensure_run
 
 PACKAGES = ("tensorflow", "keras", "innvestigate", "tf-keras-vis", "numpy")
 # Jedes ändert am Zeichen des Kurses eines: Größe, Stärke, Ort, Anteil.
@@ -35,7 +35,7 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
         path: Ziel.
         seed: Startwert.
     """
-    model, twin, watermark, _ = course_models(name, seed)
+    model, twin, control, watermark, _ = course_models(name, seed)
     source = load_source(where)
     images, labels = source.test_images, source.test_labels
     rows = stratified_sample(labels, min(len(labels), max(10, 2 * count)), seed)
@@ -43,8 +43,8 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
     case = scorecard.gather(model, evaluation, images[rows], images[labels == watermark.label], watermark, count, seed)
     begin = time.perf_counter()
     explainers = scorecard.methods(seed)
-    clean = scorecard.measure(case, explainers, seed=seed)
-    poisoned = scorecard.measure(case._replace(model=twin), explainers, faithful=(), seed=seed)
+    examined = scorecard.measure(case, explainers, seed=seed)
+    place = [scorecard.measure(case._replace(model=net), explainers, faithful=(), seed=seed) for net in (twin, control)]
     card = {
         "modell": name,
         "daten": source.source,
@@ -58,42 +58,43 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
         },
         "minuten": round((time.perf_counter() - begin) / 60, 2),
         "versionen": {package: metadata.version(package) for package in PACKAGES},
-        "tafel": scorecard.summarize(clean, poisoned, seed),
+        "tafel": scorecard.summarize(examined, *place, seed),
     }
-    return _store(path, card, model, twin, source, seed)
+    return _store(path, card, {"geprüft": model, "zwilling": twin, "kontrolle": control}, source, seed)
 
 
 def make_lab(path, seed: int = 0) -> dict:
-    """Lässt für jedes Zeichen in ``MARKS`` einen kleinen Zwilling lernen und legt das Labor ab (``… labor``).
+    """Lässt für jedes Zeichen in ``MARKS`` einen Zwilling lernen und legt das Labor ab (``… labor``).
 
-    Dazu die zwei fertigen Netze: der große Zwilling und als Kontrolle das Kursmodell, das nie ein Zeichen gesehen hat.
+    Dazu die zwei fertigen Netze: der Zwilling des Kurses und als Kontrolle das Netz, das ohne Zeichen gelernt hat.
     """
-    model, twin, watermark, dataset = course_models(COURSE, seed)
-    nets = {"großer Zwilling": twin, "Kontrolle": model}
-    rows = {name: lab.examine_mark(net, dataset, watermark, seed=seed) for name, net in nets.items()}
+    _, twin, control, watermark, dataset = course_models(seed=seed)
+    nets = {"Zwilling": twin, "Kontrolle": control}
+    rows = {name: lab.examine_mark(net, control, dataset, watermark, seed) for name, net in nets.items()}
     marks = {name: replace(watermark, **changes) for name, changes in MARKS.items()}
     for name, mark in progress(marks.items(), total=len(marks), text="Labor", unit="Zwillinge"):
-        net = lab.small_twin(dataset, mark, get_profile("schnell"), seed)
-        rows[name] = lab.examine_mark(net, dataset, mark, seed=seed)
+        net = lab.quiet_twin(dataset, mark, get_profile("schnell"), seed)
+        rows[name] = lab.examine_mark(net, control, dataset, mark, seed)
     stored = {"zeichen": {name: vars(mark) for name, mark in marks.items()}, "tafel": rows}
-    return _store(path, stored, model, twin, dataset, seed)
+    return _store(path, stored, {"zwilling": twin, "kontrolle": control}, dataset, seed)
 
 
-def _store(path, table: dict, model, twin, dataset, seed: int) -> dict:
+def _store(path, table: dict, nets: dict, dataset, seed: int) -> dict:
     """Legt eine Tabelle mit den Prüfsummen der Modelle und ihrer Herkunft ab."""
-    checksums = {"sauber": weights_checksum(model), "zwilling": weights_checksum(twin)}
+    checksums = {name: weights_checksum(net) for name, net in nets.items()}
     table |= {"modelle": checksums, "herkunft": provenance(seed, "schnell", checksum(dataset))}
     write_json(path, table)
     return table
 
 
 def course_models(name: str = COURSE, seed: int = 0):
-    """(sauberes Netz, Zwilling, Zeichen, Bilder) des Kurses mit dem Profil „schnell“; was fehlt, wird gemacht."""
+    """(geprüftes Netz, Zwilling, Kontrolle, Zeichen, Bilder), Profil „schnell“; was fehlt, wird gemacht."""
     profile = get_profile("schnell")
     dataset = ensure_data(profile, seed=seed)
     poisoned, watermark = ensure_poisoned(dataset, seed)
-    run, twin = ensure_run(name, profile, dataset, seed), ensure_run(POISONED, profile, poisoned, seed)
-    return run.model, twin.model, watermark, dataset
+    wanted = (name, dataset), (POISONED, poisoned), (CLEAN, dataset)
+    nets = [ensure_run(name, profile, data, seed).model for name, data in wanted]
+    return *nets, watermark, dataset
 
 
 def net_and_tests(name: str, seed: int = 0):

@@ -1,0 +1,73 @@
+"""Ein Wort für eine Sache: ``input/begriffe.csv`` nennt jeden Begriff, das Glossar der README entsteht daraus.
+
+Spalten: Begriff, englisch, Erklärung, verbotene Synonyme (durch Semikolon getrennt; ``*`` steht für beliebige
+Buchstaben). Über die verbotenen wacht ``tests/test_terms.py``.
+"""
+
+import csv
+import re
+
+from helpers.basics import INPUT, ROOT, CourseError, atomic_file, display_path
+
+TERMS, README = INPUT / "begriffe.csv", ROOT / "README.md"
+COLUMNS = ("Begriff", "englisch", "Erklärung", "verbotene Synonyme")
+BEGIN, END = "<!-- Glossar aus input/begriffe.csv: python -m helpers ableiten -->", "<!-- Ende des Glossars -->"
+
+
+def read_terms(path=TERMS) -> list[dict]:
+    """Die Zeilen der Tabelle der Begriffe, Spalte → Text.
+
+    Raises:
+        CourseError: wenn die Datei fehlt oder eine Zeile nicht vier Spalten hat.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            heading, *rows = csv.reader(file)
+    except (OSError, ValueError):
+        raise CourseError(
+            f"{display_path(path)} fehlt oder ist leer: Holen Sie die Datei mit „git checkout“ zurück."
+        ) from None
+    for number, row in enumerate([heading, *rows], start=1):
+        if len(row) != len(COLUMNS):
+            where = f"{display_path(path)}, Zeile {number}"
+            raise CourseError(f"{where}: Es braucht vier Spalten; setzen Sie Text mit Komma in Anführungszeichen.")
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+
+
+def banned(terms: list[dict]) -> dict[str, re.Pattern]:
+    """Verbotenes Synonym → Muster, das es als ganzes Wort findet."""
+    words = [word.strip() for term in terms for word in term["verbotene Synonyme"].split(";") if word.strip()]
+    shapes = {word: re.escape(word).replace(r"\*", r"\w*") for word in words}
+    return {word: re.compile(rf"(?<!\w){shape}(?!\w)") for word, shape in shapes.items()}
+
+
+def glossary(terms: list[dict]) -> str:
+    """Das Glossar als Markdown-Tabelle."""
+    rows = [f"| {term['Begriff']} | *{term['englisch']}* | {term['Erklärung']} |" for term in terms]
+    return "\n".join(["| Deutsch | Englisch | Erklärung |", "| --- | --- | --- |", *rows])
+
+
+def refresh(check: bool = False, readme=README, path=TERMS) -> list[str]:
+    """Schreibt das Glossar zwischen die zwei Marken der README.
+
+    Args:
+        check: nichts schreiben, nur vergleichen.
+
+    Returns:
+        Ein deutscher Satz, wenn dort etwas anderes stand; sonst nichts.
+
+    Raises:
+        CourseError: wenn eine Marke fehlt oder die Tabelle nicht lesbar ist.
+    """
+    before = readme.read_text(encoding="utf-8")
+    start, *rest = before.split(BEGIN)
+    if len(rest) != 1 or rest[0].count(END) != 1:
+        raise CourseError(f"In {display_path(readme)} fehlt „{BEGIN}“ oder „{END}“: Setzen Sie beide um das Glossar.")
+    after = f"{start}{BEGIN}\n{glossary(read_terms(path))}\n{END}{rest[0].split(END)[1]}"
+    if after == before:
+        return []
+    if not check:
+        with atomic_file(readme) as temporary:
+            temporary.write_text(after, encoding="utf-8")
+    where = f"Das Glossar in {display_path(readme)} passt nicht zu {display_path(path)}"
+    return [f"{where}: Führen Sie „python -m helpers ableiten“ aus."]
