@@ -337,5 +337,5 @@ SAID = {
     "andere Reihenfolge | am schlechtesten passt",
     "5.4": "nicht sicher „ja“ | obere Ende | Mitte des Intervalls | vertauscht | gerade berührt | kein Wahrheitswert",
     "5.5": "gegen das Netz | klagt bei Ihnen | hören Sie auf | zählen bei Ihnen nie | „offen“ wie „nein“ | "
-    "„offen“ wie „ja“ | vertauscht | kein Wahrheitswert | mehr, als die sieben",
+    "„offen“ wie „ja“ | vertauscht | kein Wahrheitswert | mehr, als die elf",
 }

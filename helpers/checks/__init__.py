@@ -70,6 +70,8 @@ def use(number: str, otherwise=None):
     """
     exercise = find(number)
     answer = sys._getframe(1).f_globals.get(exercise.name, MISSING)
+    if os.environ.get(REVIEW_FOLDER):  # geprüft wird anderswo
+        return otherwise if answer is MISSING else answer
     if review(exercise, answer, VISIBLE_SEED).accepted:
         print(f"Aufgabe {number}: Hier rechnet Ihre Funktion „{exercise.name}“.")
         return answer

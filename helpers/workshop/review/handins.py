@@ -220,5 +220,5 @@ def recognise(hand_in: HandIn, cells: list, known: dict[str, Reference]) -> None
         hand_in.notes.append(f"Es fehlt die Zelle zu Aufgabe {', '.join(missing)}.")
     if double := [number for number, count in answers.items() if count > 1]:
         hand_in.notes.append(f"Mehrere Zellen zu Aufgabe {', '.join(double)}: Alle liefen, gezeigt ist die letzte.")
-    if re.search(r"helpers(\.| import )checks(?! import check$)", "\n".join(code), re.MULTILINE):
+    if re.search(r"helpers(\.| import )checks(?! import (?:check|use)$)", "\n".join(code), re.MULTILINE):
         hand_in.notes.append("Eine Zelle benutzt helpers.checks: In der Durchsicht gibt es dort keine Lösungen.")
