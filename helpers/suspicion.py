@@ -28,7 +28,8 @@ PLACE, GROUP = "Stelle", "Gruppe"
 MIN_IMAGES = 8  # so viele Bilder einer Klasse braucht jede Hälfte
 PATHS = 256  # Bildpaare je Klasse für die Relevanz
 EFFECT = 0.01  # so viel Wahrscheinlichkeit muss die Stelle sicher kosten und, verpflanzt, sicher bringen
-TRIED, MEASURED = (48, 64), (100, 160)  # höchstens so viele eigene und fremde Bilder: ohne und mit festem Rand
+# Höchstens so viele eigene und fremde Bilder: beim Aussuchen, beim Messen, und beim Messen ohne festen Rand.
+TRIED, MEASURED, SHOWN = (48, 64), (100, 160), (24, 24)
 BATCH = 64
 
 
@@ -240,7 +241,7 @@ def _candidates(pointer, net, images, labels, half, answers, label: int, rng) ->
 def _measured(net, images, labels, half, answers, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
     """Misst eine Stelle auf der zweiten Hälfte, gepaart mit gleich großen Stellen anderswo."""
     mine = (labels == label) & carried
-    most = MEASURED if edge >= LOOSE else TRIED
+    most = MEASURED if edge >= LOOSE else SHOWN
     rows = _drawn(rng, np.flatnonzero(mine & ~half), np.flatnonzero((labels != label) & ~half), most)
     *effects, flips = _effects(net, images, answers, label, region, rows)
     # Die Kontrolle unterscheidet sich nur im Ort: dieselben Bilder, gefüllt und verpflanzt aus denselben.

@@ -163,10 +163,10 @@ def ask_place(model, images, suspect: Suspect, seed: int = 0) -> dict[str, np.nd
 
 
 def ask_stability(model, evaluation: Evaluation, images, seed: int = 0) -> dict[str, dict]:
-    """``antworten`` und ``karten`` wie aus ``stability``: auf 200 Testbildern und auf 20 der häufigsten Antwort."""
+    """``antworten`` und ``karten`` wie aus ``stability``: auf 200 Testbildern und auf 12 der häufigsten Antwort."""
     size = model.inputs[0].shape[1]
     label = int(np.bincount(evaluation.predictions).argmax())
-    mine = images[evaluation.predictions == label][:20]
+    mine = images[evaluation.predictions == label][:12]
 
     def answers(pictures):
         return predict_logits(model, pictures).argmax(axis=1)
