@@ -24,7 +24,9 @@ def without_solutions(source: str) -> str:
         targets = [
             name for each in getattr(node, "targets", []) for name in ast.walk(each) if isinstance(name, ast.Name)
         ]
-        made |= dict.fromkeys([node.name] if isinstance(node, ast.FunctionDef) else [name.id for name in targets], node)
+        made |= dict.fromkeys(
+            [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else [name.id for name in targets], node
+        )
 
     def keep(node):
         kept.append(node)
