@@ -45,12 +45,17 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Ohne --alles fallen lange Tests weg. Dateien mit langsamen zuerst: Sonst wartet am Ende ein Prozess."""
+    """Ohne --alles fallen lange Tests weg. Dateien mit langsamen zuerst: Sonst wartet am Ende ein Prozess.
+
+    Jeder Prozess bekommt gleich zwei Dateien: Hinter der längsten (nbval) steht deshalb eine kurze.
+    """
     if not config.getoption("--alles"):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("alles")])
         items[:] = [item for item in items if not item.get_closest_marker("alles")]
     slow = {item.path for item in items if item.get_closest_marker("langsam")}
-    items.sort(key=lambda item: (item.path.name != "test_nbval.py", item.path not in slow))
+    first = ("test_nbval.py", "test_course_runs.py", "test_house.py")
+    rank = {name: place for place, name in enumerate(first)}
+    items.sort(key=lambda item: (rank.get(item.path.name, len(first)), item.path not in slow))
 
 
 def pytest_terminal_summary(terminalreporter, config):
