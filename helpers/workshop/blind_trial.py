@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import uniform_filter
 
-from helpers import data, metrics
+from helpers import data, metrics, trust
 from helpers.basics import CLASS_NAMES, INPUT, output_dir, progress, try_read_json, write_json
 from helpers.gradcam import grad_cam
 from helpers.model import keras, preprocess
@@ -39,19 +39,19 @@ def marks_of(number: int) -> list[data.Watermark]:
 
 
 def trained(number: int) -> tuple:
-    """Ein Netz und, was die Suche bekommt: (Modell, Testbilder, Klassen, Zeichen mit dem Verlust ohne sie)."""
+    """(Modell, ``Questions`` an es, Testbilder, Klassen, Zeichen mit dem Verlust ohne sie)."""
     clean = data.subset(data.load_source("beispiel"), IMAGES, IMAGES, number)
-    marked = clean
-    for mark in marks_of(number):
+    marked, drawn = clean, marks_of(number)
+    for mark in drawn:
         marked = data.poison(marked, mark, number)
     with contextlib.redirect_stdout(io.StringIO()):
         model = train(marked.train_images, marked.train_labels, get_profile("schnell"), number).model
-    answer, marks = Questions(model).answer, []
-    for mark in marks_of(number):
+    net, marks = Questions(model), []
+    for mark in drawn:
         rows = (clean.test_labels == mark.label) & (clean.test_images != marked.test_images).any(axis=(1, 2))
-        with_mark, without = (answer(part.test_images[rows])[:, mark.label] for part in (marked, clean))
+        with_mark, without = (net.answer(part.test_images[rows])[:, mark.label] for part in (marked, clean))
         marks.append({**vars(mark), "verlust": float((with_mark - without).mean())})
-    return model, marked.test_images, marked.test_labels.astype(int), marks
+    return model, net, marked.test_images, marked.test_labels.astype(int), marks
 
 
 # --- Woher die Stellen kommen ----------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def edges_between(net, images, others, label, seed) -> np.ndarray:
 
 def chance(net, images, others, label, seed) -> np.ndarray:
     """Eine geglättete Zufallskarte: weiß nichts vom Netz und nichts von den Bildern."""
-    return uniform_filter(np.random.default_rng(seed).random(images.shape[1:]), 3)
+    return uniform_filter(metrics.random_maps(1, images.shape[1], seed)[0], 3)
 
 
 def occlusion(net, images, others, label, seed) -> np.ndarray:
@@ -123,8 +123,7 @@ def accusation(suspect, marks: list[dict]) -> dict:
 
 def examine(number: int) -> dict:
     """Trainiert ein Netz, sucht blind mit jedem Verfahren und ergibt eine Zeile der Tafel."""
-    model, images, labels, marks = trained(number)
-    net = Questions(model)
+    model, net, images, labels, marks = trained(number)
     net.answer(images[:256])  # Übersetzen zählt bei keinem Verfahren
     pointers = {
         SEARCH: relevance_between,
@@ -160,7 +159,7 @@ GROUPS = {
 def share(hits) -> list[float]:
     """Anteil der Treffer (0–1) als [Wert, tief, hoch, Zahl der Fälle], Intervall nach Wilson; leer ohne Fälle."""
     hits = np.asarray(hits, bool)
-    return [float(hits.mean()), *metrics.wilson_interval(hits.mean(), len(hits)), len(hits)] if len(hits) else []
+    return [*trust.share(hits), len(hits)] if len(hits) else []
 
 
 def summary(rows: list[dict]) -> dict:

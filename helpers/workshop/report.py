@@ -12,7 +12,16 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from helpers.basics import CLASS_NAMES, COURSE_NOTEBOOKS, atomic_file, german, is_number, output_dir, try_read_json
+from helpers.basics import (
+    CLASS_NAMES,
+    COURSE_NOTEBOOKS,
+    atomic_file,
+    german,
+    is_number,
+    output_dir,
+    try_read_json,
+    yes_no,
+)
 from helpers.metrics import wilson_interval
 
 # Bilder des Berichts in ihrer Reihenfolge: Name, Überschrift, Notebook, das es macht.
@@ -153,7 +162,7 @@ def page_address(folder: Path, name: str) -> str | None:
 def german_value(value) -> str:
     """Zahlen im deutschen Format (ab 10 mit einer Nachkommastelle), alles andere als Text."""
     if isinstance(value, bool):
-        return "ja" if value else "nein"
+        return yes_no(value)
     return german(value, 3 if abs(value) < 10 else 1) if is_number(value) else str(value)
 
 
