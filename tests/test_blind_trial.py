@@ -5,6 +5,7 @@ import pytest
 
 from helpers import data
 from helpers.basics import read_json, write_json
+from helpers.places import places
 from helpers.suspicion import NOTHING, SHORTCUT, UNCLEAR, Questions, Suspect
 from helpers.workshop import blind_trial
 
@@ -94,5 +95,6 @@ def test_verdecken_und_grad_cam_zeigen_auf_das_zeichen_des_zwillings(tiny_nets, 
     assert covered[MARK.mask].mean() > 5 * np.abs(covered[~MARK.mask]).mean()
     for pointer in (blind_trial.cam_between(net), blind_trial.edges_between, blind_trial.chance):
         assert pointer(Questions(net), own, others, MARK.label, 0).shape == (28, 28)
+    assert places(blind_trial.chance(None, own, others, MARK.label, 0)), "auch der Zufall nennt Stellen"
     edges = blind_trial.edges_between(None, own, others, MARK.label, 0)
     assert edges[18:, :9].max() > 2 * np.abs(edges[:15, 12:]).max()

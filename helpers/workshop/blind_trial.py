@@ -78,8 +78,8 @@ def edges_between(net, images, others, label, seed) -> np.ndarray:
 
 
 def chance(net, images, others, label, seed) -> np.ndarray:
-    """Eine geglättete Zufallskarte: weiß nichts vom Netz und nichts von den Bildern."""
-    return uniform_filter(metrics.random_maps(1, images.shape[1], seed)[0], 3)
+    """Eine geglättete Zufallskarte um null: weiß nichts vom Netz und nichts von den Bildern."""
+    return uniform_filter(metrics.random_maps(1, images.shape[1], seed)[0] - 0.5, 3)
 
 
 def occlusion(net, images, others, label, seed) -> np.ndarray:
