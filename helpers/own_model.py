@@ -178,8 +178,8 @@ def flat(model, preprocessing: str = "vgg16", classes: int | None = None, size: 
     count = max(2, outputs[0])
     if classes is not None and count != classes:
         raise CourseError(
-            f"Das Modell „{model.name}“ unterscheidet {count} Klassen, die Bilder haben {classes}: Nehmen Sie die Bilder "
-            "mit den Klassen, auf denen es gelernt hat."
+            f"Das Modell „{model.name}“ unterscheidet {count} Klassen, die Bilder haben {classes}: Nehmen Sie die "
+            "Klassen, auf denen es gelernt hat."
         )
     before, rest = _cut(plain)
     net = _rebuilt(rest, functools.partial(_fused, {}, False))

@@ -31,9 +31,8 @@ def lively(model):
     rng = np.random.default_rng(1)
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
-            layer.set_weights(
-                [*(rng.uniform(-0.4, 0.4, v.shape) for v in values[:-1]), rng.uniform(0.5, 2, values[-1].shape)]
-            )
+            *small, variance = (value.shape for value in layer.get_weights())
+            layer.set_weights([*(rng.uniform(-0.4, 0.4, shape) for shape in small), rng.uniform(0.5, 2, variance)])
             layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
         elif getattr(layer, "bias", None) is not None:
             layer.bias.assign(rng.normal(0, 0.1, layer.bias.shape))
@@ -50,7 +49,7 @@ def nested(head, end, outputs=3, base=None):
 
 
 def with_batch_norm():
-    """BatchNorm nach einer Faltung, nach ihrem ReLU und nach einer dichten Schicht; das Netz rechnet Pixel selbst um."""
+    """BatchNorm nach einer Faltung, nach ihrem ReLU und nach einer dichten Schicht; Pixel rechnet das Netz um."""
     keras.utils.set_random_seed(0)
     stack = [
         layers.Rescaling(1 / 255),
@@ -193,6 +192,10 @@ def test_graue_netze_und_andere_groessen(pictures):
 # --- Was nicht geht, ist ein Satz -------------------------------------------------------------------------------------
 
 
+def unfinished():
+    return keras.Sequential([keras.Input((9, 9, 3)), layers.Conv2D(2, 3)])
+
+
 @pytest.mark.parametrize(
     ("message", "build"),
     [
@@ -200,7 +203,7 @@ def test_graue_netze_und_andere_groessen(pictures):
         ("2 Klassen, die Bilder haben 5", lambda: own_model.flat(tiny(outputs=1, end="sigmoid"), classes=5)),
         ("endet mit relu", lambda: own_model.flat(tiny(end="relu"))),
         ("endet mit tanh", lambda: own_model.flat(tiny(end="tanh"))),
-        ("einer Zahl je Klasse", lambda: own_model.flat(keras.Sequential([keras.Input((9, 9, 3)), layers.Conv2D(2, 3)]))),
+        ("einer Zahl je Klasse", lambda: own_model.flat(unfinished())),
         ("„bgr“ gibt es nicht: .*-1-1", lambda: own_model.flat(tiny(), "bgr")),
         ("statt Bilder", lambda: own_model.flat(keras.Sequential([keras.Input((9,)), layers.Dense(2)]))),
         ("statt Bilder", lambda: own_model.flat(tiny(shape=(16, 16, 5)))),

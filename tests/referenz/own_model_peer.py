@@ -1,7 +1,7 @@
 """Erklärt ein umgebautes eigenes Modell mit zennit, in float64. Läuft in der Vergleichsumgebung.
 
-Aufruf: own_model_peer.py EINGABE.npz AUSGABE.npy. Die Eingabe enthält ``images`` (n, h, b, c), ``classes``, ``rule``, die
-Schichten als JSON (``plan``) und die Gewichte ``w0``, ``w1`` … in der Reihenfolge von Keras.
+Aufruf: own_model_peer.py EINGABE.npz AUSGABE.npy. Die Eingabe enthält ``images`` (n, h, b, c), ``classes``, ``rule``,
+die Schichten als JSON (``plan``) und die Gewichte ``w0``, ``w1`` … in der Reihenfolge von Keras.
 """
 
 import json
