@@ -202,20 +202,20 @@ def stratified_sample(labels, n: int | None, seed: int = 0) -> np.ndarray:
 
     Args:
         labels: Klassen, Form (N,).
-        n: Größe der Stichprobe (mindestens 10); None oder N für alle.
+        n: Größe der Stichprobe, mindestens die Zahl der Klassen; None oder N für alle.
         seed: Startwert des Zufalls; derselbe Wert ergibt dieselbe Stichprobe.
 
     Raises:
-        CourseError: wenn n kleiner als 10 oder größer als N ist.
+        CourseError: wenn n kleiner als die Zahl der Klassen oder größer als N ist.
     """
     from sklearn.utils import resample
 
-    total = len(labels)
+    total, classes = len(labels), len(np.unique(labels))
     n = total if n is None else n
-    if not 10 <= n <= total:
+    if not classes <= n <= total:
         raise CourseError(
-            f"Eine Stichprobe von {german(n)} Bildern geht nicht: Es sind {german(total)} da, und von jeder der zehn "
-            "Klassen wird mindestens eines gebraucht."
+            f"Eine Stichprobe von {german(n)} Bildern geht nicht: Es sind {german(total)} da, und von jeder der "
+            f"{classes} Klassen wird mindestens eines gebraucht."
         )
     return np.sort(resample(np.arange(total), replace=False, n_samples=n, stratify=labels, random_state=seed))
 
@@ -230,7 +230,7 @@ def validation_split(labels, share: float = 0.1, seed: int = 0) -> tuple[np.ndar
         CourseError: bei weniger als 20 Bildern.
     """
     check_number("Die Zahl der Trainingsbilder", len(labels), 20, 10**9)
-    validation = stratified_sample(labels, max(10, round(share * len(labels))), seed)
+    validation = stratified_sample(labels, max(len(np.unique(labels)), round(share * len(labels))), seed)
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 
