@@ -34,8 +34,9 @@ class Item(NamedTuple):
 
 
 def natural(name: str) -> list:
-    """Sortierschlüssel, nach dem „Klasse 2“ vor „Klasse 10“ kommt."""
-    parts = re.split(r"([0-9]+)", composed(name).casefold())
+    """Sortierschlüssel, nach dem „Klasse 2“ vor „Klasse 10“ und „Äpfel“ vor „Birnen“ kommt."""
+    plain = "".join(char for char in unicodedata.normalize("NFD", name.casefold()) if not unicodedata.combining(char))
+    parts = re.split(r"([0-9]+)", plain)
     return [[(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts], name]
 
 

@@ -101,6 +101,7 @@ def read_pictures(folder, size: int = 128, crop: bool = False, skip_broken: bool
     folder = Path(os.path.abspath(folder))
     items, masks, ignored = read_folder(folder)
     _class_names(folder, items)
+    _parts(folder, items, seed)  # was nicht geht, soll niemand erst nach dem Lesen aller Bilder erfahren
     images, readable, uneven = stored(folder, [item.path for item in items], size, crop, skip_broken)
     items = [item for item, fine in zip(items, readable, strict=True) if fine]
     images, size = images.take(np.flatnonzero(readable)), images.shape[1]
