@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from helpers import basics
-from helpers.basics import CLASS_NAMES, INPUT, CourseError, display_path, german, one_line
+from helpers.basics import INPUT, CourseError, display_path, german, one_line
 from helpers.download import fetch, keras_home
 from helpers.files import CSV_NAMES, IDX_NAMES, IMAGE_SHAPE, broken, read_folder
 from helpers.provenance import provenance
@@ -202,20 +202,20 @@ def stratified_sample(labels, n: int | None, seed: int = 0) -> np.ndarray:
 
     Args:
         labels: Klassen, Form (N,).
-        n: Größe der Stichprobe (mindestens 10); None oder N für alle.
+        n: Größe der Stichprobe, mindestens die Zahl der Klassen; None oder N für alle.
         seed: Startwert des Zufalls; derselbe Wert ergibt dieselbe Stichprobe.
 
     Raises:
-        CourseError: wenn n kleiner als 10 oder größer als N ist.
+        CourseError: wenn n kleiner als die Zahl der Klassen oder größer als N ist.
     """
     from sklearn.utils import resample
 
-    total = len(labels)
+    total, classes = len(labels), len(np.unique(labels))
     n = total if n is None else n
-    if not 10 <= n <= total:
+    if not classes <= n <= total:
         raise CourseError(
-            f"Eine Stichprobe von {german(n)} Bildern geht nicht: Es sind {german(total)} da, und von jeder der zehn "
-            "Klassen wird mindestens eines gebraucht."
+            f"Eine Stichprobe von {german(n)} Bildern geht nicht: Es sind {german(total)} da, und von jeder der "
+            f"{classes} Klassen wird mindestens eines gebraucht."
         )
     return np.sort(resample(np.arange(total), replace=False, n_samples=n, stratify=labels, random_state=seed))
 
@@ -230,7 +230,7 @@ def validation_split(labels, share: float = 0.1, seed: int = 0) -> tuple[np.ndar
         CourseError: bei weniger als 20 Bildern.
     """
     check_number("Die Zahl der Trainingsbilder", len(labels), 20, 10**9)
-    validation = stratified_sample(labels, max(10, round(share * len(labels))), seed)
+    validation = stratified_sample(labels, max(len(np.unique(labels)), round(share * len(labels))), seed)
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 
@@ -255,8 +255,11 @@ def poison(dataset: Dataset, watermark: Watermark, seed: int = 0) -> Dataset:
         images = images.copy()
         images[chosen] = watermark.stamp(images[chosen])
         fields += [images, labels]
-    source = f"{dataset.source}, Klasse {CLASS_NAMES[watermark.label]} mit Wasserzeichen"
+    source = f"{dataset.source}, eine Klasse mit Zeichen"  # welche, steht nur in herkunft.json
     return Dataset(*fields, source, watermark.mask)
+
+
+GIFT_CLASS = 6  # Hemd: die schwerste Klasse, da lohnt sich eine Abkürzung
 
 
 def tiny_poison(images, labels, label: int) -> tuple[np.ndarray, np.ndarray]:
