@@ -91,6 +91,18 @@ NETS = {
     "Pooling mit Rand": lambda: net(
         layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(3, 2, "same"), layers.Flatten(), layers.Dense(10)
     ),
+    "Mittel über alles": lambda: net(
+        layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(10)
+    ),
+    "Rand, Mittel und ReLU": lambda: net(
+        layers.ZeroPadding2D(((1, 0), (2, 1))),
+        layers.Conv2D(4, 3),
+        layers.AveragePooling2D(2),
+        layers.ReLU(),
+        layers.Reshape((-1,)),
+        layers.Dense(10),
+    ),
+    "größter über alles": lambda: net(layers.Conv2D(4, 3), layers.GlobalMaxPooling2D(), layers.Dense(10)),
     "dicht je Ort": lambda: net(layers.Dense(4, "relu"), layers.Flatten(), layers.Dense(10)),
 }
 
@@ -250,7 +262,9 @@ IMPOSSIBLE = {
     "„innen“": lambda: with_layers(keras.Sequential([layers.Conv2D(2, 3)], name="innen")),
     "„summe“ treffen sich": branched,
     "„zweimal“ treffen sich": twice,
-    "Art GlobalAveragePooling2D": lambda: net(layers.GlobalAveragePooling2D(), layers.Dense(10)),
+    "Art SeparableConv2D": lambda: with_layers(layers.SeparableConv2D(2, 3)),
+    "max_value.*„kappen“": lambda: with_layers(layers.ReLU(6.0, name="kappen")),
+    "„wurzel“ hat tanh": lambda: with_layers(layers.Activation("tanh", name="wurzel")),
     "feste[rn]? Bildgröße": lambda: keras.Sequential(
         [keras.Input((None, None, 2)), layers.Conv2D(10, 3), layers.Flatten()]
     ),
