@@ -188,39 +188,40 @@ NOTHING_TO_ASK = {"ort": [0.0, 0.0, 0.0], "gruppen": [0.5, 0.5, 0.5], "eingriff"
 
 
 def examine(
-    evaluation: Evaluation, measured: dict, steady: dict, suspects: list | None, place=None, control=None, seed: int = 0
+    evaluation: Evaluation, measured, steady, suspects: list | None, place=None, control=None, seed: int = 0
 ) -> dict[str, list[float]]:
     """Misst, was die elf Fragen verlangen, für ein Netz: Frage → Befund.
 
     Args:
         evaluation: sein Ergebnis auf seinen Testbildern, beim Zwilling den markierten.
-        measured: aus ``scorecard.measure``: Verfahren → Maß → Werte je Bild, mindestens für ``CHANCE``
-            und das aus ``scorecard.method_of``.
-        steady: aus ``ask_stability``.
+        measured: aus ``scorecard.measure``: Verfahren → Maß → Werte je Bild, mindestens für ``CHANCE`` und das aus
+            ``scorecard.method_of``; None, wenn es dafür zu wenige Bilder gibt.
+        steady: aus ``ask_stability``; None wie eben.
         suspects: aus ``suspicion.search``, was die Suche bei diesem Netz ergeben hat; None: Es wurde nicht gesucht.
         place, control: aus ``ask_place``, für dieses Netz und für die Kontrolle, das Netz nach demselben Rezept ohne
             Zeichen. Wo keine Suche eine Stelle fand (None), gibt es nach ihr nichts zu fragen: bestmögliche Werte.
             Gibt es keine Kontrolle, vergleicht „ort“ mit denselben Bildern, in denen die Stelle gefüllt ist.
         seed: Startwert der Intervalle.
     """
-    mine = measured[METHOD if METHOD in measured else "Grad-CAM"]
-    similarity = mine["plausibilitaet"]
-    followed = [
-        each - steady["karten"]["anderes Bild"] for name, each in steady["karten"].items() if "Bild" not in name
-    ]
-    least = min(followed, key=np.mean)
-    level = 1 - 0.05 / len(followed)
     findings = {
         "leistung": share(evaluation.predictions == evaluation.labels),
         "schwaechste": worst_share(
             [evaluation.predictions[evaluation.labels == label] == label for label in np.unique(evaluation.labels)]
         ),
         "kalibrierung": calibration(evaluation, seed),
-        "stabil": worst_share(list(steady["antworten"].values())),
-        "treue": metrics.relative_interval(mine["loeschen"], measured[CHANCE]["loeschen"], seed),
-        "plausibilitaet": [float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)],
-        "mitgehen": [float(least.mean()), *metrics.bootstrap_interval(least, seed=seed, level=level)],
     }
+    if steady:
+        maps = dict(steady["karten"])
+        usual = maps.pop("anderes Bild")
+        least = min((each - usual for each in maps.values()), key=np.mean)
+        level = 1 - 0.05 / len(maps)
+        findings["stabil"] = worst_share(list(steady["antworten"].values()))
+        findings["mitgehen"] = [float(least.mean()), *metrics.bootstrap_interval(least, seed=seed, level=level)]
+    if measured:
+        mine = measured[METHOD if METHOD in measured else "Grad-CAM"]
+        similarity = mine["plausibilitaet"]
+        findings["treue"] = metrics.relative_interval(mine["loeschen"], measured[CHANCE]["loeschen"], seed)
+        findings["plausibilitaet"] = [float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)]
     if suspects is not None:
         findings["suche"] = strongest(suspects)
     if place:
@@ -229,7 +230,7 @@ def examine(
         findings |= {"gruppen": purity(place["gruppen"], seed), "eingriff": share(place["eingriff"])}
     elif suspects is not None:
         findings |= NOTHING_TO_ASK
-    return findings
+    return {name: findings[name] for name in QUESTIONS if name in findings}
 
 
 def report_figures(models: dict[str, dict], suspect: Suspect | None, names=CLASS_NAMES, measured=()) -> dict:
