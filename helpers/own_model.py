@@ -175,19 +175,25 @@ def flat(model, preprocessing: str = "vgg16", classes: int | None = None, size: 
         raise CourseError(
             f"Das Modell „{model.name}“ ergibt {outputs} statt einer Zahl je Klasse: Es klassifiziert nicht."
         )
-    count = max(2, outputs[0])
-    if classes is not None and count != classes:
-        raise CourseError(
-            f"Das Modell „{model.name}“ unterscheidet {count} Klassen, die Bilder haben {classes}: Nehmen Sie die "
-            "Klassen, auf denen es gelernt hat."
-        )
     before, rest = _cut(plain)
     net = _rebuilt(rest, functools.partial(_fused, {}, False))
     if objection(net) and any(isinstance(layer, layers.BatchNormalization) for layer in net.layers):
         spread = _rebuilt(rest, functools.partial(_fused, {}, True))
         net = net if objection(spread) else spread
+    if classes is not None:
+        check_outputs(net, classes)
     net.prepare = _preparation(preprocessing, plain.inputs[0].shape[1:], before)
     return net
+
+
+def check_outputs(model: keras.Model, classes: int) -> None:
+    """CourseError, wenn das Modell nicht genau so viele Klassen unterscheidet."""
+    count = model.outputs[0].shape[-1]
+    if count != classes:
+        raise CourseError(
+            f"Das Modell „{model.name}“ unterscheidet {count} Klassen, die Bilder haben {classes}: Nehmen Sie die "
+            "Klassen, auf denen es gelernt hat."
+        )
 
 
 def _through(model, tensor, step):

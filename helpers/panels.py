@@ -97,6 +97,11 @@ def draw_frame(ax, top: float, left: float, height: float, width: float, **optio
     ax.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, **{"fill": False, "linewidth": 2} | options))
 
 
+def wrapped(name: str) -> str:
+    """Der Name einer Klasse, so umgebrochen und gekürzt, dass er über eine Spalte passt."""
+    return textwrap.fill(textwrap.shorten(name, 40, placeholder=" …") or name[:40], 14)
+
+
 def panel(rows, title: str = "", size: float = 1.2):
     """Ein Raster von Bildern (Kanten ``size`` Zoll), darunter zu jeder Art von Karte, was ihre Farben bedeuten.
 
@@ -142,9 +147,9 @@ def image_grid(images, titles=None, columns: int = 10, title: str = ""):
 def result_page(images, cams, relevances: dict, classes, title="Rohbild, Grad-CAM und LRP", captions=None, mask=None):
     """Die Ergebnisseite: eine Spalte je Bild, Zeilen Rohbild, Grad-CAM und jede LRP-Regel (oder jedes Modell).
 
-    ``images``: uint8, (n, h, b) oder (n, h, b, 3); ``cams``: (n, h, b), Werte 0–1, oder None; ``relevances``: dict Zeilenname →
-    (n, h, b); ``classes``: erklärte Klasse je Bild (n,), ``captions`` statt ihrer Namen über den Spalten; ``mask``:
-    bool, in der Größe der Bilder, ihr Umriss erscheint auf jeder Relevanz.
+    ``images``: uint8, (n, h, b) oder (n, h, b, 3); ``cams``: (n, h, b), Werte 0–1, oder None; ``relevances``: dict
+    Zeilenname → (n, h, b); ``classes``: erklärte Klasse je Bild (n,), ``captions`` statt ihrer Namen über den Spalten;
+    ``mask``: bool, in der Größe der Bilder, ihr Umriss erscheint auf jeder Relevanz.
     """
     rows = [row("Rohbild", draw_image, images, captions or [CLASS_NAMES[label] for label in classes])]
     if cams is not None:

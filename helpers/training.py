@@ -157,9 +157,10 @@ class Evaluation:
 
     @property
     def confusion(self) -> np.ndarray:
-        """Konfusionsmatrix, int, (10, 10): Zeile wahre, Spalte vorhergesagte Klasse."""
-        cells = np.bincount(self.labels * len(CLASS_NAMES) + self.predictions, minlength=len(CLASS_NAMES) ** 2)
-        return cells.reshape(len(CLASS_NAMES), -1)
+        """Konfusionsmatrix, int, (k, k): Zeile wahre, Spalte vorhergesagte Klasse."""
+        classes = self.probabilities.shape[1]
+        cells = np.bincount(self.labels * classes + self.predictions, minlength=classes**2)
+        return cells.reshape(classes, -1)
 
     @property
     def calibration_error(self) -> float:

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import datetime
 import re
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -36,21 +37,47 @@ PICTURES = (
     ("wertungstafel", "Wertungstafel", "05_LRP"),
     ("klassen", "Die Daten", "01_Daten"),
 )
-FULL_WIDTH = ("ergebnis", "wertungstafel")
-FIRST = ("ergebnis", "lernkurven", "klassen")  # vor der Konfusionsmatrix
+FULL_WIDTH = ("ergebnis", "wertungstafel", "eigene_klassen", "eigene_stelle", "eigene_fehler")
+FIRST = ("ergebnis", "lernkurven", "klassen", "eigene_klassen", "eigene_stelle")  # vor der Konfusionsmatrix
 # Kennzahlen, die der Bericht an eigener Stelle zeigt.
 SHOWN = {"profil", "test_accuracy", "n_train", "n_test", "confusion", "history", "minuten", "max_rss_mb", "rss_mb"}
 SHOWN |= {"versionen", "profil_je_notebook", "vertrauen"}
+OWN_FIGURES = ("n_train", "n_test", "test_accuracy", "confusion", "vertrauen")
+
+
+@dataclass(frozen=True)
+class OwnReport:
+    """Was im Bericht über eigene Bilder anders ist.
+
+    Attributes:
+        title: welches Netz auf welchen Bildern.
+        class_names: Namen der Klassen.
+        notes: Sätze, die unter dem Vertrauensbericht stehen.
+        table: die Tabelle der Verwechslungen zeigen.
+    """
+
+    title: str
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    table: bool = True
+
+
+OWN_PICTURES = (
+    ("eigene_klassen", "Rohbild, Grad-CAM und LRP", "cnn"),
+    ("eigene_stelle", "Die gefundene Stelle", "cnn"),
+    ("eigene_fehler", "Die deutlichsten Fehler", "cnn"),
+)
 
 
 # --- bericht.html ----------------------------------------------------------------------------------------------------
 
 
-def build_report(out_dir=None) -> Path:
+def build_report(out_dir=None, own: OwnReport | None = None) -> Path:
     """Baut ``bericht.html`` aus ``kennzahlen.json`` und ``bilder/``; was fehlt, nennt ein Satz.
 
     Args:
         out_dir: der Ausgabeordner; ohne Angabe der des Kurses.
+        own: bei eigenen Bildern: Dann steht nur da, was zu ihnen gehört.
 
     Returns:
         Pfad der geschriebenen Datei.
@@ -69,7 +96,14 @@ def build_report(out_dir=None) -> Path:
     environment.filters |= {"german": german_value, "digits": lambda value, digits: german(float(value), digits)}
     # Die Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen.
     replaced = "konfusion" if figures.get("confusion") else None
-    pictures = [picture for picture in collect_pictures(folder) if picture["name"] != replaced]
+    known = OWN_PICTURES if own else PICTURES
+    pictures = [picture for picture in collect_pictures(folder, known) if picture["name"] != replaced]
+    if own:
+        shown = [name for name, _, _ in OWN_PICTURES]
+        pictures = [picture for picture in pictures if picture["name"] in shown and picture["src"]]
+        figures = {name: figures[name] for name in OWN_FIGURES if name in figures}
+        if not own.table:
+            figures.pop("confusion")
     html = environment.get_template("report.html.j2").render(
         created=datetime.datetime.now().strftime("%d.%m.%Y, %H:%M Uhr"),
         headlines=headlines(figures),
@@ -78,7 +112,8 @@ def build_report(out_dir=None) -> Path:
         missing=[picture for picture in pictures if not picture["src"]],
         confusion=figures.get("confusion"),
         confusion_link=cell_link(folder, "03_Training", "konfusion"),
-        class_names=CLASS_NAMES,
+        own=own,
+        class_names=own.class_names if own else CLASS_NAMES,
         pages={name: page_address(folder, name) for name in COURSE_NOTEBOOKS},
         minutes=figures.get("minuten", {}),
         memory=figures.get("rss_mb", {}),
@@ -94,14 +129,14 @@ def build_report(out_dir=None) -> Path:
     return target
 
 
-def collect_pictures(folder: Path) -> list[dict]:
+def collect_pictures(folder: Path, pictures=PICTURES) -> list[dict]:
     """Die bekannten Bilder (auch die fehlenden, dann ``src=None``), danach alle weiteren aus ``bilder/``."""
     from PIL import Image
 
     files = {path.stem: path for path in sorted((folder / "bilder").glob("[!.]*.png"))}
-    known = {name for name, _, _ in PICTURES}
+    known = {name for name, _, _ in pictures}
     collected = []
-    for name, title, notebook in [*PICTURES, *((name, name, "") for name in files if name not in known)]:
+    for name, title, notebook in [*pictures, *((name, name, "") for name in files if name not in known)]:
         entry = {"name": name, "title": title, "notebook": notebook, "src": None}
         with contextlib.suppress(KeyError, OSError):  # fehlt oder ist kein Bild
             with Image.open(files[name]) as image:
