@@ -40,7 +40,7 @@ FULL_WIDTH = ("ergebnis", "wertungstafel")
 FIRST = ("ergebnis", "lernkurven", "klassen")  # vor der Konfusionsmatrix
 # Kennzahlen, die der Bericht an eigener Stelle zeigt.
 SHOWN = {"profil", "test_accuracy", "n_train", "n_test", "confusion", "history", "minuten", "max_rss_mb", "rss_mb"}
-SHOWN |= {"versionen", "profil_je_notebook", "vertrauen"}
+SHOWN |= {"versionen", "profil_je_notebook", "vertrauen", "klassen"}
 
 
 # --- bericht.html ----------------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def build_report(out_dir=None) -> Path:
         missing=[picture for picture in pictures if not picture["src"]],
         confusion=figures.get("confusion"),
         confusion_link=cell_link(folder, "03_Training", "konfusion"),
-        class_names=CLASS_NAMES,
+        class_names=figures.get("klassen", CLASS_NAMES),
         pages={name: page_address(folder, name) for name in COURSE_NOTEBOOKS},
         minutes=figures.get("minuten", {}),
         memory=figures.get("rss_mb", {}),
