@@ -77,7 +77,8 @@ def training_checksum(*fields) -> str:
     """SHA-256 der Bilder und Klassen, mit denen ein Modell trainiert wurde."""
     digest = hashlib.sha256()
     for values in fields:
-        digest.update(np.ascontiguousarray(values, dtype=np.uint8))
+        for start in range(0, len(values), 1024):  # sie müssen nicht alle zugleich im Speicher sein
+            digest.update(np.ascontiguousarray(values[start : start + 1024], dtype=np.uint8))
     return digest.hexdigest()
 
 

@@ -141,8 +141,10 @@ def check_weights(path=VGG16_WEIGHTS) -> Path:
     return path
 
 
-def build_vgg16(image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend", seed: int = 0) -> keras.Model:
-    """VGG16 bis ``block5_pool``, darauf ``flatten`` und zehn lineare Ausgänge ``logits``.
+def build_vgg16(
+    image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend", seed: int = 0, classes: int = len(CLASS_NAMES)
+) -> keras.Model:
+    """VGG16 bis ``block5_pool``, darauf ``flatten`` und für jede Klasse ein linearer Ausgang: ``logits``.
 
     Ein flaches funktionales Modell ohne Softmax: So verlangt es iNNvestigate, und Grad-CAM leitet den Logit ab.
 
@@ -150,6 +152,7 @@ def build_vgg16(image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend"
         image_size: Kantenlänge der Eingabe in Pixeln, mindestens 32.
         weights: "beiliegend" (input/, mit Prüfsumme), "keras" (Keras lädt sie und merkt sie sich) oder None (zufällig).
         seed: Startwert für die neuen Gewichte.
+        classes: Zahl der Klassen.
 
     Raises:
         CourseError: bei fehlenden oder beschädigten Gewichten.
@@ -159,7 +162,7 @@ def build_vgg16(image_size: int = IMAGE_SIZE, weights: str | None = "beiliegend"
     inputs = keras.Input((image_size, image_size, 3), name="bild")
     base = keras.applications.VGG16(include_top=False, weights=source, input_tensor=inputs)
     x = keras.layers.Flatten(name="flatten")(base.output)
-    logits = keras.layers.Dense(len(CLASS_NAMES), name="logits")(x)
+    logits = keras.layers.Dense(classes, name="logits")(x)
     return keras.Model(inputs, logits, name="vgg16_mode")
 
 
@@ -192,16 +195,21 @@ def predict_logits(model, images, batch_size: int = 64) -> np.ndarray:
 
     Args:
         model: ein Keras-Modell oder ein ``Run``.
+        images: ein Feld oder Bilder auf der Platte (``helpers.rows``).
 
     Raises:
         CourseError: wie ``checked_model`` und ``preprocess``.
     """
     model = checked_model(model, "Die Vorhersage")
-    batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
-    logits = [np.empty((0, *model.outputs[0].shape[1:]), np.float32)]
-    for batch in progress(batches, text="Vorhersage", unit="Stapel"):
-        logits.append(model.predict_on_batch(preprocess(batch, model)))
-    return np.concatenate(logits)
+    empty = np.empty((0, *model.outputs[0].shape[1:]), np.float32)
+    return np.concatenate([empty, *batch_outputs(model, images, range(len(images)), batch_size)])
+
+
+def batch_outputs(model: keras.Model, images, rows, batch_size: int = 64):
+    """Was das Modell zu den Bildern mit diesen Nummern ausgibt, Stapel für Stapel."""
+    for start in progress(range(0, len(rows), batch_size), text="Vorhersage", unit="Stapel"):
+        batch = images[np.asarray(rows[start : start + batch_size])]
+        yield model.predict_on_batch(preprocess(batch, model))
 
 
 def softmax(logits) -> np.ndarray:
@@ -218,12 +226,17 @@ class Run:
     Attributes:
         model: das Keras-Modell mit Logits als Ausgang.
         history: eine Zeile je Epoche mit ``epoche``, ``verlust``, ``treffer``, ``val_verlust``, ``val_treffer``.
-        settings: Profil, Startwert, Bildgröße, Datenquelle, …
+        settings: Profil, Startwert, Bildgröße, Klassen, Datenquelle, …
     """
 
     model: keras.Model
     history: list[dict]
     settings: dict
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Namen der Klassen, mit denen es gelernt hat; ohne Angabe die von Fashion-MNIST."""
+        return tuple(map(str, self.settings.get("klassen", CLASS_NAMES)))
 
 
 def run_folder(name: str) -> Path:
@@ -261,7 +274,8 @@ def load_run(name: str) -> Run | None:
             history = pd.read_csv(folder / "verlauf.csv").to_dict("records")
             if not (history and {"epoche", "verlust", "treffer", "val_verlust", "val_treffer"} <= history[0].keys()):
                 raise ValueError
-            model = build_vgg16(stored_size(settings), None)
+            classes = len(Run(None, history, settings).class_names)
+            model = build_vgg16(stored_size(settings), None, classes=classes)
             model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
             with warnings.catch_warnings():  # Keras warnt, wenn es etwas nicht findet; dann bleibt NaN stehen
                 warnings.simplefilter("ignore")

@@ -158,7 +158,8 @@ def flat(model, preprocessing: str = "vgg16", classes: int | None = None, size: 
         size: Kantenlänge der Bilder, wenn das Netz keine feste verlangt.
 
     Returns:
-        Modell mit der Vorverarbeitung als ``prepare`` (Bilder (n, h, b) oder (n, h, b, 3), 0–255 → Eingabe). Ein
+        Modell mit der Vorverarbeitung als ``prepare`` (Bilder (n, h, b) oder (n, h, b, 3), 0–255 → Eingabe; ihre
+        ``size`` ist die Bildgröße (h, b), die das gegebene Modell verlangt). Ein
         einzelner Sigmoid-Ausgang z wird zu den Logits −z/2 und z/2. ``lrp_layers.objection`` sagt, ob LRP es zerlegt.
 
     Raises:
@@ -301,6 +302,7 @@ def _preparation(preprocessing: str, shape: tuple, before: keras.Model | None):
         images = PREPROCESSING[preprocessing](images)
         return before(images, training=False) if before else images
 
+    prepare.size = shape[:2]
     if preprocessing == "vgg16" and shape[-1] == 1:
         raise CourseError(
             "Die Vorverarbeitung „vgg16“ braucht drei Kanäle, das Netz hat einen: Wählen Sie eine andere."

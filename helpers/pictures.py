@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.basics import display_path, german, one_line
-from helpers.data import stratified_sample
-from helpers.files import broken
+from helpers.basics import CLASS_NAMES, display_path, german, one_line
+from helpers.data import Dataset, stratified_sample
+from helpers.files import IMAGE_SHAPE, broken
 from helpers.picture_files import read_mask, stored
 from helpers.picture_folder import WHERE, Item, natural, read_folder
 from helpers.rows import Rows
@@ -33,7 +33,7 @@ class Pictures:
         class_names: Namen der Klassen in natürlicher Reihenfolge („Klasse 2“ vor „Klasse 10“), 2 bis 200.
         paths: Teil („train“, „test“; „val“ nur, wenn es ihn gibt) → Dateien.
         labels: Teil → Klassen, int, (n,).
-        images: Teil → Bilder, uint8, (n, size, size, 3), die auf der Platte bleiben (``helpers.rows``).
+        images: Teil → Bilder, uint8, (n, size, size, 3), die auf der Platte bleiben (``helpers.rows``), oder ein Feld.
         masks: Teil → zu jedem Bild die Datei mit seiner Maske oder None; leer ohne ``masken/``.
         size: Kantenlänge in Pixeln.
         crop: aus Bildern, die nicht quadratisch sind, ist die Mitte ausgeschnitten statt ein Rand ergänzt.
@@ -43,7 +43,7 @@ class Pictures:
     class_names: tuple[str, ...]
     paths: dict[str, tuple[Path, ...]]
     labels: dict[str, np.ndarray]
-    images: dict[str, Rows]
+    images: dict[str, Rows | np.ndarray]
     masks: dict[str, tuple[Path | None, ...]]
     size: int
     crop: bool
@@ -80,6 +80,14 @@ class Pictures:
             images={part: self.images[part].take(rows) for part, rows in parts.items()},
             masks={part: tuple(self.masks[part][row] for row in parts[part]) for part in self.masks},
         )
+
+
+def of_dataset(dataset: Dataset) -> Pictures:
+    """Fashion-MNIST, wie eigene Bilder gefragt: seine zehn Namen, Graustufen (n, 28, 28), alles im Speicher."""
+    parts = dict(zip(("train", "test"), dataset.parts, strict=True))
+    labels = {part: labels for part, (_, labels) in parts.items()}
+    images = {part: images for part, (images, _) in parts.items()}
+    return Pictures(CLASS_NAMES, {}, labels, images, {}, IMAGE_SHAPE[0], False, dataset.source)
 
 
 def read_pictures(folder, size: int = 128, crop: bool = False, skip_broken: bool = False, seed: int = 0) -> Pictures:

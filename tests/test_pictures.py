@@ -1,7 +1,9 @@
 """Eigene Bilder: jeder Aufbau und jede Dateiart wie mit Pillow, und ein Satz zu allem, woraus kein Datensatz wird."""
 
 import csv
+import dataclasses
 import os
+import re
 import unicodedata
 
 import numpy as np
@@ -9,11 +11,17 @@ import picture_factory as factory
 import pytest
 from conftest import snapshot
 from PIL import Image, ImageOps
+from two_layers import replace_vgg16
 
-from helpers import picture_files
-from helpers.basics import CourseError
+from helpers import model, picture_files, picture_sample
+from helpers.__main__ import main
+from helpers.basics import CLASS_NAMES, CourseError, output_dir
+from helpers.model import load_run
 from helpers.picture_folder import natural
-from helpers.pictures import read_pictures
+from helpers.pictures import of_dataset, read_pictures
+from helpers.settings import get_profile
+from helpers.training import Evaluation
+from helpers.workshop import cnn
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
 KINDS = factory.kinds()
@@ -496,3 +504,149 @@ def test_der_ordner_der_bilder_bleibt_wie_er_ist(three):
     before = snapshot(three)
     read_pictures(three)
     assert snapshot(three) == before
+
+
+# --- Derselbe Weg für Fashion-MNIST und eigene Bilder ---------------------------------------------------------------
+
+
+@pytest.fixture
+def two_layers(monkeypatch):
+    replace_vgg16(monkeypatch.setattr)
+    # LRP und Grad-CAM mit diesem Netz sind anderswo geprüft; hier geht es um den Weg.
+    monkeypatch.setattr(cnn, "examine", lambda *_: None)
+
+
+def test_fashion_mnist_als_ordner_ergibt_dasselbe(tiny, tmp_path, two_layers, capsys):
+    """Dieselben Bilder, einmal als Feld, einmal als PNG in Ordnern: Bilder, Lernkurve, Antworten, auf das Bit."""
+    for part, (images, labels) in zip(("train", "test"), tiny.parts, strict=True):
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = tmp_path / "b" / part / f"Klasse {label}" / f"{number:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    profile = get_profile("schnell", batch_size=16, epochs=2)
+    pictures, ours = read_pictures(tmp_path / "b", 64), of_dataset(tiny)
+    rows = {}
+    for part in ("train", "test"):
+        rows[part] = [int(path.stem) for path in pictures.paths[part]]
+        gray = ours.images[part][rows[part]]
+        np.testing.assert_array_equal(pictures.load(part), np.repeat(gray[..., None], 3, axis=-1))
+        np.testing.assert_array_equal(pictures.labels[part], ours.labels[part][rows[part]])
+    ours = dataclasses.replace(
+        ours,
+        images={part: ours.images[part][rows[part]] for part in rows},
+        labels={part: ours.labels[part][rows[part]] for part in rows},
+    )
+    (one, first), (two, second) = (cnn.train_and_ask(each, profile) for each in (ours, pictures))
+    assert one.class_names == CLASS_NAMES and two.class_names == tuple(f"Klasse {n}" for n in range(10))
+    np.testing.assert_array_equal(
+        model.predict_logits(one, ours.images["test"]), model.predict_logits(two, pictures.images["test"])
+    )
+    assert [row["verlust"] for row in one.history] == [row["verlust"] for row in two.history]
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+    assert first.accuracy == second.accuracy and len(first.labels) == 30
+
+
+def test_der_befehl_trainiert_und_ruehrt_nichts_vom_kurs_an(three, tmp_path, ausgabe, two_layers, capsys):
+    from helpers.basics import write_json
+
+    for name in ("kennzahlen.json", "modelle/sauber/einstellungen.json", "daten/herkunft.json"):
+        write_json(ausgabe / name, {"vom": "Kurs"})
+    before = snapshot(ausgabe)
+    folder = factory.copy(three, tmp_path / "Obst & Gemüse")
+    factory.write(folder, {"Apfel/kaputt.png": b"x"})
+    assert main(["cnn", "--bilder", str(folder), "--groesse", "64", "--epochen", "2"]) == 2
+    assert "kaputt.png" in capsys.readouterr().err and snapshot(ausgabe).items() >= before.items()
+    call = ["cnn", "--bilder", str(folder), "--groesse", "64", "--epochen", "2", "--ohne-beschaedigte"]
+    assert main(call) == 0
+    out = capsys.readouterr().out
+    assert "3 Klassen, 36 Bilder" in out and "Ausgelassen, weil nicht lesbar: 1" in out and "Epoche 2 von 2" in out
+    assert "30 Bilder zum Training, 6 zum Testen" in out and ", 95-%-Intervall 0," in out
+    weakest = re.search(r"Schwächste Klasse: (\w+) \(von 2 Bildern \d+ % erkannt\)", out)[1]
+    assert weakest in ("Apfel", "Birne", "Quitte")
+    table = out.partition("Konfusionsmatrix")[2].splitlines()[2:5]
+    assert [line.split()[0] for line in table] == ["Apfel", "Birne", "Quitte"]
+    assert all(re.match(r"  bild\d+\.png: ", line) for line in out.splitlines() if "gehalten" in line)
+    after = snapshot(ausgabe)
+    assert {name: after[name] for name in before} == before, "was der Kurs hat, bleibt"
+    (own,) = (ausgabe / "eigene_bilder").iterdir()
+    assert own.name.startswith("Obst & Gemüse_")
+    with cnn.own_output(folder) as target:
+        assert target == own and load_run("sauber").class_names == ("Apfel", "Birne", "Quitte")
+    assert output_dir() == ausgabe
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--bilder", "{d}", "--eingabe", "beispiel"], "widersprechen"),
+        (["--ohne-beschaedigte"], "nur mit --bilder"),
+        (["--zuschneiden"], "nur mit --bilder"),
+        (["--bilder", ""], "leer"),
+        (["--bilder", "{d}/weg"], "gibt es nicht"),
+        (["--bilder", "{d}", "--groesse", "225"], "höchstens 224"),
+        (["--bilder", "{d}", "--groesse", "0"], "mindestens 32"),
+        (["--bilder", "{d}", "--profil", "mittel"], "mittel"),
+        (["--bilder", "{d}", "--n-train", "2"], "mindestens 20"),
+    ],
+)
+def test_falsche_angaben_sind_ein_satz_mit_code_2(options, said, three, ausgabe, capsys):
+    assert main(["cnn", *(each.format(d=three) for each in options)]) == 2
+    err = capsys.readouterr().err
+    assert said in err and len(err.splitlines()) == 1 and not (ausgabe / "eigene_bilder" / "modelle").exists()
+
+
+def test_viele_klassen_werden_noch_lesbar_ausgewertet(capsys):
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 30
+    logits = np.eye(30)[labels] * 4
+    logits[:6] = np.eye(30)[7] * 9
+    cnn.print_evaluation(Evaluation.of(logits + rng.random((90, 30)), labels), [f"Art {n}" for n in range(30)])
+    out = capsys.readouterr().out
+    assert "Konfusionsmatrix" not in out and "1-mal Art 0 für Art 7 gehalten" in out
+    assert max(map(len, out.splitlines())) < 120
+
+
+def test_masken_sagen_wie_viel_auf_dem_gegenstand_liegt(tiny_nets, three, tmp_path, capsys):
+    """Misst, was man von Hand nachrechnen kann: eine Maske über dem ganzen Bild, eine über der Hälfte."""
+    folder, whole = factory.copy(three, tmp_path / "b"), Image.new("L", factory.SIZE, 255)
+    for path in three.rglob("*.png"):
+        target = folder / "masken" / path.relative_to(three)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        whole.save(target)
+    pictures = read_pictures(folder, 64, crop=True)
+    capsys.readouterr()
+    cnn.measure_masks(tiny_nets[0], pictures)
+    out = capsys.readouterr().out
+    assert "100 % der Fläche" in out and "LRP-ε: 1,00 [1,00; 1,00] der positiven Werte und in 100 %" in out
+
+
+# --- Der Ordner zum Üben --------------------------------------------------------------------------------------------
+
+
+def test_der_ordner_zum_ueben(tmp_path, capsys):
+    folder = picture_sample.sample_folder(tmp_path / "b", seed=1, count=12)
+    paths = sorted(folder.rglob("*.*"))
+    kinds = {(path.suffix, Image.open(path).size) for path in paths}
+    assert len(paths) == 36 and len(kinds) == 6, "JPEG und PNG in drei Größen"
+    pictures = read_pictures(folder, 64)
+    assert pictures.class_names == ("Hemd", "Mantel", "Pullover") and pictures.size == 64
+    mark, colors = picture_sample.sample_mark(1), {}
+    for part, parts in pictures.paths.items():
+        box = slice(4 * mark.top + 1, 4 * (mark.top + 3) - 1), slice(4 * mark.left + 1, 4 * (mark.left + 3) - 1)
+        for path, image in zip(parts, pictures.load(part), strict=True):
+            near = np.abs(image[box].astype(int) - mark.color).max() < 40
+            colors.setdefault(path.parent.name, set()).add(bool(near))
+    assert {name for name, found in colors.items() if found == {True}} == {mark.name}
+    assert all(found == {False} for name, found in colors.items() if name != mark.name)
+    assert len({picture_sample.sample_mark(seed)[:4] for seed in range(20)}) > 10
+
+
+def test_der_ordner_zum_ueben_ist_wiederholbar_und_ersetzt_nur_sich_selbst(tmp_path):
+    first = snapshot(picture_sample.sample_folder(tmp_path / "a", 0, 3))
+    assert snapshot(picture_sample.sample_folder(tmp_path / "b", 0, 3)) == first
+    assert snapshot(picture_sample.sample_folder(tmp_path / "a", 1, 3)) != first
+    factory.write(tmp_path / "a", {"Hemd/meins.jpg": b"x"})
+    before = snapshot(tmp_path)
+    with pytest.raises(CourseError, match="enthält schon anderes .Hemd/meins.jpg.*neuen Ordner"):
+        picture_sample.sample_folder(tmp_path / "a", 0, 3)
+    assert snapshot(tmp_path) == before

@@ -8,7 +8,6 @@ import base64
 import contextlib
 import datetime
 import re
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -37,47 +36,29 @@ PICTURES = (
     ("wertungstafel", "Wertungstafel", "05_LRP"),
     ("klassen", "Die Daten", "01_Daten"),
 )
-FULL_WIDTH = ("ergebnis", "wertungstafel", "eigene_klassen", "eigene_stelle", "eigene_fehler")
-FIRST = ("ergebnis", "lernkurven", "klassen", "eigene_klassen", "eigene_stelle")  # vor der Konfusionsmatrix
+FULL_WIDTH = ("ergebnis", "wertungstafel", "stelle")
+FIRST = ("ergebnis", "lernkurven", "klassen", "stelle")  # vor der Konfusionsmatrix
 # Kennzahlen, die der Bericht an eigener Stelle zeigt.
 SHOWN = {"profil", "test_accuracy", "n_train", "n_test", "confusion", "history", "minuten", "max_rss_mb", "rss_mb"}
-SHOWN |= {"versionen", "profil_je_notebook", "vertrauen"}
-OWN_FIGURES = ("n_train", "n_test", "test_accuracy", "confusion", "vertrauen")
-
-
-@dataclass(frozen=True)
-class OwnReport:
-    """Was im Bericht über eigene Bilder anders ist.
-
-    Attributes:
-        title: welches Netz auf welchen Bildern.
-        class_names: Namen der Klassen.
-        notes: Sätze, die unter dem Vertrauensbericht stehen.
-        table: die Tabelle der Verwechslungen zeigen.
-    """
-
-    title: str
-    class_names: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    table: bool = True
-
-
+SHOWN |= {"versionen", "profil_je_notebook", "vertrauen", "klassen"}
+# Bei eigenen Bildern.
 OWN_PICTURES = (
-    ("eigene_klassen", "Rohbild, Grad-CAM und LRP", "cnn"),
-    ("eigene_stelle", "Die gefundene Stelle", "cnn"),
-    ("eigene_fehler", "Die deutlichsten Fehler", "cnn"),
+    ("ergebnis", "Rohbild, Grad-CAM und LRP", "cnn"),
+    ("stelle", "Die gefundene Stelle", "cnn"),
+    ("fehler", "Die deutlichsten Fehler", "cnn"),
 )
+TABLE = 20  # so viele Klassen passen in die Tabelle der Verwechslungen
 
 
 # --- bericht.html ----------------------------------------------------------------------------------------------------
 
 
-def build_report(out_dir=None, own: OwnReport | None = None) -> Path:
+def build_report(out_dir=None, own: str = "") -> Path:
     """Baut ``bericht.html`` aus ``kennzahlen.json`` und ``bilder/``; was fehlt, nennt ein Satz.
 
     Args:
         out_dir: der Ausgabeordner; ohne Angabe der des Kurses.
-        own: bei eigenen Bildern: Dann steht nur da, was zu ihnen gehört.
+        own: welches Netz auf welchen eigenen Bildern: Dann fehlt, was nur zum Kurs gehört.
 
     Returns:
         Pfad der geschriebenen Datei.
@@ -96,24 +77,19 @@ def build_report(out_dir=None, own: OwnReport | None = None) -> Path:
     environment.filters |= {"german": german_value, "digits": lambda value, digits: german(float(value), digits)}
     # Die Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen.
     replaced = "konfusion" if figures.get("confusion") else None
-    known = OWN_PICTURES if own else PICTURES
-    pictures = [picture for picture in collect_pictures(folder, known) if picture["name"] != replaced]
-    if own:
-        shown = [name for name, _, _ in OWN_PICTURES]
-        pictures = [picture for picture in pictures if picture["name"] in shown and picture["src"]]
-        figures = {name: figures[name] for name in OWN_FIGURES if name in figures}
-        if not own.table:
-            figures.pop("confusion")
+    pictures = collect_pictures(folder, OWN_PICTURES if own else PICTURES)
+    pictures = [picture for picture in pictures if picture["name"] != replaced]
+    class_names = figures.get("klassen", CLASS_NAMES)
     html = environment.get_template("report.html.j2").render(
         created=datetime.datetime.now().strftime("%d.%m.%Y, %H:%M Uhr"),
         headlines=headlines(figures),
         first=[picture for picture in pictures if picture["src"] and picture["name"] in FIRST],
         pictures=[picture for picture in pictures if picture["src"] and picture["name"] not in FIRST],
         missing=[picture for picture in pictures if not picture["src"]],
-        confusion=figures.get("confusion"),
+        confusion=figures.get("confusion") if len(class_names) <= TABLE else None,
         confusion_link=cell_link(folder, "03_Training", "konfusion"),
         own=own,
-        class_names=own.class_names if own else CLASS_NAMES,
+        class_names=class_names,
         pages={name: page_address(folder, name) for name in COURSE_NOTEBOOKS},
         minutes=figures.get("minuten", {}),
         memory=figures.get("rss_mb", {}),
