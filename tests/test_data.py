@@ -177,7 +177,7 @@ def test_validierung_ist_eine_teilung(labels, share, seed):
     training, validation = data.validation_split(labels, share, seed)
     np.testing.assert_array_equal(np.sort(np.concatenate([training, validation])), np.arange(len(labels)))
     assert (np.diff(training) > 0).all() and (np.diff(validation) > 0).all()
-    assert len(training) > 0 and len(validation) == max(10, round(share * len(labels)))
+    assert len(training) > 0 and len(validation) == max(len(np.unique(labels)), round(share * len(labels)))
 
 
 def test_teilmenge_zieht_aus_beiden_teilen(dataset):

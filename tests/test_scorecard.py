@@ -65,7 +65,7 @@ def test_jede_zahl_ist_die_des_masses(case, measured):
     for name in ("loeschen", "einfuegen"):
         curve = metrics.perturbation_curve(predict, x, maps, case.classes, scorecard.STEPS, name == "einfuegen")
         np.testing.assert_allclose(clean[name], metrics.area_under_curve(curve), atol=1e-4)
-    shuffled = lrp.relevance(randomize_down_to(model, scorecard.STAGE, 0), x, case.classes, rule)
+    shuffled = lrp.relevance(randomize_down_to(model, scorecard.stage_of(model), 0), x, case.classes, rule)
     np.testing.assert_allclose(clean["plausibilitaet"], abs(metrics.rank_correlation(maps, shuffled)), atol=1e-3)
     place = lrp.relevance(model, preprocess(case.marked, 32), np.full(12, MARK.label), rule)
     np.testing.assert_allclose(clean["masse"], metrics.relevance_mass(place, mask), atol=1e-4)
