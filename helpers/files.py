@@ -92,9 +92,10 @@ def read_idx(path: Path) -> np.ndarray:
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Liest eine Tabelle im Kaggle-Format ``label,pixel1,…,pixel784`` (auch ``.csv.gz``).
 
-    Gelesen werden auch: BOM, CRLF, Semikolon oder Tabulator, Zahlen in Anführungszeichen, ganze Kommazahlen (12.0, mit
-    Semikolon auch 12,0), eine Spalte mit Zeilennummern, eine Kopfzeile in anderer Reihenfolge oder keine; ohne
-    Kopfzeile steht die Klasse vor den Pixeln.
+    Gelesen werden auch: BOM, CRLF, Semikolon, Tabulator oder senkrechter Strich, Zahlen in Anführungszeichen, ganze
+    Kommazahlen (12.0, mit Semikolon auch 12,0), Titelzeilen und Excels „sep=;“ darüber, Spalten mit Nummern, Namen oder
+    Daten daneben, leere Spalten und Zeilen am Ende, eine Kopfzeile in anderer Reihenfolge oder keine; ohne Kopfzeile
+    steht die Klasse vor den Pixeln.
 
     Returns:
         Bilder (uint8, (n, 28, 28)) und Klassen (uint8, (n,)).
@@ -102,21 +103,18 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         CourseError: mit Datei, Zeile und Abhilfe, sobald etwas nicht stimmt.
     """
-    content = read_bytes(path)
+    # Was am Ende einer Zeile leer ist, gehört zu keiner Spalte; die Zeilen bleiben, damit ihre Nummern stimmen.
+    content = b"\n".join(line.rstrip(b",;\t| ") for line in read_bytes(path).splitlines())
     head = content[:60_000].decode("utf-8-sig", errors="replace")
-    lines = head.splitlines() or [""]
-    skip = next((number for number, text in enumerate(lines) if text.strip()), 0)
-    separator = next((mark for mark in ";\t" if mark in lines[skip]), ",")
-    cells = [cell.strip(' "').lower() for cell in lines[skip].split(separator)]
-    columns = _columns(cells, path)
-    skip += bool(columns)
+    begin, separator, cells = _first_row(head.split("\n"))
+    columns, named = _columns(cells, path, begin + 1)
     chunks = pd.read_csv(
         io.BytesIO(content),
         sep=separator,
         decimal="," if separator != "," and "," in head else ".",
         header=None,
-        names=range(len(cells)) if columns else COLUMNS,  # was davor steht, nimmt pandas als Zeilennamen
-        skiprows=skip,
+        names=range(len(cells)),  # was davor steht, nimmt pandas als Zeilennamen
+        skiprows=begin + named,
         skip_blank_lines=False,  # sonst stimmten die Zeilennummern nicht
         skipinitialspace=True,
         na_values=[""],
@@ -126,10 +124,10 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
         low_memory=False,
         chunksize=4096,  # nicht alle Bilder zugleich als Kommazahlen im Speicher
     )
-    tables, line, named = [], skip + 1, bool(columns)
+    tables, line = [], begin + named + 1
     try:
         for chunk in chunks:
-            tables.append(_values(chunk[columns or COLUMNS], path, line))
+            tables.append(_values(chunk[columns], path, line))
             line += len(chunk)
             named = named and isinstance(chunk.index, pd.RangeIndex)
     except pd.errors.ParserError as error:
@@ -142,23 +140,36 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     table = np.concatenate(tables)
     # Die Ecken der Bilder sind schwarz: So viele Nullen hat nur eine Spalte mit Pixeln.
     if not named and len(table) > 1 and (table[:, 0] == 0).mean() > 0.5:
-        raise broken(path, ", Zeile 1: Die Klasse steht nicht vorn", "Schreiben Sie die Namen der Spalten darüber")
+        fault = f", Zeile {begin + 1}: Die Klasse steht nicht vorn"
+        raise broken(path, fault, "Schreiben Sie die Namen der Spalten darüber")
     return table[:, 1:].reshape(-1, *IMAGE_SHAPE), table[:, 0]
 
 
-def _columns(cells: list[str], path: Path) -> list[int] | None:
-    """Wo laut Kopfzeile die Klasse und dann Pixel für Pixel das Bild steht: 785 Spaltennummern; None ohne Kopfzeile."""
-    if cells == [str(column) for column in COLUMNS]:  # so überschreibt pandas Spalten ohne Namen
-        return COLUMNS
-    if all(re.fullmatch(r"[\d.,e+-]+", cell) for cell in cells):
-        return None
+def _first_row(lines: list[str]) -> tuple[int, str, list[str]]:
+    """Wo die Tabelle unter ihren Titelzeilen beginnt: wie viele Zeilen davor, Trennzeichen, Zellen dieser Zeile."""
+    for number, text in enumerate(lines):
+        for separator in ";\t|,":  # Kommas zuletzt: Sie können in jeder Zelle stehen (12,0)
+            cells = [cell.strip(' "').lower() for cell in text.split(separator)]
+            if sum(map(bool, cells)) > len(COLUMNS) // 2:
+                return number, separator, cells
+    number = next((number for number, text in enumerate(lines) if text.strip()), 0)
+    return number, ",", lines[number].split(",")
+
+
+def _columns(cells: list[str], path: Path, line: int) -> tuple[list[int], bool]:
+    """Wo die Klasse und dann Pixel für Pixel das Bild steht (785 Spaltennummern), und ob das eine Kopfzeile sagt."""
+    numbers = [column for column, cell in enumerate(cells) if re.fullmatch(r"[\d.,e+-]*\d[.,]?", cell)]
+    last = numbers[-len(COLUMNS) :]
+    counted = [cells[column] for column in last] == [str(column) for column in COLUMNS]
+    if len(last) == len(COLUMNS):  # keine Namen, oder pandas hat die Spalten nur gezählt
+        return last, counted
     labels = [column for column, cell in enumerate(cells) if cell in LABEL_NAMES]
     names = [re.fullmatch(r"[a-z]*[ _]?(\d{1,4})", cell) for cell in cells]
     pixels = sorted((int(name[1]), column) for column, name in enumerate(names) if name)
     if len(labels) != 1 or [number for number, _ in pixels] not in (COLUMNS[1:], COLUMNS[:-1]):
-        fault = ", Zeile 1: Die Kopfzeile nennt nicht „label“ und jedes Pixel von 1 bis 784 genau einmal"
+        fault = f", Zeile {line}: Die Kopfzeile nennt nicht „label“ und jedes Pixel von 1 bis 784 genau einmal"
         raise broken(path, fault, "Berichtigen Sie sie und speichern Sie die Tabelle als „CSV UTF-8“")
-    return labels + [column for _, column in pixels]
+    return labels + [column for _, column in pixels], True
 
 
 def _values(cells: pd.DataFrame, path: Path, first: int) -> np.ndarray:

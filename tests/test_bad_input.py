@@ -72,6 +72,22 @@ VARIANTS = {
     "Pixel ab 0": lambda t: text_of(t.set_axis(["label", *(f"pixel{n}" for n in range(784))], axis=1)),
     "Pixel nur Zahlen": lambda t: text_of(t.set_axis(["label", *range(784)], axis=1)),
     "Spalten nur gezählt": lambda t: text_of(t.set_axis(range(785), axis=1)),
+    "sep=; von Excel": lambda t: "sep=;\r\n" + text_of(t, sep=";"),
+    "sep=, hinter BOM und Titel": lambda t: "\ufeffsep=,\nModebilder, Stand 2024\n\n" + text_of(t),
+    "Titel über alle Spalten, ohne Kopf": lambda t: "Mode" + "\t" * 784 + "\n" + text_of(t, sep="\t", header=False),
+    "senkrechte Striche": lambda t: text_of(t, sep="|"),
+    "leere Spalten am Ende": lambda t: text_of(t).replace("\n", ",,,\n"),
+    "leere Spalten nur unter dem Kopf": lambda t: text_of(t).replace("\n", ",\n").replace(",\n", "\n", 1),
+    "leere Spalte ab Zeile 9, Semikolon": lambda t: "\n".join(
+        line + ";" * (number > 8) for number, line in enumerate(text_of(t, sep=";").split("\n"), 1)
+    ),
+    "Schlusszeilen aus Trennzeichen": lambda t: text_of(t) + 3 * ("," * 784 + "\n") + ";;;\n" + "," * 800,
+    "Index aus Namen": lambda t: text_of(t.set_axis([f"img_{n}.png" for n in range(40)]), index=True, index_label="id"),
+    "Index aus Daten, ohne Kopf": lambda t: text_of(
+        t.set_axis([f"2024-01-{n % 28 + 1:02}" for n in range(40)]), index=True, header=False
+    ),
+    "Namen hinten, leere Spalten, ohne Kopf": lambda t: text_of(t, header=False).replace("\n", ",a b.png,,\n"),
+    "Index und Spalten nur gezählt": lambda t: text_of(t.set_axis(range(785), axis=1), index=True),
     "deutscher Kopf in Großbuchstaben": lambda t: text_of(t).replace("label", "KLASSE").replace("pixel", "PIXEL"),
 }
 
