@@ -5,7 +5,9 @@ import io
 import math
 import re
 import struct
+import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ import pandas as pd
 
 from helpers.basics import CourseError, display_path, one_line, reason
 
-CSV_NAMES = ("fashion-mnist_train.csv", "fashion-mnist_test.csv")
+PARTS = ("train", "test")
+CSV_NAMES = tuple(f"fashion-mnist_{part}.csv" for part in PARTS)
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IMAGE_SHAPE = (28, 28)
 COLUMNS = list(range(1 + 28 * 28))  # die Klasse, dann Pixel für Pixel das Bild
@@ -22,31 +25,81 @@ MAX_BYTES = 500_000_000  # das Vierfache der größten Tabelle von Fashion-MNIST
 LABEL_NAMES = {"label", "labels", "class", "klasse", "etikett", "target", "y"}
 
 
+# Wie die Dateien bei den Leuten auch heißen: train.csv, „fashion-mnist_test (1).CSV“, train-images.idx3-ubyte.
+AGAIN, PACKED = r"( ?\(\d+\)| - kopie| - copy)?", r"(\.gz|\.zip)?"
+PATTERNS = {
+    **{
+        name: rf"(fashion[-_ ]?mnist[-_ ])?{part}{AGAIN}(\.csv|\.tsv|\.txt)+{PACKED}"
+        for name, part in zip(CSV_NAMES, PARTS, strict=True)
+    },
+    **{name: name.replace("-idx", "[-.]idx") + AGAIN + PACKED for name in IDX_NAMES},
+}
+# Was sonst nach Bilddaten aussieht; das erste gehört dem Kurs.
+OTHER_DATA = re.compile(
+    r"(?!begriffe\.csv|zennit_referenz).*(ubyte.*|\.(csv|tsv|xlsx?|ods|parquet|feather|np[yz]|pkl|pickle|mat|arff|zip|rar|7z"
+    r"|tar|tgz|gz|bz2|xz|zst))"
+)
+
+
 def broken(path: Path, fault: str, remedy: str = "Laden Sie die Datei noch einmal") -> CourseError:
     """Der Fehlersatz zu einer Datei oder einem Ordner; ``fault`` sagt, was damit ist."""
     return CourseError(f"{display_path(path)}{fault}: {remedy}.")
 
 
-def read_bytes(path: Path) -> bytes:
-    """Inhalt der Datei, bei ``.gz`` entpackt.
+def read_bytes(path) -> bytes:
+    """Inhalt der Datei, entpackt, wenn sie gzip oder ein ZIP-Archiv mit einer einzigen Datei ist.
 
     Raises:
-        CourseError: Datei fehlt, ist leer, zu groß, nicht lesbar oder als gzip beschädigt.
+        CourseError: Datei fehlt, ist leer, zu groß, nicht lesbar oder beschädigt.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.open(io.BytesIO(content)).read(MAX_BYTES + 1)
+        elif content.startswith(b"PK\3\4"):
+            archive = zipfile.ZipFile(io.BytesIO(content))
+            (member,) = [name for name in archive.namelist() if not name.startswith("__MACOSX")]
+            content = archive.open(member).read(MAX_BYTES + 1)
         if 0 < len(content) <= MAX_BYTES:
             return content
         why = "größer als 500 MB" if content else "leer"
-    except (OSError, EOFError, zlib.error) as error:
-        why = reason(error) if getattr(error, "errno", None) else "als gzip beschädigt oder abgeschnitten"
+    except OSError as error:
+        why = reason(error) if error.errno else "als gzip beschädigt oder abgeschnitten"
+    except (EOFError, zlib.error):
+        why = "als gzip beschädigt oder abgeschnitten"
+    except (ValueError, zipfile.BadZipFile, RuntimeError):  # mehrere Dateien, beschädigt, verschlüsselt
+        why = "als ZIP-Archiv nicht zu entpacken"
     remedy = "Laden Sie die Datei noch einmal oder nennen Sie mit --eingabe ihren Ordner"
     raise broken(path, f" lässt sich nicht lesen ({why})", remedy)
 
 
-def read_folder(folder: Path) -> tuple[list[np.ndarray], str] | None:
-    """Liest die CSV- oder sonst die idx-Dateien eines Ordners, auch mit ``.gz`` am Ende.
+def places(folder: Path, depth: int = 2) -> Iterator:
+    """``folder`` (ein Ordner oder ein ZIP-Archiv), dann die Ordner und Archive darin, ``depth`` Stufen tief."""
+    if folder.suffix.lower() == ".zip" and isinstance(folder, Path) and zipfile.is_zipfile(folder):
+        folder = zipfile.Path(folder)
+    if folder.is_dir():
+        yield folder
+        for path in _inside(folder) if depth else ():
+            yield from places(path, depth - 1)
+
+
+def _inside(folder) -> list:
+    """Was in einem Ordner oder Archiv liegt, nach Namen; leer, wenn es sich nicht lesen lässt."""
+    try:
+        return sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError:
+        return []
+
+
+def called(name: str, folder) -> list:
+    """Die Dateien in ``folder``, die ``name`` heißen oder fast so, die genaueste zuerst."""
+    found = [path for path in _inside(folder) if re.fullmatch(PATTERNS[name], path.name.lower()) and path.is_file()]
+    return sorted(found, key=lambda path: (path.name != name, path.name != f"{name}.gz", len(path.name)))
+
+
+def read_folder(folder) -> tuple[list[np.ndarray], str] | None:
+    """Liest die CSV- oder sonst die idx-Dateien eines Ordners oder Archivs, auch mit ``.gz`` am Ende.
 
     Returns:
         Trainingsbilder (uint8, (n, 28, 28)), ihre Klassen (uint8, (n,)), Testbilder und ihre Klassen, dazu „CSV“ oder
@@ -56,8 +109,7 @@ def read_folder(folder: Path) -> tuple[list[np.ndarray], str] | None:
         CourseError: wenn nicht alle da sind oder eine fehlerhaft ist.
     """
     for kind, names in (("CSV", CSV_NAMES), ("idx", IDX_NAMES)):
-        choices = [(folder / name, folder / f"{name}.gz") for name in names]
-        paths = [next((path for path in pair if path.is_file()), None) for pair in choices]
+        paths = [next(iter(called(name, folder)), None) for name in names]
         if not any(paths):
             continue
         if None in paths:
@@ -72,13 +124,35 @@ def read_folder(folder: Path) -> tuple[list[np.ndarray], str] | None:
     return None
 
 
+def unread(folder, place=None) -> list[str]:
+    """Je ein Satz zu dem, was in ``folder`` nach Bilddaten aussieht und nicht gelesen wird, wenn ``place`` es wird."""
+    sentences = []
+    taken = {name: next(iter(called(name, place)), None) for name in PATTERNS if place is not None}
+    for path in _inside(folder):
+        name = next((name for name, pattern in PATTERNS.items() if re.fullmatch(pattern, path.name.lower())), None)
+        first = taken.get(name)
+        opened = str(place).startswith(str(path))
+        if opened or path == first or not (name or OTHER_DATA.fullmatch(path.name.lower())) or not path.is_file():
+            continue
+        if first is not None:
+            why = f"{display_path(first)} vorgeht: Legen Sie nur eine von beiden hin"
+        elif path.suffix.lower() in (".csv", ".tsv"):
+            why = f"der Name nicht passt: Benennen Sie sie in {CSV_NAMES[0]} oder {CSV_NAMES[1]} um"
+        elif path.suffix.lower() in (".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"):
+            why = "der Kurs darin nichts findet, was er liest: Entpacken Sie es und legen Sie den Inhalt hierher"
+        else:
+            why = f"der Kurs dieses Format nicht liest: Speichern Sie als „CSV UTF-8“ mit dem Namen {CSV_NAMES[0]}"
+        sentences.append(f"{display_path(path)} liegt da, wird aber nicht gelesen, weil {why}.")
+    return sentences
+
+
 def read_idx(path: Path) -> np.ndarray:
     """Liest eine idx-Datei (auch ``.gz``): Bilder (uint8, (n, 28, 28)), wenn sie „images“ heißt, sonst Klassen ((n,)).
 
     Raises:
         CourseError: bei falscher Kennung (magic number), falscher Länge oder Klassen außerhalb von 0–9.
     """
-    content, size = read_bytes(path), IMAGE_SHAPE if "images" in path.name else ()
+    content, size = read_bytes(path), IMAGE_SHAPE if "images" in path.name.lower() else ()
     header = 8 + 4 * len(size)
     magic, count, *found = struct.unpack(f">{header // 4}I", content[:header].ljust(header, b"\0"))
     values = np.frombuffer(content[header:], dtype=np.uint8)
