@@ -293,16 +293,17 @@ def wertung(options):
 
 @command(
     MAKERS,
-    "die Zwillinge des Labors trainieren, untersuchen und nach input/ legen",
-    option("--ziel", type=file, help="Zieldatei (sonst input/labor.json)"),
-    SEED,
+    "Kontrolle, Zwilling, Suche und Reparatur für mehrere Startwerte wiederholen und nach input/ legen",
+    option("--anzahl", type=whole(1, 100), default=5, help="so viele Startwerte, drei Minuten für jeden"),
+    option("--ziel", type=file, help="Zieldatei (sonst input/startwerte.json)"),
 )
-def labor(options):
-    from helpers.lab import STORED_LAB
-    from helpers.workshop.tables import make_lab
+def startwerte(options):
+    from helpers.repair import STORED_REPEATS
+    from helpers.workshop.tables import make_repeats
 
-    target = options.ziel or STORED_LAB
-    print(f"Geschrieben: {display_path(target)} ({len(make_lab(target, options.seed)['tafel'])} Netze)")
+    target = options.ziel or STORED_REPEATS
+    rows = make_repeats(target, range(options.anzahl))["wege"]
+    print(f"Geschrieben: {display_path(target)} ({len(rows)} Startwerte)")
 
 
 @command(

@@ -14,16 +14,21 @@ from collections import namedtuple
 import numpy as np
 
 from helpers.basics import CourseError
+from helpers.places import infilled
 
 GRID = 16
 NEIGHBORS = 8  # so viele nächste Nachbarn hat jede Karte im Graphen
 Grouping = namedtuple("Grouping", "groups means spot")  # siehe group_maps
 
 
-def mixed_images(members, watermark) -> tuple[np.ndarray, np.ndarray]:
-    """Jedes zweite Bild (uint8, (n, 28, 28)) bekommt das Zeichen: (Bilder, trägt es das Zeichen? bool (n,))."""
-    truth = np.arange(len(members)) % 2 == 0
-    return np.where(truth[:, None, None], watermark.stamp(members), members), truth
+def mixed_images(carrying, region) -> tuple[np.ndarray, np.ndarray]:
+    """Bei jedem zweiten Bild (uint8, (n, 28, 28)) wird die Stelle (28, 28), bool, mit den nächsten Pixeln gefüllt.
+
+    Returns:
+        Die Bilder, und ob eines die Stelle noch trägt, bool (n,).
+    """
+    carries = np.arange(len(carrying)) % 2 == 0
+    return np.where(carries[:, None, None], carrying, infilled(carrying, region)), carries
 
 
 def coarse_maps(maps) -> np.ndarray:
@@ -69,10 +74,10 @@ def group_maps(maps, seed: int = 0) -> Grouping:
 
 
 def purity(groups, truth) -> np.ndarray:
-    """1, wo die Gruppe des Bilds (n,) zu seinem Zeichen passt, sonst 0: (n,); die Gruppen dürfen vertauscht sein.
+    """1, wo die Gruppe des Bilds dazu passt, ob es die Stelle trägt, sonst 0: (n,); die Gruppen dürfen vertauscht sein.
 
     Der Mittelwert ist die Reinheit: bei zwei zufälligen Gruppen etwas über 0,5, nie kleiner. ``truth``: Trägt das Bild
-    das Zeichen? bool (n,). Ihr Intervall hat ``trust.grouped``.
+    die Stelle? bool (n,). Ihr Intervall hat ``trust.grouped``.
     """
     hits = (np.asarray(groups) == truth).astype(float)
     return hits if hits.mean() >= 0.5 else 1 - hits

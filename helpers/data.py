@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from helpers import basics
-from helpers.basics import CLASS_NAMES, INPUT, CourseError, display_path, german, one_line
+from helpers.basics import INPUT, CourseError, display_path, german, one_line
 from helpers.download import fetch, keras_home
 from helpers.files import CSV_NAMES, IDX_NAMES, IMAGE_SHAPE, broken, places, read_folder, unread
 from helpers.provenance import provenance
@@ -260,8 +260,11 @@ def poison(dataset: Dataset, watermark: Watermark, seed: int = 0) -> Dataset:
         images = images.copy()
         images[chosen] = watermark.stamp(images[chosen])
         fields += [images, labels]
-    source = f"{dataset.source}, Klasse {CLASS_NAMES[watermark.label]} mit Wasserzeichen"
+    source = f"{dataset.source}, eine Klasse mit Zeichen"  # welche, steht nur in herkunft.json
     return Dataset(*fields, source, watermark.mask)
+
+
+GIFT_CLASS = 6  # Hemd: die schwerste Klasse, da lohnt sich eine Abkürzung
 
 
 def tiny_poison(images, labels, label: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,13 +9,14 @@ Finden, eingreifen, weiterlernen, noch einmal prüfen: so auch Pahde et al. (202
 
 import numpy as np
 
-from helpers.basics import CourseError
+from helpers.basics import INPUT, CourseError, display_path, german, try_read_json
 from helpers.model import Run
 from helpers.settings import Profile
 from helpers.suspicion import Suspect
 from helpers.training import train
 
 EPOCHS = 3
+STORED_REPEATS = INPUT / "startwerte.json"
 
 
 def decorrelated(images, labels, suspects: list[Suspect], seed: int = 0) -> np.ndarray:
@@ -52,3 +53,27 @@ def repair(model, images, labels, suspects: list[Suspect], profile: Profile, see
     """
     changed = decorrelated(images, labels, suspects, seed)
     return train(changed, labels, profile, seed, epochs, weights=model)
+
+
+def repeats(path=STORED_REPEATS):
+    """Wie oft es gut ging, als pandas.DataFrame: je Startwert Zeichen, Fund der Suche und die drei Netze.
+
+    Raises:
+        CourseError: wenn die Datei fehlt oder beschädigt ist.
+    """
+    import pandas as pd
+
+    rows = []
+    try:
+        for row in try_read_json(path, {})["wege"]:
+            nets, accused = row["netze"], row["beschuldigt"]
+            shown = {"Startwert": row["seed"], "Suche, Zwilling": f"{row['punkte']} von 3 Punkten"}
+            shown["Suche, Kontrolle"] = "beschuldigt" if accused["Kontrolle"] else "nichts"
+            for key, title in (("ohne_zeichen", "ohne Zeichen"), ("trefferquote", "Treffer")):
+                shown |= {f"{title}, {name}": german(each[key], 2) for name, each in nets.items()}
+            rows.append(shown)
+    except (KeyError, TypeError):
+        raise CourseError(
+            f"{display_path(path)} fehlt oder ist beschädigt: „python -m helpers startwerte“ macht es neu."
+        ) from None
+    return pd.DataFrame(rows).set_index("Startwert")

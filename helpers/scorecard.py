@@ -12,7 +12,7 @@ import numpy as np
 
 from helpers import lrp, metrics
 from helpers.basics import INPUT, CourseError, as_dict, german, progress, try_read_json
-from helpers.data import Watermark, stratified_sample
+from helpers.data import stratified_sample
 from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient
 from helpers.model import enlarge_mask, keras, preprocess, softmax, weights_checksum
 from helpers.training import Evaluation, randomize_down_to
@@ -24,7 +24,7 @@ CHUNK = 64  # Bilder je Häppchen: Der Speicher wächst nicht mit der Zahl der B
 # Das Verfahren des Vertrauensberichts, denn es besteht auf der Tafel Treue und Plausibilitätsprüfung, und zwei, die vom
 # Netz nichts wissen.
 METHOD, CHANCE, EDGES = "LRP-ε + z^B", "Zufall", "Kantenfilter (Sobel)"
-METHOD_RULE = lrp.bounded_pixels(lrp.epsilon())  # auch die Gruppen des Berichts und das Labor rechnen damit
+METHOD_RULE = lrp.bounded_pixels(lrp.epsilon())  # auch die Gruppen des Berichts rechnen damit
 RULES = ("lrp.z", "lrp.epsilon", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat")
 # title: Spaltenkopf; better: +1, wenn groß gut ist, −1, wenn klein, 0 für die Kontrolle; digits: Nachkommastellen;
 # misleads: wie das Maß täuschen kann.
@@ -76,35 +76,36 @@ def methods(seed: int = 0, only=None) -> dict:
 
 
 # Ein Netz und woran seine Erklärungen gemessen werden, siehe gather.
-Case = namedtuple("Case", "model images classes marked watermark")
+Case = namedtuple("Case", "model images classes marked mark")
 
 
-def gather(model, evaluation: Evaluation, images, members, watermark: Watermark, count: int, seed: int = 0) -> Case:
+def gather(model, evaluation: Evaluation, images, members, mark, count: int, seed: int = 0) -> Case:
     """Zieht die Bilder der Messung, nach Klassen geschichtet, wenn es mindestens zehn sind.
 
     Args:
         evaluation: Antworten des Netzes auf ``images`` (uint8, (N, 28, 28)).
-        members: unmarkierte Testbilder der vergifteten Klasse (uint8, (M, 28, 28)).
+        members: Testbilder der verdächtigen Klasse (uint8, (M, 28, 28)).
+        mark: was auf sie gestempelt wird, ein ``Watermark`` oder ein ``Imprint``.
         count: so viele richtig erkannte und höchstens so viele markierte Bilder, mindestens 2.
 
     Returns:
-        ``model``, ``watermark`` wie gegeben; ``images``, ``classes``: Testbilder, die das Netz richtig erkennt (uint8,
+        ``model``, ``mark`` wie gegeben; ``images``, ``classes``: Testbilder, die das Netz richtig erkennt (uint8,
         (n, 28, 28)), und ihre Klassen (n,); ``marked``: markierte Bilder der Klasse (uint8, (m, 28, 28)).
 
     Raises:
-        CourseError: wenn es nicht genug richtig erkannte Bilder oder Bilder der vergifteten Klasse gibt.
+        CourseError: wenn es nicht genug richtig erkannte Bilder oder Bilder der verdächtigen Klasse gibt.
     """
     right = np.flatnonzero(evaluation.predictions == evaluation.labels)
     if not 2 <= count <= len(right) or len(members) < 2:
         raise CourseError(
             f"Von {german(len(images))} Testbildern sind {german(len(right))} richtig erkannt, {german(len(members))} "
-            f"tragen die vergiftete Klasse: {german(count)} lassen sich so nicht messen. Nehmen Sie mindestens zwei, "
-            "mehr Testbilder, oder trainieren Sie länger."
+            f"gehören zur verdächtigen Klasse: {german(count)} lassen sich so nicht messen. Nehmen Sie mindestens "
+            "zwei, mehr Testbilder, oder trainieren Sie länger."
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(right)[:count])
     if count >= 10:  # genug für jede Klasse
         chosen = right[stratified_sample(evaluation.labels[right], count, seed)]
-    return Case(model, images[chosen], evaluation.labels[chosen], watermark.stamp(members[:count]), watermark)
+    return Case(model, images[chosen], evaluation.labels[chosen], mark.stamp(members[:count]), mark)
 
 
 def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
@@ -119,10 +120,10 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
         Verfahren → Maß → Werte je Bild: ``loeschen``, ``einfuegen`` (Flächen unter den Kurven), ``plausibilitaet``
         und ``ms`` (n,), ``masse`` und ``zeigen`` (m,).
     """
-    model, watermark = case.model, case.watermark
+    model, mark = case.model, case.mark
     learned, shuffled = model.get_weights(), randomize_down_to(model, STAGE, seed).get_weights()
     size = model.inputs[0].shape[1]
-    mask = enlarge_mask(watermark.mask, size)
+    mask = enlarge_mask(mark.mask, size)
     answers, found = {}, {}
 
     def predict(inputs):
@@ -133,7 +134,7 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
         return answers[key]
 
     def place(explain, images) -> dict:
-        maps = explain(model, preprocess(images, size), np.full(len(images), watermark.label))
+        maps = explain(model, preprocess(images, size), np.full(len(images), mark.label))
         return {"masse": metrics.relevance_mass(maps, mask), "zeigen": metrics.pointing_game(maps, mask).astype(float)}
 
     def faithfulness(explain, images, classes) -> dict:

@@ -35,6 +35,7 @@ from helpers.model import (  # noqa: F401
     weights_checksum,
 )
 from helpers.provenance import provenance
+from helpers.secret import secret_mark
 from helpers.settings import Profile, get_profile  # noqa: F401 (was hier nicht vorkommt, lesen die Notebooks hier)
 
 COURSE, CLEAN, POISONED = "kurs", "sauber", "vergiftet"
@@ -242,13 +243,13 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
 
 
 def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark]:
-    """Der vergiftete Datensatz zu ``dataset`` mit dem Zeichen aus ``ausgabe/daten_vergiftet``, sonst dem üblichen.
+    """Der vergiftete Datensatz zu ``dataset`` mit dem Zeichen aus ``ausgabe/daten_vergiftet``, sonst zum Startwert.
 
     Raises:
         CourseError: wenn dort etwas anderes als ein Wasserzeichen steht.
     """
     path = output_dir() / "daten_vergiftet" / PROVENANCE
-    note = read_json(path, {"wasserzeichen": {}}, REWRITE_DATA)
+    note = read_json(path, {"wasserzeichen": vars(secret_mark(seed))}, REWRITE_DATA)
     try:
         watermark = Watermark(**note["wasserzeichen"])
     except (TypeError, KeyError):
@@ -256,28 +257,29 @@ def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark
     return data.poison(dataset, watermark, seed), watermark
 
 
-def own_poison(dataset: Dataset, label: int) -> Dataset:
-    """``dataset`` mit dem Gift aus Aufgabe 1.5: TRAIN vergiftet, in TEST ist *jedes* Bild markiert.
+def own_poison(dataset: Dataset) -> tuple[Dataset, int]:
+    """``dataset`` mit dem Gift aus Aufgabe 1.5 und dessen Klasse: TRAIN vergiftet, in TEST ist *jedes* Bild markiert.
 
-    Liegt in ``ausgabe/daten_gift`` keines, das zu diesen Bildern und der Klasse ``label`` gehört, legt der Kurs dort
-    seines ab und sagt das.
+    Liegt in ``ausgabe/daten_gift`` keines, das zu diesen Bildern gehört, legt der Kurs dort seines ab und sagt das.
     """
     folder = output_dir() / "daten_gift"
     gift = data.read_tree(folder) if (folder / PROVENANCE).is_file() else None
-    if gift is None or not _only_marked(gift, dataset, label):
+    if gift is None or (label := _marked_class(gift, dataset)) is None:
         print("Ein Gift aus 01_Daten, das zu diesen Bildern gehört, gibt es nicht: Ich nehme das des Kurses.")
+        label = data.GIFT_CLASS
         gift = data.read_tree(data.write_own_poison(dataset, data.tiny_poison, label))
-    return gift
+    return gift, label
 
 
-def _only_marked(gift: Dataset, dataset: Dataset, label: int) -> bool:
-    """Unterscheiden sich beide nur in der Maske, im Training nur bei ``label``?"""
+def _marked_class(gift: Dataset, dataset: Dataset) -> int | None:
+    """Die Klasse, deren Trainingsbilder sich unterscheiden; None, wenn es nicht genau eine ist oder nicht die Maske."""
     pairs = ((gift.train_images, dataset.train_images), (gift.test_images, dataset.test_images))
     if gift.mask is None or any(ours.shape != theirs.shape for ours, theirs in pairs):
-        return False
+        return None
     changed = (gift.train_images != dataset.train_images).any(axis=(1, 2))
     outside = any((ours != theirs)[:, ~gift.mask].any() for ours, theirs in pairs)
-    return not outside and set(dataset.train_labels[changed].tolist()) == {label}
+    found = set(dataset.train_labels[changed].tolist())
+    return found.pop() if len(found) == 1 and not outside else None
 
 
 def ensure_run(name: str, profile: Profile, dataset: Dataset, seed: int = 0) -> Run:

@@ -149,15 +149,14 @@ def ask_place(model, images, suspect: Suspect, seed: int = 0) -> dict[str, np.nd
         images: Bilder der verdächtigen Klasse, die die Stelle tragen, uint8, (n, 28, 28).
     """
     size = model.inputs[0].shape[1]
-    without, filled = infilled(images, suspect.region), np.arange(len(images)) % 2 == 1
-    mixed = np.where(filled[:, None, None], without, images)
+    mixed, carries = clusters.mixed_images(images, suspect.region)
     maps, mixed_maps = (
         lrp.relevance(model, preprocess(each, size), suspect.label, METHOD_RULE) for each in (images, mixed)
     )
-    before, after = (predict_logits(model, each).argmax(axis=1) for each in (images, without))
+    before, after = (predict_logits(model, each).argmax(axis=1) for each in (images, infilled(images, suspect.region)))
     return {
         "ort": metrics.relevance_mass(maps, enlarge_mask(suspect.region, size)),
-        "gruppen": clusters.purity(clusters.group_maps(mixed_maps, seed).groups, filled),
+        "gruppen": clusters.purity(clusters.group_maps(mixed_maps, seed).groups, carries),
         "eingriff": before == after,
     }
 

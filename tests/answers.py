@@ -325,7 +325,7 @@ SAID = {
     "4.2": "noch Grad-CAM | ReLU am Ende fehlt | bevor Sie addieren | noch nicht addiert | Mittelwert über die Karten",
     "4.3": "voneinander ab. Beide | noch einmal ab | Richtung ist vertauscht | gewöhnliche Grad-CAM | "
     "addieren die Ableitungen | Das ist HiResCAM | ReLU am Ende fehlt",
-    "4.4": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | neben dem Zeichen | Falsche Achse",
+    "4.4": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | neben der Stelle | Falsche Achse",
     "4.5": "schon vorher | Nenner | jede Änderung | Anzahlen | über alle Klassen",
     "4.6": "unwichtigsten | wieder da | immer auf null | Anfang fehlt | Ende fehlt | höchste Wahrscheinlichkeit | "
     "rückwärts",

@@ -339,12 +339,7 @@ PARAMETERS = {
     "welches_modell": ["fremd", "", "None"],
     "regeln": ["lrp.fremd", "", "3", "lrp.z,,lrp.flat"],
     "verfahren": ["Orakel", "", "Zufall,Orakel"],
-    "wz_klasse": ["10", "Hose", "2.0"],
-    "wz_groesse": ["0", "29"],
-    "wz_oben": ["-1", "25"],
-    "wz_links": ["26", "None"],
-    "wz_staerke": ["1.1", "nan", "true"],
-    "wz_anteil": ["2", "alle"],
+    "umschlag": ["3", "None", "x" * 101],
     "gibtsnicht": ["1"],
     "0,5": ["0,5"],
 }

@@ -3,7 +3,9 @@
 import numpy as np
 from scipy.special import softmax
 
+from helpers.basics import CourseError
 from helpers.checks.exercise import Exercise, like, when
+from helpers.secret import suspected
 
 
 # --- 4.1 Grad-CAM selbst schreiben -----------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ CONTRAST = Exercise(
 )
 
 
-# --- 4.4 Wie viel liegt auf dem Zeichen? -----------------------------------------------------------------------------
+# --- 4.4 Wie viel liegt auf der Stelle? ------------------------------------------------------------------------------
 def mass_on(cams, mask):
     positive = np.maximum(cams, 0)
     return positive[:, mask].sum(axis=1) / positive.sum(axis=(1, 2))
@@ -187,8 +189,8 @@ MASS = Exercise(
     ),
     like(
         lambda c, m: 1 - mass_on(c, m),
-        "Sie messen, was neben dem Zeichen liegt.",
-        "mask ist dort True, wo das Zeichen sitzt: cams[:, mask], nicht cams[:, ~mask].",
+        "Sie messen, was neben der Stelle liegt.",
+        "mask ist dort True, wo die Stelle ist: cams[:, mask], nicht cams[:, ~mask].",
     ),
     like(
         lambda c, m: np.maximum(c, 0)[:, m].sum() / np.maximum(c, 0).sum(),
@@ -223,7 +225,7 @@ def _two_answers(rng):
 FLIPS = Exercise(
     "4.5",
     flips_per_class,
-    "Die zehn Zahlen zeigen, bei welchen Klassen das Zeichen schwerer wiegt als der Stoff.",
+    "Die zehn Zahlen zeigen, bei welchen Klassen die Stelle schwerer wiegt als der Stoff.",
     _two_answers,
     like(
         lambda b, a, y, t: _share(a == t, y),
@@ -371,8 +373,26 @@ TRICK = Exercise(
     ),
     when(
         lambda o, m: mass_on(np.asarray(o)[None], m)[0] > 0.05,
-        "Das Zeigespiel ist gewonnen, aber Ihre Karte liegt wirklich auf dem Zeichen: Das ist kein Trick.",
+        "Das Zeigespiel ist gewonnen, aber Ihre Karte liegt wirklich auf der Stelle: Das ist kein Trick.",
         "Höchstens 5 % der Summe aller Werte dürfen in der Maske liegen. Verteilen Sie den Rest auf das ganze Bild.",
     ),
     form=_trick_form,
+)
+
+
+# --- 4.8 Schriftlich -------------------------------------------------------------------------------------------------
+def _not_noted(output) -> str | None:
+    try:
+        suspected(output)
+    except CourseError as error:
+        return str(error)
+
+
+SUSPICION = Exercise(
+    "4.8",
+    "my_suspicion",
+    "Ihr Verdacht steht fest, bevor Sie die Wahrheit kennen. Nur so misst der Umschlag, was Sie aus den Karten lasen.",
+    lambda rng: [()],
+    form=_not_noted,
+    is_value=True,
 )

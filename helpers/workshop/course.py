@@ -132,7 +132,7 @@ def parameters_per_notebook(values: dict, notebooks: dict) -> dict:
     for name, value in values.items():
         if isinstance(value, str) and (isinstance(known.get(name), list) or name == "verfahren"):
             values = {**values, name: [part.strip() for part in value.split(",")]}
-    check_parameters(values, known)
+    check_parameters(values)
     return {path: {name: value for name, value in values.items() if name in names} for path, names in declared.items()}
 
 

@@ -1,20 +1,18 @@
 """Die Parameter der Notebooks prüfen, bevor ein Kernel startet: Ein falscher Wert soll nichts kosten.
 
-Profil und Wasserzeichen beurteilen ihre Werte selbst; hier stehen nur die übrigen. Fremde Notebooks dürfen weitere
+Das Profil beurteilt seine Werte selbst; hier stehen nur die übrigen. Fremde Notebooks dürfen weitere
 Parameter haben.
 """
 
 from pathlib import Path
 
 from helpers.basics import NOTEBOOKS, CourseError, one_line
-from helpers.data import Watermark
 from helpers.settings import check_number, get_profile
 
 SOURCES = ("auto", "beispiel", "voll")
 MODELS = ("kurs", "sauber", "vergiftet")
 NUMBERS = {"seed": (0, 2**32 - 1), "bilder": (2, 10_000)}
-CHOICES = {"quelle", "welches_modell", "regeln", "verfahren"}
-MARK = ("wz_klasse", "wz_groesse", "wz_oben", "wz_links", "wz_staerke", "wz_anteil")
+CHOICES = {"quelle", "welches_modell", "regeln", "verfahren", "umschlag"}
 
 
 def _wanted(name: str, value) -> str:
@@ -25,6 +23,8 @@ def _wanted(name: str, value) -> str:
         return "" if known else f"{', '.join(SOURCES)} oder einen Ordner, den es gibt"
     if name == "welches_modell":
         return "" if value in MODELS else f"eines von {', '.join(MODELS)}"
+    if name == "umschlag":
+        return "" if isinstance(value, str) and len(value) <= 100 else "ein Wort, etwa Ihren Namen"
     if name == "verfahren" and value is None:
         return ""
     from helpers.lrp import LRP_RULES
@@ -35,12 +35,11 @@ def _wanted(name: str, value) -> str:
     return "" if fits else f"eine Liste aus {', '.join(known)}, mit Kommas getrennt"
 
 
-def check_parameters(values: dict, defaults: dict) -> None:
-    """Prüft alle gesetzten Parameter, auch zusammen: Das Wasserzeichen muss ins Bild passen.
+def check_parameters(values: dict) -> None:
+    """Prüft alle gesetzten Parameter.
 
     Args:
         values: Name → Wert.
-        defaults: Name → Vorgabe im Notebook, für die Werte, die nicht gesetzt sind.
 
     Raises:
         CourseError: beim ersten Wert, der nicht geht, mit dem Parameter und dem, was er braucht.
@@ -54,5 +53,3 @@ def check_parameters(values: dict, defaults: dict) -> None:
             raise CourseError(
                 f"Der Parameter „{name}“ kann nicht „{shown}“ sein: Setzen Sie hinter -p {name} {wanted}."
             )
-    if any(name in values for name in MARK) and all(name in defaults for name in MARK):
-        Watermark(*({**defaults, **values}[name] for name in MARK))

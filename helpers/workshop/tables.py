@@ -1,28 +1,22 @@
-"""Die gespeicherten Tabellen von 05_LRP machen: die große Wertungstafel und das Labor (``input/*.json``).
+"""Die gespeicherten Tabellen von 05_LRP machen: die große Wertungstafel und die Startwerte (``input/*.json``)."""
 
-Beide lernen nichts Neues, wenn es die Modelle schon gibt, und legen Startwert, Herkunft und Prüfsummen dazu.
-"""
-
+import contextlib
+import io
 import time
-from dataclasses import replace
 from importlib import metadata
 
-from helpers import lab, scorecard
+from helpers import scorecard
 from helpers.basics import progress, write_json
-from helpers.data import checksum, load_source, stratified_sample
-from helpers.model import predict_logits, weights_checksum
+from helpers.data import checksum, load_source, poison, stratified_sample, subset
+from helpers.model import keras, predict_logits, weights_checksum
 from helpers.provenance import provenance
+from helpers.repair import repair
+from helpers.secret import score, secret_mark
 from helpers.settings import get_profile
-from helpers.training import CLEAN, COURSE, POISONED, Evaluation, ensure_data, ensure_poisoned, ensure_run
+from helpers.suspicion import SHORTCUT, search
+from helpers.training import CLEAN, COURSE, POISONED, Evaluation, ensure_data, ensure_poisoned, ensure_run, train
 
 PACKAGES = ("tensorflow", "keras", "innvestigate", "tf-keras-vis", "numpy")
-# Jedes ändert am Zeichen des Kurses eines: Größe, Stärke, Ort, Anteil.
-MARKS = {
-    "ein Pixel": {"size": 1, "top": 25, "left": 2},
-    "30 % stark": {"strength": 0.3},
-    "mitten im Bild": {"top": 12, "left": 12},
-    "jedes zweite Bild": {"share": 0.5},
-}
 
 
 def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
@@ -63,20 +57,51 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
     return _store(path, card, {"geprüft": model, "zwilling": twin, "kontrolle": control}, source, seed)
 
 
-def make_lab(path, seed: int = 0) -> dict:
-    """Lässt für jedes Zeichen in ``MARKS`` einen Zwilling lernen und legt das Labor ab (``… labor``).
+def make_repeats(path, seeds) -> dict:
+    """Der Weg von 03 bis zur Reparatur, für jeden Startwert neu, mit seinem eigenen Zeichen (``… startwerte``)."""
+    rows = []
+    for seed in progress(list(seeds), text="Startwerte", unit="Wege"):
+        with contextlib.redirect_stdout(io.StringIO()):  # Dutzende Epochenzeilen läse niemand
+            rows.append(_repeat(seed))
+        keras.backend.clear_session()
+    table = {"wege": rows, "herkunft": provenance(profile="schnell")}
+    write_json(path, table)
+    return table
 
-    Dazu die zwei fertigen Netze: der Zwilling des Kurses und als Kontrolle das Netz, das ohne Zeichen gelernt hat.
-    """
-    _, twin, control, watermark, dataset = course_models(seed=seed)
-    nets = {"Zwilling": twin, "Kontrolle": control}
-    rows = {name: lab.examine_mark(net, control, dataset, watermark, seed) for name, net in nets.items()}
-    marks = {name: replace(watermark, **changes) for name, changes in MARKS.items()}
-    for name, mark in progress(marks.items(), total=len(marks), text="Labor", unit="Zwillinge"):
-        net = lab.quiet_twin(dataset, mark, get_profile("schnell"), seed)
-        rows[name] = lab.examine_mark(net, control, dataset, mark, seed)
-    stored = {"zeichen": {name: vars(mark) for name, mark in marks.items()}, "tafel": rows}
-    return _store(path, stored, {"zwilling": twin, "kontrolle": control}, dataset, seed)
+
+def _repeat(seed: int) -> dict:
+    """Kontrolle und Zwilling trainieren, beide durchsuchen, den Zwilling reparieren: eine Zeile."""
+    profile, mark = get_profile("schnell"), secret_mark(seed)
+    clean = subset(load_source("beispiel"), profile.n_train, profile.n_test, seed)
+    marked = poison(clean, mark, seed)
+    control, twin = (train(part.train_images, part.train_labels, profile, seed).model for part in (clean, marked))
+    accused = [
+        [each for each in search(net, part.test_images, part.test_labels, seed) if each.verdict == SHORTCUT]
+        for net, part in ((control, clean), (twin, marked))
+    ]
+    hit = [score(each.label, each.region, mark) for each in accused[1]]
+    train_images, train_labels = marked.parts[0]
+    mended = repair(twin, train_images, train_labels, accused[1], profile, seed).model if accused[1] else twin
+    own, others = (
+        clean.test_images[side] for side in (clean.test_labels == mark.label, clean.test_labels != mark.label)
+    )
+    nets = {}
+    for name, net in {"Kontrolle": control, "Zwilling": twin, "repariert": mended}.items():
+        answers, kept, drawn = (
+            predict_logits(net, images).argmax(axis=1) for images in (clean.test_images, own, mark.stamp(others))
+        )
+        nets[name] = {
+            "trefferquote": float((answers == clean.test_labels).mean()),
+            "ohne_zeichen": float((kept == mark.label).mean()),
+            "angezogen": float((drawn == mark.label).mean()),
+        }
+    return {
+        "seed": seed,
+        "zeichen": vars(mark),
+        "punkte": max((each["Punkte"] for each in hit), default=0),
+        "beschuldigt": {"Kontrolle": len(accused[0]), "Zwilling": len(accused[1])},
+        "netze": nets,
+    }
 
 
 def _store(path, table: dict, nets: dict, dataset, seed: int) -> dict:
