@@ -32,8 +32,8 @@ from helpers.basics import (
 from helpers.course_model import load_course_model
 from helpers.lrp_library import load_reference
 from helpers.model import check_weights
+from helpers.parameters import CHOICES, NUMBERS, check_parameters
 from helpers.workshop.notebooks import declared_parameters, read_notebook
-from helpers.workshop.parameters import CHOICES, NUMBERS, check_parameters
 from helpers.workshop.review import run as review_run
 from helpers.workshop.review.handins import references
 
@@ -198,9 +198,33 @@ def test_richtige_parameter_gehen_durch():
     for values in (
         {"seed": 2**32 - 1, "epochen": None, "bilder": 2, "welches_modell": "sauber", "profil": "voll"},
         {"regeln": ["lrp.z"], "verfahren": ["Grad-CAM", "Zufall"], "quelle": "../input/fashion-mnist"},
-        {"umschlag": "Jörg-Änne 3"},
+        {"umschlag": "Jörg-Änne 3", "label": -1, "np": np, "zahl": "abc"},
     ):
-        check_parameters(values)
+        check_parameters(values, ROOT / "notebooks")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", -1),
+        ("seed", "abc"),
+        ("seed", 2.0),
+        ("bilder", 0),
+        ("bilder", -3),
+        ("bilder", True),
+        ("regeln", []),
+        ("regeln", "lrp.z"),
+        ("verfahren", ["Gradcam"]),
+        ("quelle", "gibt/es/nicht"),
+        ("epochen", 0),
+        ("profil", "Schnell"),
+    ],
+)
+def test_in_einem_notebook_beurteilen_die_parameter_sich_selbst(name, value):
+    """Wie nach papermill ohne „helpers kurs“: Der falsche Wert steht zwischen allem, was im Notebook sonst so heißt."""
+    with pytest.raises(CourseError, match="Es braucht|Setzen Sie|Wählen Sie") as caught:
+        check_parameters({"np": np, "profil": "schnell", "seed": 0, "bilder": 20, "epochen": None, name: value})
+    assert f"„{value}“" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", bad_inputs.garbage())
