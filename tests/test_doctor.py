@@ -1,5 +1,6 @@
 """Die Tabelle von ``python -m helpers doctor``: jede Zeile kann FEHLT sagen, auch unter zu altem Python."""
 
+import ast
 import hashlib
 import json
 import os
@@ -86,3 +87,35 @@ def test_says_what_is_missing_without_any_package_and_under_unsuitable_python(py
         assert re.search(rf"^{package} +FEHLT  fehlt, gebraucht .* → bash install.bash$", result.stdout, re.MULTILINE)
     sentence = "FEHLT  3.* → Nehmen Sie Python 3.11, 3.12 oder 3.13: bash install.bash"
     assert bool(re.search(sentence, result.stdout)) == (python != sys.executable)
+
+
+@pytest.mark.parametrize("python", pythons())
+@pytest.mark.parametrize("command", ["kurs --nur 03", "cnn", "daten --gibts nicht", "--hilfe"])
+def test_every_command_under_a_wrong_python_is_one_sentence(python, command, tmp_path):
+    environment = {"KURS_AUSGABE": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"}
+    arguments = [python, "-S", "-m", "helpers", *command.split()]
+    result = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if python == sys.executable and command in ("daten --gibts nicht", "--hilfe"):
+        return  # dazu braucht es kein Paket
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(
+        r'\[X\] Das Python 3\.\S+ aus ".+" (ist zu alt|hat das Paket "\w+" nicht): .+\.\n', result.stderr
+    )
+
+
+@pytest.mark.parametrize("python", pythons()[1:])
+@pytest.mark.parametrize("notebook", ["00_Start", "04_GradCAM"])
+def test_the_first_cell_under_a_wrong_python_names_the_right_kernel(python, notebook):
+    code = f"from helpers.start import start; start({notebook!r})"
+    result = subprocess.run([python, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "CourseError: Dieses Notebook läuft im falschen Kernel: Python 3." in result.stderr
+
+
+OLD_PYTHON = ["__init__", "__main__", "basics", "provenance", "start", "workshop/__init__", "workshop/doctor"]
+OLD_PYTHON += ["workshop/start_page", "workshop/streams"]
+
+
+@pytest.mark.parametrize("name", OLD_PYTHON)
+def test_what_speaks_under_python_3_8_is_written_in_its_language(name):
+    """Auch dort, wo kein altes Python zum Ausprobieren liegt."""
+    ast.parse((ROOT / "helpers" / f"{name}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
