@@ -138,11 +138,50 @@ def daten(options):
     option("--gewichte", default="beiliegend", choices=("beiliegend", "keras"), help="aus input/ oder aus dem Netz"),
     option("--epochen", type=whole(), help="statt der Epochen des Profils"),
     option("--geraete", type=whole(), help="so viele GPUs (oder gedachte CPU-Geräte) lernen gleichzeitig"),
-    option("--bildgroesse", type=whole(), help="Kantenlänge der Netzeingabe in Pixeln, mindestens 32"),
+    option("--bildgroesse", "--groesse", type=whole(), help="Kantenlänge der Netzeingabe in Pixeln, mindestens 32"),
+    option(
+        "--bilder", type=path, metavar="ORDNER", help="eigene Bilder: für jede Klasse ein Ordner, oder eine Tabelle"
+    ),
+    option("--modell", type=path, metavar="NETZ.keras", help="ein fertiges Netz an den eigenen Bildern prüfen"),
+    option(
+        "--vorverarbeitung",
+        choices=("vgg16", "0-1", "-1-1", "keine"),
+        help="was mit den Bildern geschah, ehe --modell sie sah (sonst vgg16)",
+    ),
+    option("--ohne-beschaedigte", action="store_true", help="unlesbare eigene Bilder auslassen und zählen"),
+    option("--zuschneiden", action="store_true", help="eigene Bilder: Mitte ausschneiden statt einen Rand ergänzen"),
 )
 def cnn(options):
-    from helpers.workshop.cnn import run_cnn
+    from helpers.workshop.cnn import run_cnn, run_own_model, run_pictures
 
+    if options.modell and not options.bilder:
+        raise CourseError("--modell gilt nur mit --bilder: Nennen Sie den Ordner mit den Bildern.")
+    if options.vorverarbeitung and not options.modell:
+        raise CourseError("--vorverarbeitung gilt nur mit --modell: VGG16 bekommt immer seine eigene.")
+    if options.bilder:
+        if options.eingabe:
+            raise CourseError("--bilder und --eingabe widersprechen sich: Lassen Sie eines von beiden weg.")
+        if options.modell:
+            how = options.vorverarbeitung or "vgg16"
+            read = options.bildgroesse, options.zuschneiden, options.ohne_beschaedigte
+            run_own_model(options.bilder, options.modell, how, *read, options.seed)
+            return
+        run_pictures(
+            options.bilder,
+            options.profil,
+            options.bildgroesse,
+            options.zuschneiden,
+            options.ohne_beschaedigte,
+            options.gewichte,
+            options.seed,
+            n_train=options.n_train,
+            n_test=options.n_test,
+            epochs=options.epochen,
+            devices=options.geraete,
+        )
+        return
+    if options.ohne_beschaedigte or options.zuschneiden:
+        raise CourseError("--ohne-beschaedigte und --zuschneiden gelten nur mit --bilder: Nennen Sie den Ordner.")
     run_cnn(
         options.profil,
         weights=options.gewichte,
@@ -315,7 +354,8 @@ def startwerte(options):
     option("--ziel", type=file, help="Zieldatei (sonst input/blindprobe.json)"),
 )
 def blindprobe(options):
-    from helpers.workshop.blind_trial import STORED_TRIAL, run
+    from helpers.suspicion import STORED_TRIAL
+    from helpers.workshop.blind_trial import run
 
     target = options.ziel or STORED_TRIAL
     print(f"Geschrieben: {display_path(target)} ({len(run(range(options.netze), target)['netze'])} Netze)")

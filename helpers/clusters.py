@@ -22,13 +22,14 @@ Grouping = namedtuple("Grouping", "groups means spot")  # siehe group_maps
 
 
 def mixed_images(carrying, region) -> tuple[np.ndarray, np.ndarray]:
-    """Bei jedem zweiten Bild (uint8, (n, 28, 28)) wird die Stelle (28, 28), bool, mit den nächsten Pixeln gefüllt.
+    """Bei jedem zweiten Bild (uint8, (n, h, b) oder farbig) wird die Stelle (h, b), bool, mit den nächsten gefüllt.
 
     Returns:
         Die Bilder, und ob eines die Stelle noch trägt, bool (n,).
     """
     carries = np.arange(len(carrying)) % 2 == 0
-    return np.where(carries[:, None, None], carrying, infilled(carrying, region)), carries
+    chosen = carries.reshape(-1, *[1] * (np.ndim(carrying) - 1))
+    return np.where(chosen, carrying, infilled(carrying, region)), carries
 
 
 def coarse_maps(maps) -> np.ndarray:

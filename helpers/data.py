@@ -77,7 +77,8 @@ def training_checksum(*fields) -> str:
     """SHA-256 der Bilder und Klassen, mit denen ein Modell trainiert wurde."""
     digest = hashlib.sha256()
     for values in fields:
-        digest.update(np.ascontiguousarray(values, dtype=np.uint8))
+        for start in range(0, len(values), 1024):  # sie müssen nicht alle zugleich im Speicher sein
+            digest.update(np.ascontiguousarray(values[start : start + 1024], dtype=np.uint8))
     return digest.hexdigest()
 
 
@@ -207,20 +208,20 @@ def stratified_sample(labels, n: int | None, seed: int = 0) -> np.ndarray:
 
     Args:
         labels: Klassen, Form (N,).
-        n: Größe der Stichprobe (mindestens 10); None oder N für alle.
+        n: Größe der Stichprobe, mindestens die Zahl der Klassen; None oder N für alle.
         seed: Startwert des Zufalls; derselbe Wert ergibt dieselbe Stichprobe.
 
     Raises:
-        CourseError: wenn n kleiner als 10 oder größer als N ist.
+        CourseError: wenn n kleiner als die Zahl der Klassen oder größer als N ist.
     """
     from sklearn.utils import resample
 
-    total = len(labels)
+    total, classes = len(labels), len(np.unique(labels))
     n = total if n is None else n
-    if not 10 <= n <= total:
+    if not classes <= n <= total:
         raise CourseError(
-            f"Eine Stichprobe von {german(n)} Bildern geht nicht: Es sind {german(total)} da, und von jeder der zehn "
-            "Klassen wird mindestens eines gebraucht."
+            f"Eine Stichprobe von {german(n)} Bildern geht nicht: Es sind {german(total)} da, und von jeder der "
+            f"{classes} Klassen wird mindestens eines gebraucht."
         )
     return np.sort(resample(np.arange(total), replace=False, n_samples=n, stratify=labels, random_state=seed))
 
@@ -235,7 +236,7 @@ def validation_split(labels, share: float = 0.1, seed: int = 0) -> tuple[np.ndar
         CourseError: bei weniger als 20 Bildern.
     """
     check_number("Die Zahl der Trainingsbilder", len(labels), 20, 10**9)
-    validation = stratified_sample(labels, max(10, round(share * len(labels))), seed)
+    validation = stratified_sample(labels, max(len(np.unique(labels)), round(share * len(labels))), seed)
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 

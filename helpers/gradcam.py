@@ -8,13 +8,13 @@ import weakref
 import numpy as np
 
 from helpers.basics import CourseError, progress, quiet_stderr
-from helpers.model import LAST_CONV, checked_classes, checked_inputs, keras
+from helpers.model import checked_classes, checked_inputs, checked_model, keras
 
 with quiet_stderr():
     import tensorflow as tf
 
 
-def grad_cam(model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 64, normalize: bool = True):
+def grad_cam(model, inputs, classes, layer: str | None = None, batch_size: int = 64, normalize: bool = True):
     """Grad-CAM, in einem kompilierten Schritt: einmal vorwärts, rückwärts nur bis zur gefragten Schicht.
 
     Ergibt dasselbe wie tf-keras-vis (Abweichung unter 1e-5), braucht aber einen Bruchteil der Zeit und bei beliebig
@@ -24,7 +24,7 @@ def grad_cam(model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 6
         model: Keras-3-Modell mit Logits als Ausgang.
         inputs: vorverarbeitete Bilder, float32, (n, h, b, 3).
         classes: gefragte Klasse je Bild (n,) oder eine Zahl für alle.
-        layer: Faltungsschicht, deren Merkmalskarten gewichtet werden.
+        layer: Faltungsschicht, deren Merkmalskarten gewichtet werden; ohne Angabe die letzte (``last_maps``).
         batch_size: Bilder je Rechenschritt.
         normalize: jede Karte auf 0 bis 1 strecken.
 
@@ -32,9 +32,10 @@ def grad_cam(model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 6
         float32, (n, h, b), Werte ≥ 0; mit ``normalize`` höchstens 1.
 
     Raises:
-        CourseError: bei unbekannter Schicht, Bildern falscher Form oder unpassenden Klassen.
+        CourseError: bei unbekannter Schicht, Bildern falscher Form, unpassenden Klassen oder einem Modell, mit dem es
+            nicht geht (``model.checked_model``).
     """
-    _check_layer(model, layer)
+    model, layer = _checked_layer(model, layer)
     maps = _batchwise("Grad-CAM", model, inputs, classes, batch_size, _step(model, layer))
     if normalize and len(maps):
         low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
@@ -42,7 +43,7 @@ def grad_cam(model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 6
     return maps
 
 
-def grad_cam_plus_plus(model, inputs, classes, layer: str = LAST_CONV, batch_size: int = 64):
+def grad_cam_plus_plus(model, inputs, classes, layer: str | None = None, batch_size: int = 64):
     """Grad-CAM++ mit tf-keras-vis, stapelweise: gewichtet jede *Stelle* einer Merkmalskarte, nicht nur jede Karte.
 
     Args, Returns, Raises: wie ``grad_cam`` mit ``normalize=True``.
@@ -52,7 +53,7 @@ def grad_cam_plus_plus(model, inputs, classes, layer: str = LAST_CONV, batch_siz
     from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
     from tf_keras_vis.utils.scores import CategoricalScore
 
-    _check_layer(model, layer)
+    model, layer = _checked_layer(model, layer)
     explainer = GradcamPlusPlus(model, clone=False)
 
     def step(images, labels):
@@ -72,13 +73,39 @@ def input_times_gradient(model, inputs, classes, batch_size: int = 64):
     Returns:
         float32, (n, h, b); positiv spricht für, negativ gegen die Klasse.
     """
+    model = checked_model(model, "Eingabe × Ableitung")
     return _batchwise("Eingabe × Ableitung", model, inputs, classes, batch_size, _step(model))
 
 
-def _check_layer(model, layer: str) -> None:
-    names = [each.name for each in model.layers if isinstance(each, keras.layers.Conv2D)]
-    if layer not in names:
+def last_maps(model: keras.Model) -> str:
+    """Name der letzten Schicht mit Merkmalskarten: die letzte Faltung oder, was gleich auf sie folgt (ReLU, Summe).
+
+    In VGG16 ist das „block5_conv3“, in ResNet50 „conv5_block3_out“.
+    """
+    return _map_layers(model)[-1]
+
+
+# Was zu einer Faltung gehört, hat Karten; was nur verkleinert oder auffüllt, hat keine neuen.
+_NAMES = "Conv2D DepthwiseConv2D SeparableConv2D BatchNormalization Activation ReLU LeakyReLU Add Concatenate"
+WITH_MAPS = tuple(getattr(keras.layers, name) for name in _NAMES.split())
+
+
+def _map_layers(model) -> list[str]:
+    """Die Schichten mit Merkmalskarten, von unten nach oben."""
+    found = [each for each in model.layers if isinstance(each, WITH_MAPS) and len(each.output.shape) == 4]
+    if not found:
+        inner = [each.name for each in model.layers if isinstance(each, keras.Model)]
+        remedy = f": Es steckt in „{inner[0]}“, own_model.flat(model) holt es heraus" if inner else ""
+        raise CourseError(f"Das Modell „{model.name}“ hat keine Faltungsschicht{remedy}.")
+    return [each.name for each in found]
+
+
+def _checked_layer(model, layer: str | None) -> tuple:
+    model = checked_model(model, "Grad-CAM")
+    names = _map_layers(model)
+    if layer is not None and layer not in names:
         raise CourseError(f"Die Faltungsschicht „{layer}“ gibt es nicht: Wählen Sie eine aus {', '.join(names)}.")
+    return model, layer or names[-1]
 
 
 def _batchwise(method: str, model, inputs, classes, batch_size: int, step) -> np.ndarray:

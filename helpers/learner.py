@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from helpers.basics import atomic_file, display_path, output_dir
-from helpers.model import checked_weights, enlarge, keras, predict_logits, split_model, weights_checksum
+from helpers.model import batch_outputs, checked_weights, enlarge, keras, split_model, weights_checksum
+from helpers.rows import Rows, joined, open_rows, write_rows
 from helpers.settings import Profile
 
 MAX_SHIFT = 1
@@ -16,53 +17,138 @@ MAX_WARMUP = 500
 SCORES = {"verlust": "loss", "treffer": "accuracy", "val_verlust": "val_loss", "val_treffer": "val_accuracy"}
 
 
-def extract_features(stem: keras.Model, images, profile: Profile | None = None) -> np.ndarray:
+def extract_features(stem: keras.Model, images, profile: Profile | None = None) -> Rows:
     """Rechnet den festen Stamm für jedes Bild genau einmal und merkt sich die Merkmale in ``ausgabe/merkmale``.
 
     Der Zwischenspeicher erkennt den Stamm an seinen Gewichten und jedes Bild an seiner Prüfsumme: Vom vergifteten
     Datensatz werden deshalb nur die markierten Bilder neu gerechnet. Eine unterbrochene Rechnung hinterlässt nichts
-    Halbes, eine beschädigte Datei wird übergangen.
+    Halbes, eine beschädigte Datei wird übergangen. Im Speicher liegt immer nur ein Stapel.
 
     Args:
         stem: Stamm aus ``split_model``.
-        images: uint8, (n, 28, 28).
+        images: uint8, (n, h, b) oder (n, h, b, 3), ein Feld oder auf der Platte.
         profile: gerechnet wird mit dessen Rechengenauigkeit, zum Lernen; ohne Profil in float32, zum Auswerten.
 
     Returns:
-        float32, (n, h, b, Kanäle).
+        float32, (n, h, b, Kanäle), auf der Platte (``helpers.rows``).
     """
     stem = quick_copy(stem, profile.precision) if profile else stem
-    last = stem.layers[-1]
-    name = f"{last.name}_{stem.input.shape[1]}_{last.compute_dtype}_{weights_checksum(stem)[:12]}.npz"
-    path, known = output_dir() / "merkmale" / name, {}
-    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as file:
-        names = file["bilder"].tolist()
-        (features,) = checked_weights([file["merkmale"]], [(len(names), *stem.output.shape[1:])])
-        known = dict(zip(names, features, strict=True))
-    names = [hashlib.sha256(image.tobytes()).hexdigest()[:32] for image in images]
-    new = {name: image for name, image in zip(names, images, strict=True) if name not in known}
+    last, shape = stem.layers[-1], stem.output.shape[1:]
+    folder = output_dir() / "merkmale"
+    prefix = f"{last.name}_{stem.input.shape[1]}_{last.compute_dtype}_{weights_checksum(stem)[:12]}"
+    stored, known = [], {}
+    for path in sorted(folder.glob(f"{prefix}_*.npz")):
+        with contextlib.suppress(Exception):
+            rows, others = open_rows(path, shape, np.float32)
+            if others["bilder"].shape == (len(rows),) and all(np.isfinite(rows[part]).all() for part in _parts(rows)):
+                known |= {str(name): (len(stored), row) for row, name in enumerate(others["bilder"])}
+                stored.append(rows)
+    names = [hashlib.sha256(images[row].tobytes()).hexdigest()[:32] for row in range(len(images))]
+    new = {}
+    for row, name in enumerate(names):
+        if name not in known:
+            new.setdefault(name, row)
     if new:
-        known |= zip(new, predict_logits(stem, np.stack(list(new.values()))), strict=True)
-        with atomic_file(path) as temporary:
-            np.savez(temporary, bilder=np.array(list(known)), merkmale=np.stack(list(known.values())))
-    return np.stack([known[name] for name in names])
+        path = folder / f"{prefix}_{hashlib.sha256(''.join(new).encode()).hexdigest()[:12]}.npz"
+        features = batch_outputs(stem, images, list(new.values()))
+        write_rows(path, len(new), shape, np.float32, features, bilder=lambda: np.array(list(new)))
+        known |= {name: (len(stored), row) for row, name in enumerate(new)}
+        stored.append(open_rows(path, shape, np.float32)[0])
+    starts = np.cumsum([0, *map(len, stored)])
+    return joined(stored).take([starts[file] + row for file, row in map(known.get, names)])
 
 
-def shuffled(inputs, labels, batch_size: int, seed: int, epoch: int, augment: bool = False, share=(0, 1)):
-    """Eingaben (n, …) und Klassen (n,) einer Epoche, gemischt; ein unvollständiger letzter Stapel entfällt.
+def _parts(rows, count: int = 256) -> list[slice]:
+    return [slice(start, start + count) for start in range(0, len(rows), count)]
 
-    Die Reihenfolge hängt nur von Startwert und Epoche ab: So lernt ein unterbrochenes Training nach der Pause dasselbe
-    wie eines ohne, und jedes Backend sieht dieselben Bilder.
+
+class Batches(keras.utils.PyDataset):
+    """Stapel zum Lernen oder Fragen; jeder wird erst geholt, wenn er dran ist.
 
     Args:
-        augment: Bilder zufällig spiegeln und verschieben.
-        share: der wievielte von wie vielen Rechnern; jeder bekommt seinen Teil jedes Stapels.
+        inputs: Bilder oder Merkmale, (n, …), ein Feld oder auf der Platte.
+        labels: Klassen, (n,); None beim Fragen.
+        batches: je Stapel die Nummern seiner Bilder.
+        weights: Gewicht jeder Klasse, (k,), oder None.
+        moves: zu jedem Bild in ``batches``, wie es sich bewegt (siehe ``drawn_moves``), oder None.
     """
-    rng = np.random.default_rng((seed, epoch))
-    rows = rng.permutation(len(labels))[: len(labels) // batch_size * batch_size or None]
-    batches = rows.reshape(-1, min(batch_size, len(rows)))
-    rows = np.array_split(batches, share[1], axis=1)[share[0]].ravel()
-    return mirror_and_shift(inputs[rows], rng) if augment else inputs[rows], labels[rows]
+
+    def __init__(self, inputs, labels, batches, weights=None, moves=None):
+        super().__init__()
+        self.inputs, self.labels, self.batches, self.weights, self.moves = inputs, labels, batches, weights, moves
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> tuple:
+        rows = self.batches[number]
+        x, start = self.inputs[rows], sum(map(len, self.batches[:number]))
+        if self.moves is not None:
+            x = moved(x, *(each[start : start + len(rows)] for each in self.moves))
+        if self.labels is None:
+            return (x,)
+        y = self.labels[rows]
+        return (x, y) if self.weights is None else (x, y, self.weights[y])
+
+
+def in_order(inputs, labels=None, rows=None) -> Batches:
+    """Alle Eingaben (n, …) oder die mit diesen Nummern, der Reihe nach."""
+    rows = np.arange(len(inputs)) if rows is None else rows
+    return Batches(inputs, labels, [rows[part] for part in _parts(rows)])
+
+
+def shuffled(inputs, labels, profile: Profile, seed: int, epoch: int, share=(0, 1), rows=None, weights=None) -> Batches:
+    """Eine Epoche, gemischt, in Stapeln zu ``profile.batch_size``; ein unvollständiger letzter entfällt.
+
+    Die Reihenfolge hängt nur von Startwert und Epoche ab: So lernt ein unterbrochenes Training nach der Pause dasselbe
+    wie eines ohne, und jedes Backend sieht dieselben Bilder. ``profile.augment`` spiegelt und verschiebt sie.
+
+    Args:
+        inputs, labels: Eingaben (n, …) und Klassen (n,).
+        share: der wievielte von wie vielen Rechnern; jeder bekommt seinen Teil jedes Stapels.
+        rows: Nummern der Bilder, die lernen; ohne Angabe alle.
+        weights: Gewicht jeder Klasse, (k,), oder None.
+    """
+    rng, rows = np.random.default_rng((seed, epoch)), np.arange(len(labels)) if rows is None else rows
+    order = rng.permutation(len(rows))[: len(rows) // profile.batch_size * profile.batch_size or None]
+    batches = rows[order].reshape(-1, min(profile.batch_size, len(rows)))
+    batches = np.array_split(batches, share[1], axis=1)[share[0]]
+    moves = drawn_moves(batches.size, inputs.shape[1], rng) if profile.augment else None
+    return Batches(inputs, labels, batches, weights, moves)
+
+
+def class_weights(labels, classes: int) -> np.ndarray | None:
+    """Gewicht jeder Klasse (float32, (k,)), mit dem alle zusammen gleich viel zählen; None, wenn sie etwa gleich sind.
+
+    Etwa gleich heißt: Die größte hat höchstens anderthalbmal so viele Bilder wie die kleinste.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    present = counts[counts > 0]
+    if present.max() <= 1.5 * present.min():
+        return None
+    return (len(labels) / len(present) / np.maximum(counts, 1)).astype(np.float32)
+
+
+def drawn_moves(count: int, edge: int, rng: np.random.Generator) -> tuple:
+    """Für jedes Bild: gespiegelt oder nicht, nach unten und nach rechts verschoben (um ``shift`` heißt: gar nicht)."""
+    shift = max_shift(edge)
+    mirrored = rng.random(count) < 0.5
+    return mirrored, *rng.integers(0, 2 * shift + 1, size=(2, count))
+
+
+def max_shift(edge: int) -> int:
+    """So viele Pixel darf ein Bild mit dieser Kantenlänge wandern: bei 28 Pixeln ``MAX_SHIFT``, sonst im Verhältnis."""
+    return max(MAX_SHIFT, MAX_SHIFT * edge // 28)
+
+
+def moved(images, mirrored, down, right) -> np.ndarray:
+    """Bilder (n, h, b) oder (n, h, b, 3), gespiegelt und auf Schwarz verschoben, wie ``drawn_moves`` es sagt."""
+    count, height, width, *color = images.shape
+    shift = max_shift(height)
+    images = np.where(mirrored.reshape(-1, *[1] * (images.ndim - 1)), images[:, :, ::-1], images)
+    padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), *[(0, 0)] * len(color)))
+    rows, columns = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
+    return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def mirror_and_shift(images, rng: np.random.Generator) -> np.ndarray:
@@ -70,13 +156,7 @@ def mirror_and_shift(images, rng: np.random.Generator) -> np.ndarray:
 
     Ein Schuh, der nach links zeigt, bleibt ein Schuh; auf den Kopf gestellt liegt kein Kleidungsstück im Datensatz.
     """
-    count, height, width = images.shape
-    mirrored = rng.random(count) < 0.5
-    images = np.where(mirrored[:, None, None], images[:, :, ::-1], images)
-    padded = np.pad(images, ((0, 0), (MAX_SHIFT, MAX_SHIFT), (MAX_SHIFT, MAX_SHIFT)))
-    down, right = rng.integers(0, 2 * MAX_SHIFT + 1, size=(2, count, 1))
-    rows, columns = down + np.arange(height), right + np.arange(width)
-    return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved(images, *drawn_moves(len(images), images.shape[1], rng))
 
 
 def save_state(path, learner: keras.Model, history: list[dict], best: list) -> None:
@@ -153,19 +233,21 @@ def quick_copy(model: keras.Model, precision: str = "auto") -> keras.Model:
     return copy
 
 
-def build_learner(model: keras.Model, profile: Profile, raw: bool, steps: int) -> tuple[keras.Model, keras.Model]:
+def build_learner(
+    model: keras.Model, profile: Profile, raw: tuple | None, steps: int
+) -> tuple[keras.Model, keras.Model]:
     """Ein Netz mit den Gewichten von ``model`` und, was daran lernt: Die Schichten teilen sich beide.
 
     Gerechnet wird wie in ``quick_copy``, die Logits sind float32. Der Stamm bis ``profile.frozen_until`` lernt nicht.
 
     Args:
-        raw: Eingabe sind Graustufen (uint8, (n, 28, 28)), vergrößert und vorverarbeitet wird im Netz, also auf der
-            Rechenkarte; sonst die Merkmale des Stamms.
+        raw: Form eines rohen Bilds (uint8), wenn sie die Eingabe sind: Vergrößert und vorverarbeitet wird dann im Netz,
+            also auf der Rechenkarte. Bei None sind es die Merkmale des Stamms.
         steps: Zahl der Schritte in allen Epochen zusammen.
     """
     net = quick_copy(model, profile.precision)
     stem, rest = split_model(net, profile.frozen_until)
-    inputs = keras.Input((28, 28), dtype="uint8", name="graustufen") if raw else rest.input
+    inputs = keras.Input(raw, dtype="uint8", name="bilder") if raw else rest.input
     x = net(enlarge(inputs, profile.image_size)) if raw else rest.output
     outputs = keras.layers.Activation("linear", dtype="float32")(x)
     if stem is not None:

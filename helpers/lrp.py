@@ -155,9 +155,9 @@ def _z_b(layer, a, w, b, r, low, high):
     return _distribute(layer, r, 0.0, (a, w), (-low * ones, tf.nn.relu(w)), (-high * ones, _negative(w)))
 
 
-def bounded_pixels(rule: partial) -> dict:
-    """``rule`` in allen Schichten, z^B in der untersten: Vorverarbeitete Pixel liegen zwischen −124 und 152."""
-    return {"dense": rule, "conv": rule, "lowest": z_b(-124, 152)}
+def bounded_pixels(rule: partial, low: float = -124, high: float = 152) -> dict:
+    """``rule`` in allen Schichten, z^B in der untersten: Für VGG16 liegen Pixel zwischen −124 und 152."""
+    return {"dense": rule, "conv": rule, "lowest": z_b(low, high)}
 
 
 def preset_a(eps: float = 0.1, **lowest) -> dict:

@@ -16,9 +16,10 @@ class Layer:
     """Eine Schicht ohne ihre Gewichte: was die Rechnung festlegt.
 
     Attributes:
-        kind: "dense", "conv", "max" oder "reshape".
+        kind: "dense", "conv", "max", "mean" (mitteln), "pad" (Rand aus Nullen), "relu" oder "reshape".
         below, above: Form der Werte darunter und darüber, ohne die Bilder.
-        window, strides, padding: Fenster, Schrittweite und Rand („SAME“ oder „VALID“) von Faltung und Pooling.
+        window, strides, padding: Fenster, Schrittweite und Rand („SAME“ oder „VALID“) von Faltung und Pooling; bei
+            "pad" ist ``window`` die Breite des Rands.
         relu: folgt ein ReLU?
         signed: können Werte darunter negativ sein?
     """
@@ -44,23 +45,35 @@ class Layer:
         return tf.nn.conv2d_transpose(r, w, shape, self.strides, self.padding)
 
     def output(self, a, w=None, b=None):
-        """Die ganze Schicht vorwärts; Pooling und Umformen haben keine Gewichte."""
+        """Die ganze Schicht vorwärts; Pooling, Rand und Umformen haben keine Gewichte."""
         if w is not None:
             z = self.forward(a, w) + b
             return tf.nn.relu(z) if self.relu else z
-        if self.kind == "max":
-            return tf.nn.max_pool2d(a, self.window, self.strides, self.padding)
+        if self.kind == "relu":
+            return tf.nn.relu(a)
+        if self.kind == "pad":
+            a = tf.pad(a, ((0, 0), *self.window, (0, 0)))
+        if self.kind in ("max", "mean"):
+            pool = tf.nn.max_pool2d if self.kind == "max" else tf.nn.avg_pool2d
+            a = pool(a, self.window, self.strides, self.padding)
         return tf.reshape(a, (-1, *self.above))
 
     def unweighted_backward(self, a, r):
-        """Umformen zurück; beim Max-Pooling geht alles an den Sieger des Fensters."""
+        """Umformen zurück; beim Max-Pooling geht alles an den Sieger des Fensters, beim Mitteln gilt LRP-0."""
+        if self.kind == "relu":
+            return r
         with tf.GradientTape() as tape:
             tape.watch(a)
             y = self.output(a)
+        if self.kind == "mean":
+            return a * tape.gradient(y, a, tf.math.divide_no_nan(r, y))
         return tape.gradient(y, a, r)
 
 
 KINDS = {"Conv2D": "conv", "Dense": "dense", "MaxPooling2D": "max", "Flatten": "reshape"}
+# Diese kommen in eigenen Modellen vor.
+KINDS |= {"AveragePooling2D": "mean", "GlobalAveragePooling2D": "mean", "GlobalMaxPooling2D": "max"}
+KINDS |= {"ZeroPadding2D": "pad", "ReLU": "relu", "Activation": "relu", "Reshape": "reshape"}
 
 
 def chain(model: keras.Model) -> list[tuple]:
@@ -86,16 +99,26 @@ def chain(model: keras.Model) -> list[tuple]:
     return found
 
 
+def objection(model: keras.Model) -> str:
+    """Der Satz, warum LRP dieses Modell nicht zerlegt; leer, wenn es geht."""
+    try:
+        chain(model)
+    except CourseError as error:
+        return str(error)
+    return ""
+
+
 def _check(layer) -> None:
     """Weist ab, was hier niemand berechnet: Falsch zu rechnen, ohne es zu sagen, wäre schlimmer als gar nicht."""
     kind, name = type(layer).__name__, f"die Schicht „{layer.name}“"
     if kind not in KINDS:
         raise CourseError(f"LRP ist in diesem Kurs nicht für Schichten der Art {kind} gemacht ({name}).")
     allowed = {"data_format": "channels_last", "dilation_rate": (1, 1), "groups": 1}
+    allowed |= {"max_value": None, "negative_slope": 0, "threshold": 0}
     if odd := [key for key, value in allowed.items() if getattr(layer, key, value) != value]:
         raise CourseError(f"LRP rechnet nur mit {odd[0]} = {allowed[odd[0]]}, {name} hat {getattr(layer, odd[0])}.")
     activation = getattr(layer, "activation", keras.activations.linear)
-    if activation not in (keras.activations.relu, keras.activations.linear):
+    if activation not in (keras.activations.relu, *([] if kind == "Activation" else [keras.activations.linear])):
         found = getattr(activation, "__name__", activation)
         raise CourseError(f"LRP braucht ReLU und am Ende Logits, also kein Softmax, aber {name} hat {found}.")
 
@@ -113,7 +136,13 @@ def read_layers(model: keras.Model) -> tuple[tuple[Layer, ...], list]:
             options["relu"] = layer.activation is keras.activations.relu
             signed = not options["relu"]
             pair = (layer.kernel, layer.bias if layer.use_bias else np.zeros(layer.kernel.shape[-1], np.float32))
-        if kind in ("conv", "max"):
+        if kind == "relu":
+            signed = False
+        elif kind == "pad":
+            options["window"] = tuple(map(tuple, layer.padding))
+        elif kind in ("max", "mean") and "Global" in type(layer).__name__:
+            options |= {"window": below[:2], "strides": below[:2]}
+        elif kind in ("conv", "max", "mean"):
             options["window"] = tuple(layer.kernel_size if kind == "conv" else layer.pool_size)
             options |= {"strides": tuple(layer.strides), "padding": layer.padding.upper()}
         layers.append(Layer(kind, below, above, **options))

@@ -50,7 +50,7 @@ def _innvestigate():
 
 def _legacy_copy(model: keras.Model, tf_keras):
     """Dasselbe Netz in tf_keras, dessen Gewichte Nullen sind."""
-    keep = "name units filters kernel_size strides padding pool_size use_bias activation".split()
+    keep = "name units filters kernel_size strides padding pool_size use_bias activation target_shape".split()
     x = inputs = tf_keras.Input(tuple(model.inputs[0].shape[1:]))
     for layer, _, _ in chain(model):
         config = layer.get_config()

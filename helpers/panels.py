@@ -50,7 +50,7 @@ def _draw(ax, values, title: str, **options):
 
 
 def draw_image(ax, image, title: str = "") -> None:
-    """Ein Rohbild (h, b), Werte 0–255."""
+    """Ein Rohbild (h, b) oder (h, b, 3), Werte 0–255."""
     _draw(ax, image, title, vmin=0, vmax=255)
 
 
@@ -65,7 +65,7 @@ def draw_cam(ax, image, cam, title: str = ""):
 def draw_relevance(ax, relevance, title: str = "", mask=None):
     """Relevanz (h, b), rot dafür, blau dagegen; auf das 99,5-%-Quantil des Betrags dieses Bilds bezogen.
 
-    Eine ``mask`` (28, 28), bool, bekommt einen grünen Rahmen.
+    Eine ``mask``, bool, in der Größe der rohen Bilder, bekommt einen grünen Rahmen.
     """
     limit = np.quantile(np.abs(relevance), 0.995) or 1.0
     if mask is not None:
@@ -95,6 +95,11 @@ def draw_numbers(ax, values, texts, small=None, title="", fontsize=9, weight="no
 def draw_frame(ax, top: float, left: float, height: float, width: float, **options) -> None:
     """Ein Rahmen um Pixel; ``options``: ``color``, ``label``, ``linewidth`` …"""
     ax.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, **{"fill": False, "linewidth": 2} | options))
+
+
+def wrapped(name: str) -> str:
+    """Der Name einer Klasse, so umgebrochen und gekürzt, dass er über eine Spalte passt."""
+    return textwrap.fill(textwrap.shorten(name, 40, placeholder=" …") or name[:40], 14)
 
 
 def panel(rows, title: str = "", size: float = 1.2):
@@ -144,9 +149,9 @@ def image_grid(images, titles=None, columns: int = 10, title: str = ""):
 def result_page(images, cams, relevances: dict, classes, title="Rohbild, Grad-CAM und LRP", captions=None, mask=None):
     """Die Ergebnisseite: eine Spalte je Bild, Zeilen Rohbild, Grad-CAM und jede LRP-Regel (oder jedes Modell).
 
-    ``images``: uint8, (n, 28, 28); ``cams``: (n, h, b), Werte 0–1, oder None; ``relevances``: dict Zeilenname →
-    (n, h, b); ``classes``: erklärte Klasse je Bild (n,), ``captions`` statt ihrer Namen über den Spalten; ``mask``:
-    bool, (28, 28), ihr Umriss erscheint auf jeder Relevanz.
+    ``images``: uint8, (n, h, b) oder (n, h, b, 3); ``cams``: (n, h, b), Werte 0–1, oder None; ``relevances``: dict
+    Zeilenname → (n, h, b); ``classes``: erklärte Klasse je Bild (n,), ``captions`` statt ihrer Namen über den Spalten;
+    ``mask``: bool, in der Größe der Bilder, ihr Umriss erscheint auf jeder Relevanz.
     """
     rows = [row("Rohbild", draw_image, images, captions or [CLASS_NAMES[label] for label in classes])]
     if cams is not None:
@@ -163,9 +168,9 @@ def heatmap_steps(images, coarse, fine):
     return panel([above, middle, below], "Von der groben Karte zur Überlagerung")
 
 
-def mistakes(images, for_wrong, for_right, evaluation, rows):
+def mistakes(images, for_wrong, for_right, evaluation, rows, names=CLASS_NAMES):
     """Drei Zeilen je Fehler: Rohbild, Grad-CAM für die falsche Antwort, Grad-CAM für die richtige Klasse."""
-    answers, truth = (np.take(CLASS_NAMES, labels[rows]) for labels in (evaluation.predictions, evaluation.labels))
+    answers, truth = (np.take(names, labels[rows]) for labels in (evaluation.predictions, evaluation.labels))
     wrong = row("für die Antwort", draw_cam, images, for_wrong, answers)
     right = row("für die Wahrheit", draw_cam, images, for_right, truth)
     return panel([row("Rohbild", draw_image, images), wrong, right], "Falsch erkannt: Was sprach wofür?")

@@ -1,5 +1,8 @@
 """Stellen im Bild: Flecken hoher Relevanz, wer sie trägt, und ob sie fest liegen wie ein Stempel oder wie Stoff jedes
 Mal anders. Hier kommt kein Netz vor, nur Bilder und eine Karte; gefragt wird das Netz in ``suspicion``.
+
+Bilder sind grau (n, h, b) oder farbig (n, h, b, 3). Alle Maße gelten für ein Raster von etwa 28 × 28 Feldern: In einem
+größeren Bild steht ein Feld aus ``cell`` × ``cell`` Pixeln, wo sonst ein Pixel steht. Masken haben immer Bildgröße.
 """
 
 import numpy as np
@@ -10,6 +13,16 @@ LARGEST = 0.25  # eine Stelle ist höchstens ein Viertel des Bildes
 FIXED, LOOSE = 0.9, 0.6  # fixed_edge: ab hier gestempelt, bis hier Gegenstand
 
 
+def cell(shape) -> int:
+    """Kante eines Felds in Pixeln: 1 bei Bildern (h, b, …) bis 41 Pixel, 2 bei 64, 8 bei 224."""
+    return max(1, round(max(shape[:2]) / 28))
+
+
+def over_colors(region, images) -> np.ndarray:
+    """Eine Maske (h, b) so, dass sie sich zu Bildern fügt: Sie gilt für alle Farben."""
+    return region if images.ndim == 3 else region[..., None]
+
+
 def places(relevance, count: int = 8) -> list[np.ndarray]:
     """Flecken hoher Relevanz (h, b), scharf und geglättet, bei fallenden Schwellen: höchstens ``count`` Masken.
 
@@ -17,8 +30,10 @@ def places(relevance, count: int = 8) -> list[np.ndarray]:
     """
     from scipy.ndimage import binary_dilation, label, uniform_filter
 
-    touching = np.ones((3, 3), bool)
+    touching, shape, size = np.ones((3, 3), bool), relevance.shape, cell(relevance.shape)
     found, kept = [], []
+    for axis in (0, 1) if size > 1 else ():
+        relevance = np.add.reduceat(relevance, np.arange(0, shape[axis], size), axis=axis)
     for values in (relevance, uniform_filter(relevance, 3)):
         for threshold in (0.6, 0.4, 0.25, 0.15):
             high = values > threshold * values.max()
@@ -28,7 +43,8 @@ def places(relevance, count: int = 8) -> list[np.ndarray]:
     for region in sorted(found, key=lambda region: -relevance[region].sum() / np.sqrt(region.sum())):
         if all((region & other).sum() <= 0.6 * (region | other).sum() for other in kept):
             kept.append(region)
-    return kept[:count]
+    rows, columns = (np.arange(edge) // size for edge in shape)
+    return [region[np.ix_(rows, columns)] for region in kept[:count]]
 
 
 def groups(images, members, others, region, relevance) -> list[np.ndarray]:
@@ -39,14 +55,20 @@ def groups(images, members, others, region, relevance) -> list[np.ndarray]:
     einer Normalverteilung wären es 64 %.
 
     Args:
-        images: uint8, (N, h, b); members, others: Nummern der Bilder dieser und der anderen Klassen in der Suchhälfte.
+        images: uint8, (N, h, b) oder (N, h, b, 3).
+        members, others: Nummern der Bilder dieser und der anderen Klassen in der Suchhälfte.
 
     Returns:
         Eine oder zwei Masken, bool, (N,): Trägt das Bild die Stelle? Für alle gegebenen Bilder.
     """
     weights = np.where(region, np.maximum(relevance, 0), 0)
-    weights *= np.sign(images[members].mean(axis=0) - images[others].mean(axis=0)) / max(weights.sum(), 1e-12)
-    content = np.tensordot(images.astype(float), weights)
+    direction = np.sign(images[members].mean(axis=0) - images[others].mean(axis=0))
+    if images.ndim == 4:  # der Mittelwert der Farben, damit es Graustufen bleiben
+        direction = direction / 3
+    weights = over_colors(weights, images) * (direction / max(weights.sum(), 1e-12))
+    step = max(1, 2**27 // images[0].size)  # so viele auf einmal, wie in 1 GB passen
+    parts = (images[start : start + step].astype(float) for start in range(0, len(images), step))
+    content = np.concatenate([np.tensordot(part, weights, weights.ndim) for part in parts])
     values = np.sort(content[members])
     below = np.arange(1, len(values))
     low, high = values.cumsum()[:-1] / below, values[::-1].cumsum()[-2::-1] / below[::-1]
@@ -59,28 +81,43 @@ def groups(images, members, others, region, relevance) -> list[np.ndarray]:
 
 
 def fixed_steps(images) -> tuple[np.ndarray, np.ndarray]:
-    """Wie fest die Sprünge zwischen Nachbarpixeln liegen: nach unten (h − 1, b) und nach rechts (h, b − 1), ≥ 0.
+    """Wie fest die Sprünge zwischen Nachbarfeldern liegen: nach unten (h − 1, b) und nach rechts (h, b − 1), ≥ 0.
 
     Der mittlere Sprung, vermindert um den größeren der beiden Nachbarsprünge gleicher Richtung, geteilt durch seine
-    Streuung von Bild zu Bild plus 8 Graustufen: Ein Saum, der einmal hier und einmal ein Pixel weiter liegt, ergibt
-    zwei halbe Sprünge nebeneinander und bleibt klein. ``images``: uint8, (n, h, b).
+    Streuung von Bild zu Bild plus 8 Graustufen: Ein Saum, der einmal hier und einmal ein Feld weiter liegt, ergibt
+    zwei halbe Sprünge nebeneinander und bleibt klein. ``images``: uint8, (n, h, b) oder (n, h, b, 3); von den Farben
+    zählt an jedem Ort die mit dem festesten Sprung.
     """
-    fixed = []
-    for axis in (0, 1):
-        steps = np.diff(images.astype(np.int16), axis=axis + 1)
-        mean = steps.mean(axis=0)
-        around = np.pad(mean, [(1, 1) if each == axis else (0, 0) for each in (0, 1)])
-        before, after = (np.delete(around, rows, axis=axis) * np.sign(mean) for rows in ([-2, -1], [0, 1]))
-        alone = np.abs(mean) - np.maximum(0, np.maximum(before, after))
-        fixed.append(np.maximum(0, alone) / (steps.std(axis=0) + 8))
+    if images.ndim == 4:
+        colors = [fixed_steps(images[..., color]) for color in range(images.shape[-1])]
+        return tuple(np.max(each, axis=0) for each in zip(*colors, strict=True))
+    size, fixed = cell(images.shape[1:]), []
+    for axis in (1, 2):
+        # Summen von Anfang an: Zwei Felder, die an einer Grenze aneinanderstoßen, unterscheiden sich um sums[2] −
+        # 2·sums[1] + sums[0], und das an jeder Pixelgrenze, nicht nur an denen eines Rasters.
+        around = [(size, size - 1) if each == axis else (0, 0) for each in (0, 1, 2)]
+        sums = np.pad(images, around, mode="edge").astype(np.int32).cumsum(axis=axis, dtype=np.int32)
+        length = images.shape[axis] - 1
+        low, middle, high = (sums.take(range(k * size, k * size + length), axis=axis) for k in (0, 1, 2))
+        steps = high - 2 * middle + low
+        mean = steps.mean(axis=0) / size
+        around = np.pad(mean, [(size, size) if each == axis else (0, 0) for each in (1, 2)])
+        before, after = (around.take(range(k, k + length), axis=axis - 1) for k in (0, 2 * size))
+        alone = np.abs(mean) - np.maximum(0, np.maximum(before * np.sign(mean), after * np.sign(mean)))
+        fixed.append(np.maximum(0, alone) / (steps.std(axis=0) / size + 8))
     return tuple(fixed)
 
 
 def fixed_edge(region, steps) -> float:
     """Wie fest der Rand der Stelle liegt: der Median von ``fixed_steps`` über ihren Rand; 0 ohne Rand im Bild.
 
-    Ein Stempel liegt immer auf denselben Pixeln (um 1 und mehr), der Saum eines Hemds jedes Mal anders (unter 0,6).
+    In großen Bildern zählt der festeste Sprung in der Nähe, ein halbes Feld weit. Ein Stempel liegt immer auf denselben
+    Pixeln (um 1 und mehr), der Saum eines Hemds jedes Mal anders (unter 0,6).
     """
+    from scipy.ndimage import maximum_filter1d
+
+    near = 2 * (cell(region.shape) // 2) + 1
+    steps = [maximum_filter1d(values, near, axis=axis) for axis, values in enumerate(steps)]
     crossed = np.concatenate([values[np.diff(region, axis=axis)] for axis, values in enumerate(steps)])
     return float(np.median(crossed)) if len(crossed) else 0.0
 
@@ -89,7 +126,7 @@ def stamps(region, steps) -> list[np.ndarray]:
     """Was an der Stelle wie aufgestempelt aussieht: Inseln, die sie berührt und die ringsum ein fester Rand begrenzt.
 
     Eine Insel ist von außen nicht erreichbar, ohne einen Sprung zu überschreiten, der fester als eine Schwelle liegt.
-    Auch Inseln mit einer Lücke von zwei Pixeln gehören zusammen (Punkte). Wo ein Kleidungsstück den Rand kreuzt, ist er
+    Auch Inseln mit einer Lücke von zwei Feldern gehören zusammen (Punkte). Wo ein Gegenstand den Rand kreuzt, ist er
     lückenhaft: Deshalb drei Schwellen, am Ende zählt ``fixed_edge``.
     """
     from scipy.ndimage import binary_dilation, label
@@ -104,7 +141,7 @@ def stamps(region, steps) -> list[np.ndarray]:
         joined = coo_array((np.ones(len(first)), (first, second)), (region.size, region.size))
         _, parts = connected_components(joined, directed=False)
         islands = (np.bincount(parts)[parts] <= LARGEST * region.size).reshape(region.shape)
-        near, _ = label(binary_dilation(islands, touching), touching)
+        near, _ = label(binary_dilation(islands, touching, iterations=cell(region.shape)), touching)
         found.append(islands & np.isin(near, near[region & islands]))
     return [mask for mask in found if 0 < mask.mean() <= LARGEST]
 
@@ -120,8 +157,8 @@ def infilled(images, region) -> np.ndarray:
 def elsewhere(region, relevance, count: int, rng) -> list[np.ndarray]:
     """Gleich große Stellen, auf die keine Relevanz zeigt: die Stelle verschoben (über den Rand hinweg auf die andere
     Seite), möglichst ohne Überdeckung, zufällig aus dem unteren Viertel der Relevanz."""
-    height, width = region.shape
-    shifts = [(down, right) for down in range(0, height, 2) for right in range(0, width, 2) if down or right]
+    (height, width), step = region.shape, 2 * cell(region.shape)
+    shifts = [(down, right) for down in range(0, height, step) for right in range(0, width, step) if down or right]
     moved = [np.roll(region, shift, axis=(0, 1)) for shift in shifts]
     overlap = np.array([(each & region).sum() for each in moved])
     free = np.flatnonzero(overlap == overlap.min())

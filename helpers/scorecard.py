@@ -14,12 +14,12 @@ from helpers import lrp, metrics
 from helpers.basics import INPUT, CourseError, as_dict, german, progress, try_read_json
 from helpers.data import stratified_sample
 from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient
+from helpers.lrp_layers import objection
 from helpers.model import enlarge_mask, keras, preprocess, softmax, weights_checksum
 from helpers.training import Evaluation, randomize_down_to
 
 STORED_CARD = INPUT / "wertungstafel.json"
 STEPS = 6  # Schritte der Lösch- und Einfügekurven
-STAGE = "block5_conv1"  # von hier bis zum Ausgang würfelt die Plausibilitätsprüfung alles neu
 CHUNK = 64  # Bilder je Häppchen: Der Speicher wächst nicht mit der Zahl der Bilder
 # Das Verfahren des Vertrauensberichts, denn es besteht auf der Tafel Treue und Plausibilitätsprüfung, und zwei, die vom
 # Netz nichts wissen.
@@ -50,6 +50,28 @@ Hängt vom Rechner und von der Stapelgröße ab und sagt nichts darüber, ob die
 MEASURES = {name: Measure(*head, trap) for (name, head), trap in zip(_HEADS.items(), _MISLEADS, strict=True)}
 
 
+def method_of(model) -> tuple:
+    """Womit der Vertrauensbericht ein Netz befragt, Name und Funktion: ``METHOD``, oder Grad-CAM, wo LRP nicht geht."""
+    return ("Grad-CAM", grad_cam) if objection(model) else (METHOD, method_maps)
+
+
+def method_maps(model, inputs, classes) -> np.ndarray:
+    """Karten (n, h, b) mit ``METHOD``; die Grenzen der Regel z^B sind die der Vorverarbeitung dieses Modells."""
+    rule = METHOD_RULE
+    if hasattr(model, "prepare"):
+        ends = preprocess(np.stack([np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)]), model)
+        rule = lrp.bounded_pixels(lrp.epsilon(), float(ends.min()), float(ends.max()))
+    return lrp.relevance(model, inputs, classes, rule)
+
+
+def stage_of(model) -> str:
+    """Von dieser Schicht bis zum Ausgang würfelt die Plausibilitätsprüfung alles neu: die letzten vier mit Gewichten.
+
+    In VGG16 ist das „block5_conv1“.
+    """
+    return [layer.name for layer in model.layers if getattr(layer, "kernel", None) is not None][-4:][0]
+
+
 def methods(seed: int = 0, only=None) -> dict:
     """Name → Verfahren: Funktion (Modell, Bilder (n, h, b, 3), Klassen (n,)) → Karten (n, h, b).
 
@@ -64,7 +86,7 @@ def methods(seed: int = 0, only=None) -> dict:
         "Grad-CAM++": grad_cam_plus_plus,
         "Eingabe × Ableitung": input_times_gradient,
         **{lrp.LRP_RULES[rule]: functools.partial(lrp.relevance, rule=rule) for rule in RULES},
-        METHOD: functools.partial(lrp.relevance, rule=METHOD_RULE),
+        METHOD: method_maps,
         CHANCE: lambda model, inputs, classes: rng.random(inputs.shape[:3]),
         EDGES: lambda model, inputs, classes: metrics.sobel_maps(inputs[..., 0]),
         "leere Karte": lambda model, inputs, classes: np.zeros(inputs.shape[:3]),
@@ -83,9 +105,10 @@ def gather(model, evaluation: Evaluation, images, members, mark, count: int, see
     """Zieht die Bilder der Messung, nach Klassen geschichtet, wenn es mindestens zehn sind.
 
     Args:
-        evaluation: Antworten des Netzes auf ``images`` (uint8, (N, 28, 28)).
+        evaluation: Antworten des Netzes auf ``images`` (uint8, (N, 28, 28) oder farbig).
         members: Testbilder der verdächtigen Klasse (uint8, (M, 28, 28)).
-        mark: was auf sie gestempelt wird, ein ``Watermark`` oder ein ``Imprint``.
+        mark: was auf sie gestempelt wird, ein ``Watermark`` oder ein ``Imprint``; None, wenn nach keinem Ort gefragt
+            wird (``members`` zählt dann nicht).
         count: so viele richtig erkannte und höchstens so viele markierte Bilder, mindestens 2.
 
     Returns:
@@ -96,7 +119,7 @@ def gather(model, evaluation: Evaluation, images, members, mark, count: int, see
         CourseError: wenn es nicht genug richtig erkannte Bilder oder Bilder der verdächtigen Klasse gibt.
     """
     right = np.flatnonzero(evaluation.predictions == evaluation.labels)
-    if not 2 <= count <= len(right) or len(members) < 2:
+    if not 2 <= count <= len(right) or mark and len(members) < 2:
         raise CourseError(
             f"Von {german(len(images))} Testbildern sind {german(len(right))} richtig erkannt, {german(len(members))} "
             f"gehören zur verdächtigen Klasse: {german(count)} lassen sich so nicht messen. Nehmen Sie mindestens "
@@ -105,7 +128,8 @@ def gather(model, evaluation: Evaluation, images, members, mark, count: int, see
     chosen = np.sort(np.random.default_rng(seed).permutation(right)[:count])
     if count >= 10:  # genug für jede Klasse
         chosen = right[stratified_sample(evaluation.labels[right], count, seed)]
-    return Case(model, images[chosen], evaluation.labels[chosen], mark.stamp(members[:count]), mark)
+    marked = mark.stamp(members[:count]) if mark else None
+    return Case(model, images[chosen], evaluation.labels[chosen], marked, mark)
 
 
 def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
@@ -118,12 +142,10 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
 
     Returns:
         Verfahren → Maß → Werte je Bild: ``loeschen``, ``einfuegen`` (Flächen unter den Kurven), ``plausibilitaet``
-        und ``ms`` (n,), ``masse`` und ``zeigen`` (m,).
+        und ``ms`` (n,), ``masse`` und ``zeigen`` (m,); die beiden nur, wenn ``case`` ein Zeichen hat.
     """
     model, mark = case.model, case.mark
-    learned, shuffled = model.get_weights(), randomize_down_to(model, STAGE, seed).get_weights()
-    size = model.inputs[0].shape[1]
-    mask = enlarge_mask(mark.mask, size)
+    learned, shuffled = model.get_weights(), randomize_down_to(model, stage_of(model), seed).get_weights()
     answers, found = {}, {}
 
     def predict(inputs):
@@ -134,11 +156,11 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
         return answers[key]
 
     def place(explain, images) -> dict:
-        maps = explain(model, preprocess(images, size), np.full(len(images), mark.label))
+        maps, mask = explain(model, preprocess(images, model), mark.label), enlarge_mask(mark.mask, model)
         return {"masse": metrics.relevance_mass(maps, mask), "zeigen": metrics.pointing_game(maps, mask).astype(float)}
 
     def faithfulness(explain, images, classes) -> dict:
-        inputs, begin = preprocess(images, size), time.perf_counter()
+        inputs, begin = preprocess(images, model), time.perf_counter()
         maps = explain(model, inputs, classes)
         row = {"ms": np.full(len(images), 1000 * (time.perf_counter() - begin) / len(images))}
         for name in ("loeschen", "einfuegen"):
@@ -151,9 +173,9 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
             model.set_weights(learned)
 
     for name, explain in progress(explainers.items(), total=len(explainers), text="Wertungstafel", unit="Verfahren"):
-        found[name] = _in_chunks(place, explain, case.marked)
+        found[name] = _in_chunks(place, explain, case.marked) if mark else {}
         if faithful is None or name in faithful:
-            explain(model, preprocess(case.images[:2], size), case.classes[:2])  # kompiliert, ehe die Uhr läuft
+            explain(model, preprocess(case.images[:2], model), case.classes[:2])  # kompiliert, ehe die Uhr läuft
             found[name] |= _in_chunks(faithfulness, explain, case.images, case.classes)
     return found
 

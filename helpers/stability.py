@@ -1,7 +1,7 @@
 """Stabilität: Bleiben Antwort und Karte, wenn sich am Bild etwas ändert, das an der Sache nichts ändert?
 
-Verschoben, gedreht, heller oder dunkler, verrauscht: Ein Mensch sieht denselben Mantel. Kippt die Antwort, war sie
-knapp; springt die Karte, erklärt sie mehr das Rauschen als das Kleidungsstück (Alvarez-Melis und Jaakkola 2018, arXiv
+Verschoben, gedreht, heller oder dunkler, verrauscht: Ein Mensch sieht denselben Gegenstand. Kippt die Antwort, war sie
+knapp; springt die Karte, erklärt sie mehr das Rauschen als den Gegenstand (Alvarez-Melis und Jaakkola 2018, arXiv
 1806.08049).
 """
 
@@ -19,7 +19,7 @@ class Change:
     """Eine Änderung an ``n`` Bildern, jedes ein wenig anders.
 
     Attributes:
-        images: Bilder (uint8, (n, h, b)) → geänderte Bilder.
+        images: Bilder (uint8, (n, h, b) oder (n, h, b, 3)) → geänderte Bilder.
         maps: Karten (n, h, b) → die Karten, die zu den geänderten Bildern gehören, wenn sie mitgehen.
     """
 
@@ -27,8 +27,16 @@ class Change:
     maps: Callable
 
 
-def changes(count: int, seed: int = 0, pixels: float = 1, degrees: float = 5, light: float = 0.1, noise: float = 8):
-    """Vier Änderungen für ``count`` Bilder: Name → ``Change``.
+def changes(
+    count: int,
+    seed: int = 0,
+    pixels: float = 1,
+    degrees: float = 5,
+    light: float = 0.1,
+    noise: float = 8,
+    shape=(28, 28),
+):
+    """Vier Änderungen für ``count`` Bilder der Form ``shape``: Name → ``Change``.
 
     Args:
         pixels: um so viele Pixel eines 28 Pixel breiten Bildes wird verschoben, in eine zufällige Richtung.
@@ -38,11 +46,12 @@ def changes(count: int, seed: int = 0, pixels: float = 1, degrees: float = 5, li
     """
     rng = np.random.default_rng(seed)
     angles, signs = rng.uniform(0, 2 * np.pi, count), rng.choice([-1, 1], count)
-    spots = rng.normal(0, noise, (count, 28, 28))
+    spots = rng.normal(0, noise, (count, *shape))
 
     def shifted(images):
         way = pixels / 28 * images.shape[1] * np.stack([np.sin(angles), np.cos(angles)], axis=1)
-        return np.stack([shift(image, each, order=1) for image, each in zip(images, way, strict=True)])
+        still = [0] * (images.ndim - 3)  # Farben wandern nicht
+        return np.stack([shift(image, [*each, *still], order=1) for image, each in zip(images, way, strict=True)])
 
     def rotated(images):
         return np.stack(
@@ -50,7 +59,7 @@ def changes(count: int, seed: int = 0, pixels: float = 1, degrees: float = 5, li
         )
 
     def brighter(images):
-        return images * (1 + light * signs[:, None, None])
+        return images * (1 + light * signs.reshape(-1, *[1] * (images.ndim - 1)))
 
     def noisy(images):
         return images + spots
@@ -68,9 +77,9 @@ def changes(count: int, seed: int = 0, pixels: float = 1, degrees: float = 5, li
 
 
 def answers_kept(answer, images, seed: int = 0) -> dict[str, np.ndarray]:
-    """Bleibt die Antwort? Änderung → bool (n,); ``answer``: Bilder (uint8, (n, 28, 28)) → Klassen (n,)."""
-    before = answer(images)
-    return {name: answer(change.images(images)) == before for name, change in changes(len(images), seed).items()}
+    """Bleibt die Antwort? Änderung → bool (n,); ``answer``: Bilder (uint8, (n, …)) → Klassen (n,)."""
+    before, small = answer(images), changes(len(images), seed, shape=images.shape[1:])
+    return {name: answer(change.images(images)) == before for name, change in small.items()}
 
 
 def maps_kept(explain, images, seed: int = 0) -> dict[str, np.ndarray]:
@@ -79,12 +88,12 @@ def maps_kept(explain, images, seed: int = 0) -> dict[str, np.ndarray]:
     Dazu „anderes Bild“: die Rangkorrelation mit der Karte des nächsten Bilds, als Maß dafür, was von selbst gleich ist.
 
     Args:
-        explain: Bilder (uint8, (n, 28, 28)) → Karten (n, S, S).
+        explain: Bilder (uint8, (n, …)) → Karten (n, S, S).
         images: am besten alle aus einer Klasse.
     """
     before = explain(images)
     kept = {
         name: rank_correlation(explain(change.images(images)), change.maps(before))
-        for name, change in changes(len(images), seed).items()
+        for name, change in changes(len(images), seed, shape=images.shape[1:]).items()
     }
     return kept | {"anderes Bild": rank_correlation(before, np.roll(before, 1, axis=0))}

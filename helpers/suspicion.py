@@ -6,23 +6,46 @@ ersten suchen Relevanz und Probeeingriffe Stellen aus, auf der zweiten wird geme
 
 1. ``relevance_between``: Welche Pixel machen aus Bildern anderer Klassen eines dieser Klasse?
 2. ``places``: zusammenhängende Flecken dieser Karten; ``groups``: Trägt sie nur ein Teil der Bilder? ``stamps``: Liegt
-   ihr Rand in jedem Bild auf demselben Pixel, wie bei einem Stempel? Kleidung liegt jedes Mal anders.
+   ihr Rand in jedem Bild auf demselben Pixel, wie bei einem Stempel? Ein Gegenstand liegt jedes Mal anders.
 3. ``search``: Stelle füllen, Stelle verpflanzen, beides gegen gleich große Stellen, auf die keine Relevanz zeigt.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from helpers.basics import CLASS_NAMES, CourseError, german, german_interval, progress, quiet_stderr
+from helpers.basics import (
+    CLASS_NAMES,
+    INPUT,
+    CourseError,
+    as_dict,
+    display_path,
+    german,
+    german_interval,
+    progress,
+    quiet_stderr,
+    try_read_json,
+)
 from helpers.learner import quick_copy
 from helpers.metrics import bootstrap_interval
-from helpers.model import enlarge
-from helpers.places import FIXED, LOOSE, elsewhere, fixed_edge, fixed_steps, groups, infilled, places, stamps
+from helpers.model import checked_model, enlarge
+from helpers.places import (
+    FIXED,
+    LOOSE,
+    elsewhere,
+    fixed_edge,
+    fixed_steps,
+    groups,
+    infilled,
+    over_colors,
+    places,
+    stamps,
+)
 
 with quiet_stderr():
     import tensorflow as tf
 
+STORED_TRIAL = INPUT / "blindprobe.json"
 SHORTCUT, UNCLEAR, NOTHING = "Abkürzung", "unklar", "kein Befund"
 PLACE, GROUP = "Stelle", "Gruppe"
 MIN_IMAGES = 8  # so viele Bilder einer Klasse braucht jede Hälfte
@@ -31,6 +54,7 @@ EFFECT = 0.01  # so viel Wahrscheinlichkeit muss die Stelle sicher kosten und, v
 # Höchstens so viele eigene und fremde Bilder: beim Aussuchen, beim Messen, und beim Messen ohne festen Rand.
 TRIED, MEASURED, SHOWN = (48, 64), (100, 160), (24, 24)
 BATCH = 64
+MOST, MOST_BYTES = 400, 2**28  # so viele Farbbilder einer Klasse genügen, und so viel Speicher für alle zusammen
 
 
 @dataclass(frozen=True)
@@ -80,15 +104,16 @@ class Questions:
     """Antworten und Ableitungen eines Netzes, kompiliert und in der Rechengenauigkeit, in der die Maschine schnell ist.
 
     Attributes:
-        answer: Bilder (uint8, (n, h, b)) → Wahrscheinlichkeiten (n, k).
-        slope: Bilder (float32, (n, h, b)) und eine Klasse → Ableitung ihrer Log-Chance nach jedem Pixel, (n, h, b).
+        answer: Bilder (uint8, (n, h, b) oder (n, h, b, 3)) → Wahrscheinlichkeiten (n, k).
+        slope: Bilder (float32) und eine Klasse → Ableitung ihrer Log-Chance nach jedem Pixel, in der Form der Bilder.
     """
 
     def __init__(self, model):
-        net, size = quick_copy(model), model.inputs[0].shape[1]
+        model = checked_model(model, "Die Verdachtssuche")
+        net = quick_copy(model)
 
         def logits(images):
-            return tf.cast(net(enlarge(images, size), training=False), tf.float32)
+            return tf.cast(net(enlarge(images, model), training=False), tf.float32)
 
         @tf.function(reduce_retracing=True)
         def answer(images):
@@ -125,18 +150,19 @@ def relevance_between(net: Questions, images, others, label: int, seed: int = 0,
     Was alle Bilder anders macht als die anderen, bleibt stehen, Rauschen mittelt sich weg.
 
     Args:
-        images, others: uint8, (n, h, b) und (m, h, b), n, m ≥ 1.
+        images, others: uint8, (n, h, b) und (m, h, b) oder beide farbig, (…, 3), n, m ≥ 1.
         label: die Klasse von ``images``.
 
     Returns:
-        float64, (h, b).
+        float64, (h, b), über die Farben summiert.
 
     Erion et al. (2021), Expected Gradients, arXiv 1906.10670; Sundararajan et al. (2017), arXiv 1703.01365.
     """
     rng = np.random.default_rng(seed)
     x, o = (part[rng.integers(len(part), size=count)].astype(np.float32) for part in (images, others))
-    between = o + rng.random((count, 1, 1), dtype=np.float32) * (x - o)
-    return (net.slope(between, label) * (x - o)).mean(axis=0, dtype=float)
+    between = o + rng.random((count, *[1] * (x.ndim - 1)), dtype=np.float32) * (x - o)
+    relevance = (net.slope(between, label) * (x - o)).mean(axis=0, dtype=float)
+    return relevance if relevance.ndim == 2 else relevance.sum(axis=-1)
 
 
 def _effects(net, images, answers, label: int, region, rows):
@@ -151,7 +177,8 @@ def _effects(net, images, answers, label: int, region, rows):
         fremden Bilder dadurch zur Klasse kippen, bool (m,).
     """
     own, strangers, donors, sources = (images[each] for each in rows)
-    changed = (np.where(region, donors, own), infilled(own, region), np.where(region, sources, strangers))
+    place = over_colors(region, images)
+    changed = (np.where(place, donors, own), infilled(own, region), np.where(place, sources, strangers))
     now = net.answer(np.concatenate(changed))
     filled, near, moved = np.split(now[:, label], [len(own), 2 * len(own)])
     before, others = answers[rows[0], label], answers[rows[1]]
@@ -169,8 +196,9 @@ def search(model, images, labels, seed: int = 0) -> list[Suspect]:
     """Sucht in jeder Klasse die Stellen, an denen sie hängt, und prüft sie durch Eingriffe.
 
     Args:
-        model: Keras-Modell mit Logits als Ausgang, dessen Eingabe ``enlarge`` macht.
-        images: Testbilder, uint8, (n, h, b), so wie das Netz sie bekommt.
+        model: Keras-Modell mit Logits als Ausgang, dessen Eingabe ``preprocess(images, model)`` macht.
+        images: rohe Testbilder, uint8, (n, h, b) oder (n, h, b, 3), auch ``Rows``: Von Farbbildern werden höchstens
+            ``MOST`` je Klasse gezogen und gelesen.
         labels: ihre Klassen, (n,). Eine Klasse mit weniger als 16 Bildern wird ausgelassen.
         seed: Startwert für Teilung und Auswahl der Bilder.
 
@@ -188,8 +216,24 @@ def search(model, images, labels, seed: int = 0) -> list[Suspect]:
 
 def search_by(pointer, net: Questions, images, labels, seed: int = 0) -> list[Suspect]:
     """Wie ``search``, aber die Stellen kommen aus anderen Karten: ``pointer`` steht für ``relevance_between``."""
-    rng = np.random.default_rng(seed)
-    images, labels = np.asarray(images), np.asarray(labels).astype(int)
+    rng, labels = np.random.default_rng(seed), np.asarray(labels).astype(int)
+    if len(images.shape) == 4:
+        drawn = _few(images, labels, rng)
+        suspects = _searched(pointer, net, np.asarray(images[drawn]), labels[drawn], rng)
+        return [replace(suspect, carriers=drawn[suspect.carriers]) for suspect in suspects]
+    return _searched(pointer, net, np.asarray(images), labels, rng)
+
+
+def _few(images, labels, rng) -> np.ndarray:
+    """Nummern von höchstens so vielen Bildern, wie die Suche braucht und der Speicher fasst, aus jeder Klasse."""
+    classes = np.unique(labels)
+    fitting = MOST_BYTES // (np.prod(images.shape[1:]) * len(classes))
+    most = max(4 * MIN_IMAGES, min(MOST, int(fitting)))
+    return np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == each))[:most] for each in classes]))
+
+
+def _searched(pointer, net, images, labels, rng) -> list[Suspect]:
+    """Die Suche selbst, auf Bildern im Arbeitsspeicher."""
     half = np.zeros(len(images), bool)  # True: Suchhälfte
     for each in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == each))
@@ -261,8 +305,11 @@ def _measured(net, images, labels, half, answers, label, region, carried, releva
     return Suspect(label, region, kind, share, np.flatnonzero(mine), *intervals, float(flips.mean()), edge, verdict)
 
 
-def table(suspects: list[Suspect]):
-    """Die Verdächtigen zum Lesen, als pandas.DataFrame: eine Zeile je Stelle, Wirkungen als „Wert [tief; hoch]“."""
+def table(suspects: list[Suspect], names=CLASS_NAMES):
+    """Die Verdächtigen zum Lesen, als pandas.DataFrame: eine Zeile je Stelle, Wirkungen als „Wert [tief; hoch]“.
+
+    ``names``: die Namen der Klassen.
+    """
     import pandas as pd
 
     rows = []
@@ -273,5 +320,54 @@ def table(suspects: list[Suspect]):
         effects = {"Füllen kostet": suspect.remove, "Verpflanzen bringt": suspect.transplant}
         effects = {name: german_interval(interval) for name, interval in effects.items()}
         judged = {"Rand": german(suspect.edge, 2), "Urteil": suspect.verdict}
-        rows.append({"Klasse": CLASS_NAMES[suspect.label], **where, "tragen": carried, **effects, **judged})
+        rows.append({"Klasse": names[suspect.label], **where, "tragen": carried, **effects, **judged})
     return pd.DataFrame(rows)
+
+
+# --- Wie gut sie ist: die Blindprobe ---------------------------------------------------------------------------------
+
+
+def trial(path=STORED_TRIAL) -> dict:
+    """Die mitgelieferte Blindprobe: ``netze`` und ``ergebnis``, wie ``python -m helpers blindprobe`` sie ablegt.
+
+    Raises:
+        CourseError: wenn sie fehlt oder beschädigt ist.
+    """
+    stored = try_read_json(path, {})
+    if not stored.get("netze") or not as_dict(stored.get("ergebnis")):
+        raise CourseError(f"{display_path(path)} fehlt oder ist beschädigt: Holen Sie die Datei neu.")
+    return stored
+
+
+def trial_table(stored: dict):
+    """Die Blindprobe zum Lesen, als pandas.DataFrame: eine Spalte je Verfahren, Anteile als „Treffer von Fällen“."""
+    import pandas as pd
+
+    def text(share) -> str:
+        return f"{round(share[0] * share[3])} von {share[3]}" if share else "–"
+
+    columns = {}
+    for name, each in stored["ergebnis"].items():
+        column = {f"gefunden: {group}": text(share) for group, share in each["gefunden"].items()}
+        column["gezeigt, mit jedem Urteil"] = text(each["gezeigt"])
+        column["zu Unrecht beschuldigt: saubere Klassen"] = text(each["beschuldigte Klassen"])
+        column["zu Unrecht beschuldigt: saubere Netze"] = text(each["beschuldigte Netze"])
+        column["Abstand der Mitten (Median, Pixel)"] = "–" if each["abstand"] is None else german(each["abstand"], 1)
+        column["gefunden je Minute"] = german(each["gefunden je Minute"], 2)
+        columns[name] = column
+    return pd.DataFrame(columns)
+
+
+def missed_in_trial(stored: dict) -> str:
+    """Ein Satz: wie viele benutzte Zeichen die Suche in der Blindprobe fand und wie groß die übersehenen waren."""
+    found = stored["ergebnis"]["Suche"]["gefunden"]["alle"]
+    if not found:
+        return ""
+    hits = round(found[0] * found[3])
+    said = (
+        f"In der Blindprobe ({len(stored['netze'])} Netze) fand sie {hits} von {found[3]} Zeichen, die ein Netz nutzte"
+    )
+    if not (sizes := stored["ergebnis"]["Suche"]["übersehene Pixel"]):
+        return f"{said}."
+    span = f"{sizes[0]} bis {sizes[-1]}" if sizes[0] < sizes[-1] else sizes[0]
+    return f"{said}; die übersehenen hatten {span} Pixel."

@@ -12,11 +12,12 @@ from helpers import data
 from helpers.basics import CLASS_NAMES, CourseError, as_dict, display_path, german, output_dir, progress, read_json
 from helpers.course_model import load_course_model
 from helpers.data import PROVENANCE, REWRITE_DATA, Dataset, Watermark, training_checksum
-from helpers.files import IMAGE_SHAPE
 from helpers.learner import (
     SCORES,
     build_learner,
+    class_weights,
     extract_features,
+    in_order,
     load_state,
     mirror_and_shift,  # noqa: F401
     save_state,
@@ -42,24 +43,37 @@ COURSE, CLEAN, POISONED = "kurs", "sauber", "vergiftet"
 
 
 def train(
-    images, labels, profile: Profile, seed=0, epochs=None, weights="beiliegend", note=None, scope=None, share=(0, 1)
+    images,
+    labels,
+    profile: Profile,
+    seed=0,
+    epochs=None,
+    weights="beiliegend",
+    note=None,
+    scope=None,
+    share=(0, 1),
+    class_names=CLASS_NAMES,
+    validation=None,
 ) -> Run:
     """Feinabstimmung von VGG16 auf Bildern und Klassen.
 
-    Ein Zehntel der Bilder wird geschichtet zur Validierung abgetrennt. Testbilder kommen hier nicht vor. Der Stamm bis
-    ``profile.frozen_until`` lernt nicht mit: Er rechnet jedes Bild nur einmal, und der Rest lernt auf den gemerkten
-    Merkmalen. Mit ``profile.augment`` sieht das Netz in jeder Epoche andere Bilder, und der Stamm rechnet mit. Ein
-    unterbrochenes Training setzt beim nächsten Aufruf nach der letzten vollen Epoche fort.
+    Ein Zehntel der Bilder wird geschichtet zur Validierung abgetrennt, wenn es keine eigenen dafür gibt. Testbilder
+    kommen hier nicht vor. Der Stamm bis ``profile.frozen_until`` lernt nicht mit: Er rechnet jedes Bild nur einmal, und
+    der Rest lernt auf den gemerkten Merkmalen. Mit ``profile.augment`` sieht das Netz in jeder Epoche andere Bilder,
+    und der Stamm rechnet mit. Ein unterbrochenes Training setzt beim nächsten Aufruf nach der letzten vollen Epoche
+    fort. Sind die Klassen ungleich groß, zählen die Bilder der kleinen mehr.
 
     Args:
-        images: uint8, (n, 28, 28).
-        labels: uint8, (n,), Werte 0–9.
+        images: uint8, (n, h, b) oder (n, h, b, 3), ein Feld oder Bilder auf der Platte (``helpers.rows``).
+        labels: int, (n,), Werte ab 0.
         profile: Einstellungen.
         seed: Startwert für neue Gewichte, Teilung und Reihenfolge.
         epochs: ersetzt ``profile.epochs``.
         weights: wie in ``build_vgg16``, oder ein Modell dieser Bauart, von dessen Gewichten aus es weiterlernt.
         note: weitere Angaben für die gespeicherten Einstellungen.
         scope, share: Kontext, in dem mehrere Geräte lernen, und der wievielte von wie vielen Rechnern dieser ist.
+        class_names: Namen der Klassen, so viele wie Ausgänge.
+        validation: eigene Bilder und Klassen zur Validierung.
 
     Returns:
         Modell, Verlauf und Einstellungen. Mit ``profile.patience`` hat das Modell die Gewichte der Epoche, die auf den
@@ -68,44 +82,57 @@ def train(
     Raises:
         CourseError: bei weniger als 20 Bildern, Bildern falscher Form oder unpassenden Klassen.
     """
-    if np.shape(images)[1:] != IMAGE_SHAPE:
-        shape = np.shape(images)
+    shape = tuple(images.shape)
+    if len(shape) != 3 and shape[3:] != (3,):
         raise CourseError(
-            f"Zum Training gehören Bilder der Form (n, 28, 28), nicht {shape}: Geben Sie die rohen Bilder."
+            f"Zum Training gehören Bilder der Form (n, h, b) oder (n, h, b, 3), nicht {shape}: Geben Sie die rohen "
+            "Bilder."
         )
-    labels = checked_classes(labels, len(images), len(CLASS_NAMES))
+    classes = len(class_names)
+    labels = checked_classes(labels, len(images), classes)
     profile = replace(profile, epochs=epochs or profile.epochs)
-    rows, validation_rows = data.validation_split(labels, seed=seed)
+    rows, check_rows = np.arange(len(labels)), None
+    if validation is None:
+        rows, check_rows = data.validation_split(labels, seed=seed)
     if isinstance(weights, keras.Model):
-        model = build_vgg16(profile.image_size, None, seed)
+        model = build_vgg16(profile.image_size, None, seed, classes)
         model.set_weights(weights.get_weights())
         weights = f"weiter von {weights_checksum(model)[:12]}"
     else:
-        model = build_vgg16(profile.image_size, weights, seed)
+        model = build_vgg16(profile.image_size, weights, seed, classes)
         # Der Kopf beginnt bei null, also mit gleicher Wahrscheinlichkeit für alle Klassen: Zufällige Anfangsfehler
         # würden die ImageNet-Gewichte darunter beschädigen (gemessen: 1 Prozentpunkt weniger im Test).
         head = model.get_layer("logits")
         head.set_weights([np.zeros_like(weight) for weight in head.get_weights()])
     settings = {**asdict(profile), "seed": seed, "gewichte": weights, **(note or {}), "n_train": len(labels)}
+    settings["klassen"] = list(class_names)
     data_sha256 = training_checksum(images, labels)
     key = json.dumps({**settings, "daten_sha256": data_sha256}, sort_keys=True, default=str)
     path = output_dir() / "modelle" / "zwischenstand" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     stem = None if profile.augment else split_model(model, profile.frozen_until)[0]
-    inputs = images if stem is None else extract_features(stem, images, profile)
-    material, validation = ((inputs[part], np.asarray(labels, np.int32)[part]) for part in (rows, validation_rows))
+
+    def prepared(each):
+        return each if stem is None else extract_features(stem, each, profile)
+
+    inputs = prepared(images)
+    checked, check_labels = (inputs, labels) if validation is None else (prepared(validation[0]), validation[1])
+    labels, check_labels = (np.asarray(each, np.int32) for each in (labels, check_labels))
+    balance = class_weights(labels[rows], classes)
+    if balance is not None:
+        print("Die Klassen sind ungleich groß: Beim Lernen zählen die Bilder der kleinen mehr.")
     steps = max(1, len(rows) // profile.batch_size)
     with scope or contextlib.nullcontext():
-        net, learner = build_learner(model, profile, stem is None, steps * profile.epochs)
+        net, learner = build_learner(model, profile, shape[1:] if stem is None else None, steps * profile.epochs)
         history, best = load_state(path, learner, learner.get_weights() if profile.patience else [])
         # Schluss ist nach allen Epochen, oder wenn es zu lange nicht besser wird.
         while len(history) < min(profile.epochs, _best_epoch(history) + (profile.patience or profile.epochs)):
             epoch, start = len(history) + 1, time.perf_counter()
-            x, y = shuffled(*material, profile.batch_size, seed, epoch - 1, profile.augment, share)
+            material = shuffled(inputs, labels, profile, seed, epoch - 1, share, rows, balance)
             with progress(total=steps, text=f"Epoche {epoch}", unit="Schritte", leave=False) as bar:
                 show = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs, bar=bar: bar.update())
-                options = {"validation_data": validation, "validation_batch_size": 256, "callbacks": [show]}
+                checks = in_order(checked, check_labels, check_rows)
                 # Ein Aufruf je Epoche: Was gemischt und gesichert wird, steht so zwischen zwei Aufrufen fest.
-                logs = learner.fit(x, y, len(y) // steps, shuffle=False, verbose=0, **options).history
+                logs = learner.fit(material, validation_data=checks, callbacks=[show], shuffle=False, verbose=0).history
             row = {"epoche": epoch, **{ours: float(logs[name][0]) for ours, name in SCORES.items()}}
             history.append(row | {"sekunden": round(time.perf_counter() - start, 1)})
             print(
@@ -136,7 +163,7 @@ class Evaluation:
     """Ergebnis auf Testbildern.
 
     Attributes:
-        probabilities: float, (n, 10), Zeilensumme 1.
+        probabilities: float, (n, k), Zeilensumme 1.
         labels, predictions: int, (n,).
     """
 
@@ -146,7 +173,7 @@ class Evaluation:
 
     @classmethod
     def of(cls, logits, labels) -> "Evaluation":
-        """Stellt die Antworten eines Netzes (Logits, (n, 10)) den Klassen (n,) gegenüber."""
+        """Stellt die Antworten eines Netzes (Logits, (n, k)) den Klassen (n,) gegenüber."""
         probabilities = softmax(logits)
         return cls(probabilities, checked_classes(labels, *probabilities.shape), probabilities.argmax(axis=1))
 
@@ -157,9 +184,10 @@ class Evaluation:
 
     @property
     def confusion(self) -> np.ndarray:
-        """Konfusionsmatrix, int, (10, 10): Zeile wahre, Spalte vorhergesagte Klasse."""
-        cells = np.bincount(self.labels * len(CLASS_NAMES) + self.predictions, minlength=len(CLASS_NAMES) ** 2)
-        return cells.reshape(len(CLASS_NAMES), -1)
+        """Konfusionsmatrix, int, (k, k): Zeile wahre, Spalte vorhergesagte Klasse."""
+        classes = self.probabilities.shape[1]
+        cells = np.bincount(self.labels * classes + self.predictions, minlength=classes**2)
+        return cells.reshape(classes, -1)
 
     @property
     def calibration_error(self) -> float:
@@ -176,7 +204,7 @@ class Evaluation:
 
 
 def evaluate(model, images, labels) -> Evaluation:
-    """Sagt jedes Bild voraus (uint8, (n, 28, 28)) und stellt die Antworten den Klassen (n,) gegenüber.
+    """Sagt jedes Bild voraus (uint8, (n, h, b[, 3])) und stellt die Antworten den Klassen (n,) gegenüber.
 
     Die Merkmale kommen aus dem Zwischenspeicher: Haben zwei Netze denselben Stamm, etwa das saubere und sein Zwilling,
     rechnen sie gleiche Bilder nur einmal.
@@ -185,7 +213,7 @@ def evaluate(model, images, labels) -> Evaluation:
         model: ein ``Run`` oder ein Keras-Modell.
     """
     stem, rest = split_model(getattr(model, "model", model))
-    return Evaluation.of(rest.predict(extract_features(stem, images), batch_size=256, verbose=0), labels)
+    return Evaluation.of(rest.predict(in_order(extract_features(stem, images)), verbose=0), labels)
 
 
 def probabilities(model: keras.Model):
@@ -319,6 +347,6 @@ def ensure_run(name: str, profile: Profile, dataset: Dataset, seed: int = 0) -> 
 
 
 def example_rows(evaluation: Evaluation) -> np.ndarray:
-    """Je Klasse das erste richtig erkannte Testbild (sonst das erste der Klasse): Indizes, (10,)."""
+    """Je Klasse das erste richtig erkannte Testbild (sonst das erste der Klasse): Indizes, (k,)."""
     right_first = np.argsort(evaluation.predictions != evaluation.labels, kind="stable")
     return right_first[np.unique(evaluation.labels[right_first], return_index=True)[1]]

@@ -12,12 +12,12 @@ from collections import namedtuple
 
 import numpy as np
 
-from helpers import clusters, lrp, metrics, stability
+from helpers import clusters, metrics, stability
 from helpers.basics import CLASS_NAMES, german
 from helpers.model import enlarge_mask, predict_logits, preprocess
 from helpers.places import LOOSE, infilled
-from helpers.scorecard import CHANCE, METHOD, METHOD_RULE
-from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Suspect
+from helpers.scorecard import CHANCE, METHOD, method_of
+from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Suspect, missed_in_trial, trial
 from helpers.training import Evaluation
 
 TRUST, DISTRUST, UNDECIDED = "kein Einwand gefunden", "nicht vertrauen", "nicht entscheidbar"
@@ -64,7 +64,9 @@ QUESTIONS = {
 
 
 def answer(name: str, finding) -> str:
-    """„ja“, „nein“ oder „offen“: die Antwort auf die Frage ``name`` nach einem Befund."""
+    """„ja“, „nein“ oder „offen“: die Antwort auf die Frage ``name`` nach einem Befund; „nicht gefragt“ ohne einen."""
+    if finding is None:
+        return "nicht gefragt"
     question = QUESTIONS[name]
     ends = [question.better * (end - question.threshold) for end in finding[1:]]
     if np.isfinite(ends).all() and min(ends) * max(ends) > 0:
@@ -74,7 +76,7 @@ def answer(name: str, finding) -> str:
 
 def judge(findings: dict) -> tuple[str, str, dict]:
     """(Urteil, Grund, Frage → Antwort) nach ``RULE_TEXT``; ``findings``: Frage → Befund."""
-    answers = {name: answer(name, findings[name]) for name in QUESTIONS}
+    answers = {name: answer(name, findings.get(name)) for name in QUESTIONS}
     tool_works = all(answers[name] == "ja" for name in TOOL)
     counted = [name for name in QUESTIONS if name not in TOOL and (tool_works or name not in NEEDS_TOOL)]
 
@@ -88,6 +90,8 @@ def judge(findings: dict) -> tuple[str, str, dict]:
         return UNDECIDED, reason, answers
     if unsure := listed("offen"):
         return UNDECIDED, f"Das Intervall enthält die Schwelle: {unsure}", answers
+    if missing := listed("nicht gefragt"):
+        return UNDECIDED, f"Nicht gefragt werden konnte: {missing}", answers
     return TRUST, "Wir haben gesucht und nichts gefunden. Ein Beweis ist das nicht.", answers
 
 
@@ -143,19 +147,19 @@ def ask_place(model, images, suspect: Suspect, seed: int = 0) -> dict[str, np.nd
 
     ``ort``: Anteil der positiven Relevanz auf der Stelle. ``gruppen``: Bei jedem zweiten Bild wird die Stelle mit den
     nächsten Pixeln gefüllt; passt die Gruppe, in die die Erklärung fällt, dazu? ``eingriff``: Ist die Antwort mit und
-    ohne die Stelle dieselbe?
+    ohne die Stelle dieselbe? ``ort_gemischt``: wie „ort“, aber jedes zweite Bild ist gefüllt.
 
     Args:
-        images: Bilder der verdächtigen Klasse, die die Stelle tragen, uint8, (n, 28, 28).
+        images: Bilder der verdächtigen Klasse, die die Stelle tragen, uint8, (n, h, b) oder (n, h, b, 3).
     """
-    size = model.inputs[0].shape[1]
+    _, explain = method_of(model)
     mixed, carries = clusters.mixed_images(images, suspect.region)
-    maps, mixed_maps = (
-        lrp.relevance(model, preprocess(each, size), suspect.label, METHOD_RULE) for each in (images, mixed)
-    )
+    maps, mixed_maps = (explain(model, preprocess(each, model), suspect.label) for each in (images, mixed))
+    mask = enlarge_mask(suspect.region, model)
     before, after = (predict_logits(model, each).argmax(axis=1) for each in (images, infilled(images, suspect.region)))
     return {
-        "ort": metrics.relevance_mass(maps, enlarge_mask(suspect.region, size)),
+        "ort": metrics.relevance_mass(maps, mask),
+        "ort_gemischt": metrics.relevance_mass(mixed_maps, mask),
         "gruppen": clusters.purity(clusters.group_maps(mixed_maps, seed).groups, carries),
         "eingriff": before == after,
     }
@@ -163,15 +167,15 @@ def ask_place(model, images, suspect: Suspect, seed: int = 0) -> dict[str, np.nd
 
 def ask_stability(model, evaluation: Evaluation, images, seed: int = 0) -> dict[str, dict]:
     """``antworten`` und ``karten`` wie aus ``stability``: auf 200 Testbildern und auf 12 der häufigsten Antwort."""
-    size = model.inputs[0].shape[1]
+    _, explain_class = method_of(model)
     label = int(np.bincount(evaluation.predictions).argmax())
-    mine = images[evaluation.predictions == label][:12]
+    mine = images[np.flatnonzero(evaluation.predictions == label)[:12]]
 
     def answers(pictures):
         return predict_logits(model, pictures).argmax(axis=1)
 
     def explain(pictures):
-        return lrp.relevance(model, preprocess(pictures, size), label, METHOD_RULE)
+        return explain_class(model, preprocess(pictures, model), label)
 
     return {
         "antworten": stability.answers_kept(answers, images[:200], seed),
@@ -179,53 +183,73 @@ def ask_stability(model, evaluation: Evaluation, images, seed: int = 0) -> dict[
     }
 
 
+# Wo die Suche keine Stelle fand, ist das die beste Antwort.
+NOTHING_TO_ASK = {"ort": [0.0, 0.0, 0.0], "gruppen": [0.5, 0.5, 0.5], "eingriff": [1.0, 1.0, 1.0]}
+
+
 def examine(
-    evaluation: Evaluation, measured: dict, steady: dict, suspects: list, place=None, control=None, seed: int = 0
+    evaluation: Evaluation, measured, steady, suspects: list | None, place=None, control=None, seed: int = 0
 ) -> dict[str, list[float]]:
     """Misst, was die elf Fragen verlangen, für ein Netz: Frage → Befund.
 
     Args:
         evaluation: sein Ergebnis auf seinen Testbildern, beim Zwilling den markierten.
-        measured: aus ``scorecard.measure``: Verfahren → Maß → Werte je Bild, mindestens für ``METHOD`` und ``CHANCE``.
-        steady: aus ``ask_stability``.
-        suspects: aus ``suspicion.search``, was die Suche bei diesem Netz ergeben hat.
+        measured: aus ``scorecard.measure``: Verfahren → Maß → Werte je Bild, mindestens für ``CHANCE`` und das aus
+            ``scorecard.method_of``; None, wenn es dafür zu wenige Bilder gibt.
+        steady: aus ``ask_stability``; None wie eben.
+        suspects: aus ``suspicion.search``, was die Suche bei diesem Netz ergeben hat; None: Es wurde nicht gesucht.
         place, control: aus ``ask_place``, für dieses Netz und für die Kontrolle, das Netz nach demselben Rezept ohne
             Zeichen. Wo keine Suche eine Stelle fand (None), gibt es nach ihr nichts zu fragen: bestmögliche Werte.
+            Gibt es keine Kontrolle, vergleicht „ort“ mit denselben Bildern, in denen die Stelle gefüllt ist.
         seed: Startwert der Intervalle.
     """
-    mine, similarity = measured[METHOD], measured[METHOD]["plausibilitaet"]
-    followed = [
-        each - steady["karten"]["anderes Bild"] for name, each in steady["karten"].items() if "Bild" not in name
-    ]
-    least = min(followed, key=np.mean)
-    level = 1 - 0.05 / len(followed)
-    return {
+    findings = {
         "leistung": share(evaluation.predictions == evaluation.labels),
         "schwaechste": worst_share(
             [evaluation.predictions[evaluation.labels == label] == label for label in np.unique(evaluation.labels)]
         ),
         "kalibrierung": calibration(evaluation, seed),
-        "stabil": worst_share(list(steady["antworten"].values())),
-        "treue": metrics.relative_interval(mine["loeschen"], measured[CHANCE]["loeschen"], seed),
-        "plausibilitaet": [float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)],
-        "mitgehen": [float(least.mean()), *metrics.bootstrap_interval(least, seed=seed, level=level)],
-        "suche": strongest(suspects),
-        "ort": metrics.relative_interval(place["ort"], control["ort"], seed) if place else [0.0, 0.0, 0.0],
-        "gruppen": purity(place["gruppen"], seed) if place else [0.5, 0.5, 0.5],
-        "eingriff": share(place["eingriff"]) if place else [1.0, 1.0, 1.0],
     }
+    if steady:
+        maps = dict(steady["karten"])
+        usual = maps.pop("anderes Bild")
+        least = min((each - usual for each in maps.values()), key=np.mean)
+        level = 1 - 0.05 / len(maps)
+        findings["stabil"] = worst_share(list(steady["antworten"].values()))
+        findings["mitgehen"] = [float(least.mean()), *metrics.bootstrap_interval(least, seed=seed, level=level)]
+    if measured:
+        mine = measured[METHOD if METHOD in measured else "Grad-CAM"]
+        similarity = mine["plausibilitaet"]
+        findings["treue"] = metrics.relative_interval(mine["loeschen"], measured[CHANCE]["loeschen"], seed)
+        findings["plausibilitaet"] = [float(similarity.mean()), *metrics.bootstrap_interval(similarity, seed=seed)]
+    if suspects is not None:
+        findings["suche"] = strongest(suspects)
+    if place:
+        pair = (place["ort"], control["ort"]) if control else (place["ort"][1::2], place["ort_gemischt"][1::2])
+        findings["ort"] = metrics.relative_interval(*pair, seed)
+        findings |= {"gruppen": purity(place["gruppen"], seed), "eingriff": share(place["eingriff"])}
+    elif suspects is not None:
+        findings |= NOTHING_TO_ASK
+    return {name: findings[name] for name in QUESTIONS if name in findings}
 
 
-def report_figures(models: dict[str, dict], suspect: Suspect | None) -> dict:
+def report_figures(models: dict[str, dict], suspect: Suspect | None, names=CLASS_NAMES, measured=()) -> dict:
     """Was in ``kennzahlen.json`` unter ``vertrauen`` steht: Regel, Verdacht und je Modell Urteil, Grund und Zahlen.
 
-    ``models``: Modellname → Frage → Befund; ``suspect``: die Stelle, nach der gefragt wurde, None ohne eine.
+    Args:
+        models: Modellname → Frage → Befund; eine fehlende Frage wurde nicht gestellt.
+        suspect: die Stelle, nach der gefragt wurde, None ohne eine.
+        names: die Namen der Klassen.
+        measured: Frage → was statt des Üblichen gemessen wurde.
     """
-    suspicion = "Die Suche fand in keinem Netz eine Stelle, die wie aufgestempelt liegt."
-    if suspect is not None:
+    where = "in keinem Netz eine" if len(models) > 1 else "in diesem Netz keine"
+    suspicion = f"Die Suche fand {where} Stelle, die wie aufgestempelt liegt. {missed_in_trial(trial())}"
+    if not any("suche" in findings for findings in models.values()):
+        suspicion = "Nach einer Stelle, an der eine Klasse hängt, wurde nicht gesucht."
+    elif suspect is not None:
         top, bottom, left, right = suspect.box
         suspicion = (
-            f"Die Suche fand in der Klasse „{CLASS_NAMES[suspect.label]}“ eine Stelle, ohne dass ihr jemand sagte, wo: "
+            f"Die Suche fand in der Klasse „{names[suspect.label]}“ eine Stelle, ohne dass ihr jemand sagte, wo: "
             f"Zeilen {top} bis {bottom}, Spalten {left} bis {right}, {int(suspect.region.sum())} Pixel, auf "
             f"{german(100 * suspect.share, 0)} % der Bilder. Nach ihr fragen Ort, Gruppen und Eingriff."
         )
@@ -234,9 +258,10 @@ def report_figures(models: dict[str, dict], suspect: Suspect | None) -> dict:
     for model, findings in models.items():
         judgement, reason, answers = judge(findings)
         checks = {}
-        for name, (text, measured, threshold, better) in QUESTIONS.items():
-            numbers = [round(float(number), 4) for number in findings[name]]
-            values = (text, measured, threshold, "größer" if better > 0 else "kleiner", *numbers, answers[name])
+        for name, (text, usual, threshold, better) in QUESTIONS.items():
+            numbers = [round(float(number), 4) for number in findings[name]] if name in findings else [None] * 3
+            shown = dict(measured).get(name, usual)
+            values = (text, shown, threshold, "größer" if better > 0 else "kleiner", *numbers, answers[name])
             checks[name] = dict(zip(keys, values, strict=True))
         figures["modelle"][model] = {"urteil": judgement, "grund": reason, "pruefungen": checks}
     return figures

@@ -300,7 +300,7 @@ LINES = {
     (*DATA[:3], "--ziel", "{d}/csv/" + TRAIN): (TRAIN, "--ziel"),
     (*DATA[:3], "--ziel", "/proc/kurs"): ("/proc",),
     (*DATA[:3], "--ziel", "{d}/" + "x" * 300): ("zu lang",),
-    (*DATA, "--n-train", "5"): ("5", "zehn"),
+    (*DATA, "--n-train", "5"): ("5", "10 Klassen"),
     (*DATA, "--n-train", "41"): ("41", "40"),
     (*DATA, "--n-train", "٢٠"): ("--n-train", "keine ganze Zahl"),
     (*DATA, "--seed", "-1"): ("--seed", "-1"),

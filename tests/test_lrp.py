@@ -91,6 +91,17 @@ NETS = {
     "Pooling mit Rand": lambda: net(
         layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(3, 2, "same"), layers.Flatten(), layers.Dense(10)
     ),
+    "Mittel über alles": lambda: net(
+        layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(10)
+    ),
+    "Rand, Mittel und Umformen": lambda: net(
+        layers.ZeroPadding2D(((1, 0), (2, 1))),
+        layers.Conv2D(4, 3),
+        layers.AveragePooling2D(2),
+        layers.Reshape((-1,)),
+        layers.Dense(10),
+    ),
+    "größter über alles": lambda: net(layers.Conv2D(4, 3), layers.GlobalMaxPooling2D(), layers.Dense(10)),
     "dicht je Ort": lambda: net(layers.Dense(4, "relu"), layers.Flatten(), layers.Dense(10)),
 }
 
@@ -102,6 +113,17 @@ def test_jede_angabe_einer_schicht_wie_innvestigate(name, rule):
     inputs = np.random.default_rng(5).normal(size=(6, *model.input_shape[1:])).astype(np.float32)
     expected = by_library(model, inputs, classes, rule)
     assert deviation(relevance(model, inputs, classes, rule, sum_channels=False), expected) < 1e-4
+
+
+def test_ein_relu_hinter_dem_pooling_ist_eines_davor(pictures):
+    """Dieselbe Rechnung, anders aufgeschrieben: dieselben Karten."""
+    head = (layers.Flatten(), layers.Dense(10))
+    after = net(layers.Conv2D(4, 3), layers.MaxPooling2D(2), layers.ReLU(), *head)
+    before = net(layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(2), layers.Flatten(), layers.Dense(10))
+    before.set_weights(after.get_weights())
+    for rule in ("lrp.epsilon", "lrp.alpha_2_beta_1_IB"):
+        found, expected = (relevance(model, pictures, 3, rule) for model in (after, before))
+        assert deviation(found, expected) < 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +272,9 @@ IMPOSSIBLE = {
     "„innen“": lambda: with_layers(keras.Sequential([layers.Conv2D(2, 3)], name="innen")),
     "„summe“ treffen sich": branched,
     "„zweimal“ treffen sich": twice,
-    "Art GlobalAveragePooling2D": lambda: net(layers.GlobalAveragePooling2D(), layers.Dense(10)),
+    "Art SeparableConv2D": lambda: with_layers(layers.SeparableConv2D(2, 3)),
+    "max_value.*„kappen“": lambda: with_layers(layers.ReLU(6.0, name="kappen")),
+    "„wurzel“ hat tanh": lambda: with_layers(layers.Activation("tanh", name="wurzel")),
     "feste[rn]? Bildgröße": lambda: keras.Sequential(
         [keras.Input((None, None, 2)), layers.Conv2D(10, 3), layers.Flatten()]
     ),

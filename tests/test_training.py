@@ -11,8 +11,17 @@ from helpers import data, model, training
 from helpers.basics import CourseError, read_json
 from helpers.checks.notebook_03 import calibration_error, learning_rate
 from helpers.data import Watermark, generate, poison, subset
-from helpers.learner import extract_features, load_state, mirror_and_shift, save_state, shuffled, step_sizes
+from helpers.learner import (
+    class_weights,
+    extract_features,
+    load_state,
+    mirror_and_shift,
+    save_state,
+    shuffled,
+    step_sizes,
+)
 from helpers.model import keras, load_run, predict_logits, preprocess, softmax
+from helpers.secret import secret_mark
 from helpers.training import Evaluation, Profile, get_profile, train
 
 pytestmark = pytest.mark.usefixtures("ausgabe", "two_layers")
@@ -62,6 +71,7 @@ def test_ein_unmoegliches_profil_ist_ein_satz(name, changes, message):
         (np.zeros((40, 28, 28)), np.arange(40) % 11, "von 0 bis 9"),
         (np.zeros((40, 28, 28)), np.eye(10)[np.arange(40) % 10], "ebenso viele Klassen"),
         (np.zeros((40, 28, 28, 1)), np.arange(40) % 10, r"nicht \(40, 28, 28, 1\)"),
+        (np.zeros((40, 784)), np.arange(40) % 10, r"nicht \(40, 784\)"),
         (np.zeros((40, 4, 4, 512)), np.arange(40) % 10, "die rohen Bilder"),
     ],
 )
@@ -92,31 +102,63 @@ def test_jedes_bild_laeuft_nur_einmal_durch_den_stamm(small, monkeypatch):
 @pytest.mark.parametrize("fault", ["abgeschnitten", "leer", "andere Form", "andere Zahl", "NaN"])
 def test_beschaedigte_merkmale_werden_neu_gerechnet(small, ausgabe, fault):
     stem, images = model.split_model(two_layer_net(), "block1_pool")[0], small.train_images[:10]
-    expected = extract_features(stem, images)
+    expected = extract_features(stem, images)[:]
     (path,) = ausgabe.rglob("merkmale/*.npz")
     with np.load(path) as file:
-        names, features = file["bilder"], file["merkmale"]
+        names, features = file["bilder"], file["zeilen"]
     if fault in ("abgeschnitten", "leer"):
         path.write_bytes(path.read_bytes()[: -50 if fault == "abgeschnitten" else 0])
     else:
         features = {"andere Form": features[..., :1], "andere Zahl": features[1:], "NaN": features * np.nan}[fault]
-        np.savez(path, bilder=names, merkmale=features)
+        np.savez(path, bilder=names, zeilen=features)
     np.testing.assert_array_equal(extract_features(stem, images), expected)
+
+
+def epoch(images, labels, size=10, seed=1, number=0, **options):
+    """Bilder und Klassen einer Epoche, hintereinander."""
+    profile = dataclasses.replace(TINY, batch_size=size, augment=options.pop("augment", False))
+    batches = shuffled(images, labels, profile, seed, number, **options)
+    return [np.concatenate(parts) for parts in zip(*(batches[row] for row in range(len(batches))), strict=True)]
 
 
 def test_mischen_ist_jede_epoche_anders_und_wiederholbar(small):
     images, labels = small.train_images[:25], small.train_labels[:25]
     known = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
-    first, first_labels = shuffled(images, labels, 10, seed=1, epoch=0)
+    first, first_labels = epoch(images, labels)
     assert len(first) == 20 == len({image.tobytes() for image in first}), "der unvollständige dritte Stapel entfällt"
     assert all(known[image.tobytes()] == label for image, label in zip(first, first_labels, strict=True))
-    np.testing.assert_array_equal(first, shuffled(images, labels, 10, 1, 0)[0])
-    for seed, epoch in ((1, 1), (2, 0)):
-        assert not np.array_equal(first, shuffled(images, labels, 10, seed, epoch)[0])
-    assert len(shuffled(images, labels, 100, 1, 0)[0]) == 25
+    np.testing.assert_array_equal(first, epoch(images, labels)[0])
+    for seed, number in ((1, 1), (2, 0)):
+        assert not np.array_equal(first, epoch(images, labels, 10, seed, number)[0])
+    assert len(epoch(images, labels, 100)[0]) == 25
     # Zwei Rechner: Jeder bekommt von jedem Stapel die Hälfte.
-    one, two = (shuffled(images, labels, 10, 1, 0, share=(number, 2))[0] for number in range(2))
+    one, two = (epoch(images, labels, share=(number, 2))[0] for number in range(2))
     np.testing.assert_array_equal(np.concatenate([one[:5], two[:5], one[5:], two[5:]]), first)
+    chosen = epoch(images, labels, 5, rows=np.arange(3, 13))[0]
+    assert {image.tobytes() for image in chosen} == {image.tobytes() for image in images[3:13]}
+
+
+def test_stapel_bewegen_sich_wie_die_ganze_epoche(small):
+    """Ob alle Bilder auf einmal oder Stapel für Stapel bewegt werden: Es sind dieselben Pixel, auch in Farbe."""
+    images, labels = small.train_images[:25], small.train_labels[:25]
+    rng = np.random.default_rng((1, 0))
+    whole = mirror_and_shift(images[rng.permutation(25)[:20]], rng)
+    np.testing.assert_array_equal(epoch(images, labels, augment=True)[0], whole)
+    colored = np.repeat(images[..., None], 3, axis=-1)
+    np.testing.assert_array_equal(epoch(colored, labels, augment=True)[0], np.repeat(whole[..., None], 3, axis=-1))
+
+
+def test_kleine_klassen_zaehlen_mehr():
+    labels = np.repeat([0, 1, 3], [60, 30, 10])
+    weights = class_weights(labels, 4)
+    totals = np.bincount(labels, weights[labels])
+    assert totals[[0, 1, 3]] == pytest.approx(100 / 3) and weights[labels].sum() == pytest.approx(100)
+    assert class_weights(np.repeat(np.arange(10), 180), 10) is None
+    assert class_weights(np.repeat([0, 1], [3, 2]), 2) is None, "etwa gleich"
+    batches = shuffled(np.arange(100), labels, dataclasses.replace(TINY, batch_size=50), 0, 0, weights=weights)
+    for x, y, w in (batches[0], batches[1]):
+        np.testing.assert_array_equal(y, labels[x])
+        np.testing.assert_array_equal(w, weights[y])
 
 
 def test_spiegeln_und_verschieben(small):
@@ -201,6 +243,26 @@ def test_unterbrochenes_training_geht_weiter(sixty, ausgabe, capsys, monkeypatch
     assert whole.settings == again.settings
 
 
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("classes", [2, 37])
+def test_beliebig_viele_klassen_in_farbe_mit_eigener_validierung(classes, augment, ausgabe):
+    rng = np.random.default_rng(0)
+    labels = np.arange(4 * classes) % classes
+    images = rng.integers(0, 256, (len(labels), 40, 40, 3), np.uint8)
+    names = tuple(f"Klasse {number} (ä)" for number in range(classes))
+    profile = dataclasses.replace(FULL, augment=augment)
+    run = train(images, labels, profile, class_names=names, validation=(images[:9], labels[:9] % classes))
+    assert run.model.outputs[0].shape == (None, classes) and run.class_names == names
+    model.save_run("eigenes", run)
+    again = load_run("eigenes")
+    assert again.class_names == names
+    assert_same(run.model.get_weights(), again.model.get_weights())
+    result = training.evaluate(again, images, labels)
+    assert result.confusion.shape == (classes, classes) and result.confusion.sum() == len(labels)
+    found = (predict_logits(run, images[:9]).argmax(axis=1) == labels[:9]).mean()
+    assert found == pytest.approx(max(row["val_treffer"] for row in run.history), abs=1e-6)
+
+
 def test_zwischenstand_anderer_bilder_gilt_nicht(sixty, capsys, monkeypatch):
     profile = dataclasses.replace(TINY, epochs=2)
     train_one_epoch(monkeypatch, *sixty, profile, 5)
@@ -281,8 +343,11 @@ def test_validierung_kommt_aus_train_und_nicht_ins_training(small, monkeypatch):
     """Kein Bild ist zugleich Trainings- und Validierungsbild."""
     seen = []
 
-    def fit(self, inputs, labels, *_, validation_data, **__):
-        seen.extend([inputs, labels, *validation_data])
+    def fit(self, material, *_, validation_data, **__):
+        for batches in (material, validation_data):
+            seen.extend(
+                np.concatenate(each) for each in zip(*(batches[n][:2] for n in range(len(batches))), strict=True)
+            )
         raise Interrupted
 
     monkeypatch.setattr(keras.Model, "fit", fit)
@@ -376,18 +441,21 @@ def test_own_poison_nimmt_das_gift_aus_01_nur_wenn_es_zu_den_bildern_gehoert(sma
         return result, mask
 
     data.write_own_poison(small, corner, 4)
-    assert training.own_poison(small, 4).mask.sum() == 3 and capsys.readouterr().out == ""
+    gift, label = training.own_poison(small)
+    assert (gift.mask.sum(), label) == (3, 4) and capsys.readouterr().out == ""
     fewer = dataclasses.replace(small, train_images=small.train_images[:60], train_labels=small.train_labels[:60])
-    for dataset, label in ((fewer, 4), (fewer, 2), (small, 2)):
-        assert training.own_poison(dataset, label).mask.sum() == 4
+    for dataset in (fewer, small):
+        gift, label = training.own_poison(dataset)
+        assert (gift.mask.sum(), label) == (4, data.GIFT_CLASS)
         assert "Ich nehme das des Kurses" in capsys.readouterr().out
-    assert training.own_poison(small, 2).mask.sum() == 4 and capsys.readouterr().out == ""
+    assert training.own_poison(small)[0].mask.sum() == 4 and capsys.readouterr().out == ""
 
 
 def test_ensure_poisoned_nimmt_das_zeichen_aus_dem_ordner(dataset):
     part, chosen = subset(dataset, 60, 20), Watermark(label=7, size=3, top=2, left=2, strength=0.5, share=0.5)
     twin, mark = training.ensure_poisoned(part, seed=3)
-    np.testing.assert_array_equal(twin.train_images, poison(part, Watermark(), 3).train_images)
+    assert mark == secret_mark(3) != secret_mark() == Watermark()
+    np.testing.assert_array_equal(twin.train_images, poison(part, mark, 3).train_images)
     generate("beispiel", n_train=100, n_test=20, watermark=chosen)
     twin, mark = training.ensure_poisoned(part)
     assert mark == chosen and (twin.mask == chosen.mask).all()

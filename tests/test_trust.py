@@ -10,7 +10,7 @@ from helpers import trust
 from helpers.basics import SOLUTIONS, german, record
 from helpers.data import Watermark
 from helpers.model import predict_logits, softmax
-from helpers.scorecard import METHOD_RULE, methods
+from helpers.scorecard import method_maps, methods
 from helpers.suspicion import NOTHING, SHORTCUT, UNCLEAR, Suspect
 from helpers.training import Evaluation
 from helpers.trust import DISTRUST, NEEDS_TOOL, QUESTIONS, TOOL, TRUST, UNDECIDED, answer, judge
@@ -62,10 +62,10 @@ def test_kalibrierung_mit_intervall():
 def test_was_das_werkzeug_sagt_kommt_aus_der_geprueften_regel():
     """Ort und Gruppen zählen nur, wenn die Regel ihre Prüfung besteht; also müssen sie aus derselben Regel kommen."""
     cells = {cell.id: cell.source for cell in read_notebook(SOLUTIONS / "05_LRP.ipynb").cells}
-    assert methods()[trust.METHOD].keywords["rule"] is METHOD_RULE
-    assert "trust.ask_place(net, carrying, found, seed)" in cells["05-befunde"]
+    assert methods()[trust.METHOD] is method_maps and "METHOD_RULE" in inspect.getsource(method_maps)
+    assert "trust.ask_place(net, carrying[: max(2 * bilder, 16)], found, seed)" in cells["05-befunde"]
     for ask in (trust.ask_place, trust.ask_stability):
-        assert "METHOD_RULE)" in inspect.getsource(ask)
+        assert "method_of(model)" in inspect.getsource(ask)
 
 
 def test_reinheit_bleibt_im_bereich_des_moeglichen():
@@ -121,7 +121,9 @@ def test_jede_frage_liest_ihre_messung(asked):
 def test_ohne_fund_gibt_es_nach_der_stelle_nichts_zu_fragen(asked):
     examined = trust.examine(*asked[:3], [])
     assert {answer(name, examined[name]) for name in ("suche", "ort", "gruppen", "eingriff")} == {"ja"}
-    assert "in keinem Netz" in trust.report_figures({"Netz": examined}, None)["verdacht"]
+    assert "in diesem Netz keine" in trust.report_figures({"Netz": examined}, None)["verdacht"]
+    both = trust.report_figures({"Netz": examined, "Zwilling": examined}, None)
+    assert "in keinem Netz eine" in both["verdacht"]
 
 
 def test_die_suche_antwortet_wie_ihr_urteil():

@@ -6,7 +6,7 @@ from helpers import model, training
 from helpers.model import keras
 
 
-def two_layer_net(image_size=32, weights=None, seed=0):
+def two_layer_net(image_size=32, weights=None, seed=0, classes=10):
     """Wie ``build_vgg16`` aufgerufen und mit dessen Schichtnamen."""
     keras.utils.set_random_seed(seed)
     rng, layers = np.random.default_rng(seed), keras.layers
@@ -16,7 +16,7 @@ def two_layer_net(image_size=32, weights=None, seed=0):
     x = layers.Activation("linear", name="block4_pool")(x)
     x = layers.Conv2D(8, 3, activation="relu", name="block5_conv3")(x)
     x = layers.Flatten(name="flatten")(x)
-    net = keras.Model(inputs, layers.Dense(10, name="logits")(x))
+    net = keras.Model(inputs, layers.Dense(classes, name="logits")(x))
     # Von numpy gewürfelt: mit jedem Backend dieselben.
     net.set_weights([rng.normal(0, np.prod(old.shape[:-1]) ** -0.5, old.shape) for old in net.get_weights()])
     return net

@@ -36,21 +36,29 @@ PICTURES = (
     ("wertungstafel", "Wertungstafel", "05_LRP"),
     ("klassen", "Die Daten", "01_Daten"),
 )
-FULL_WIDTH = ("ergebnis", "wertungstafel")
-FIRST = ("ergebnis", "lernkurven", "klassen")  # vor der Konfusionsmatrix
+FULL_WIDTH = ("ergebnis", "wertungstafel", "stelle")
+FIRST = ("ergebnis", "lernkurven", "klassen", "stelle")  # vor der Konfusionsmatrix
 # Kennzahlen, die der Bericht an eigener Stelle zeigt.
 SHOWN = {"profil", "test_accuracy", "n_train", "n_test", "confusion", "history", "minuten", "max_rss_mb", "rss_mb"}
-SHOWN |= {"versionen", "profil_je_notebook", "vertrauen"}
+SHOWN |= {"versionen", "profil_je_notebook", "vertrauen", "klassen"}
+# Bei eigenen Bildern.
+OWN_PICTURES = (
+    ("ergebnis", "Rohbild, Grad-CAM und LRP", "cnn"),
+    ("stelle", "Die gefundene Stelle", "cnn"),
+    ("fehler", "Die deutlichsten Fehler", "cnn"),
+)
+TABLE = 20  # so viele Klassen passen in die Tabelle der Verwechslungen
 
 
 # --- bericht.html ----------------------------------------------------------------------------------------------------
 
 
-def build_report(out_dir=None) -> Path:
+def build_report(out_dir=None, own: str = "") -> Path:
     """Baut ``bericht.html`` aus ``kennzahlen.json`` und ``bilder/``; was fehlt, nennt ein Satz.
 
     Args:
         out_dir: der Ausgabeordner; ohne Angabe der des Kurses.
+        own: welches Netz auf welchen eigenen Bildern: Dann fehlt, was nur zum Kurs gehört.
 
     Returns:
         Pfad der geschriebenen Datei.
@@ -69,16 +77,19 @@ def build_report(out_dir=None) -> Path:
     environment.filters |= {"german": german_value, "digits": lambda value, digits: german(float(value), digits)}
     # Die Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen.
     replaced = "konfusion" if figures.get("confusion") else None
-    pictures = [picture for picture in collect_pictures(folder) if picture["name"] != replaced]
+    pictures = collect_pictures(folder, OWN_PICTURES if own else PICTURES)
+    pictures = [picture for picture in pictures if picture["name"] != replaced]
+    class_names = figures.get("klassen", CLASS_NAMES)
     html = environment.get_template("report.html.j2").render(
         created=datetime.datetime.now().strftime("%d.%m.%Y, %H:%M Uhr"),
         headlines=headlines(figures),
         first=[picture for picture in pictures if picture["src"] and picture["name"] in FIRST],
         pictures=[picture for picture in pictures if picture["src"] and picture["name"] not in FIRST],
         missing=[picture for picture in pictures if not picture["src"]],
-        confusion=figures.get("confusion"),
+        confusion=figures.get("confusion") if len(class_names) <= TABLE else None,
         confusion_link=cell_link(folder, "03_Training", "konfusion"),
-        class_names=CLASS_NAMES,
+        own=own,
+        class_names=class_names,
         pages={name: page_address(folder, name) for name in COURSE_NOTEBOOKS},
         minutes=figures.get("minuten", {}),
         memory=figures.get("rss_mb", {}),
@@ -94,14 +105,14 @@ def build_report(out_dir=None) -> Path:
     return target
 
 
-def collect_pictures(folder: Path) -> list[dict]:
+def collect_pictures(folder: Path, pictures=PICTURES) -> list[dict]:
     """Die bekannten Bilder (auch die fehlenden, dann ``src=None``), danach alle weiteren aus ``bilder/``."""
     from PIL import Image
 
     files = {path.stem: path for path in sorted((folder / "bilder").glob("[!.]*.png"))}
-    known = {name for name, _, _ in PICTURES}
+    known = {name for name, _, _ in pictures}
     collected = []
-    for name, title, notebook in [*PICTURES, *((name, name, "") for name in files if name not in known)]:
+    for name, title, notebook in [*pictures, *((name, name, "") for name in files if name not in known)]:
         entry = {"name": name, "title": title, "notebook": notebook, "src": None}
         with contextlib.suppress(KeyError, OSError):  # fehlt oder ist kein Bild
             with Image.open(files[name]) as image:

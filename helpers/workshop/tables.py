@@ -46,7 +46,7 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
             "images": len(case.images),
             "marked": len(case.marked),
             "steps": scorecard.STEPS,
-            "stage": scorecard.STAGE,
+            "stage": scorecard.stage_of(model),
             "seed": seed,
             "wasserzeichen": vars(watermark),
         },
