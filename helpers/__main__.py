@@ -354,7 +354,8 @@ def startwerte(options):
     option("--ziel", type=file, help="Zieldatei (sonst input/blindprobe.json)"),
 )
 def blindprobe(options):
-    from helpers.workshop.blind_trial import STORED_TRIAL, run
+    from helpers.suspicion import STORED_TRIAL
+    from helpers.workshop.blind_trial import run
 
     target = options.ziel or STORED_TRIAL
     print(f"Geschrieben: {display_path(target)} ({len(run(range(options.netze), target)['netze'])} Netze)")
