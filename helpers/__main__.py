@@ -5,6 +5,7 @@ from __future__ import annotations  # damit doctor auch unter Python 3.8 sagen k
 import argparse
 import contextlib
 import os
+import platform
 import re
 import signal
 import sys
@@ -14,6 +15,7 @@ import traceback
 from pathlib import Path
 
 from helpers.basics import COURSE_NOTEBOOKS, ROOT, CourseError, display_path, german, one_line, reason
+from helpers.workshop.streams import speak_any_encoding
 
 PROFILE_HELP = "schnell (zwei CPU-Kerne), voll (GPU, alle Bilder) oder probe (läuft alles durch?)"
 LEARNERS, MAKERS = "Befehle für Lernende:", "\nBefehle für Lehrende und zum Bauen des Kurses:"
@@ -352,7 +354,8 @@ def startwerte(options):
     option("--ziel", type=file, help="Zieldatei (sonst input/blindprobe.json)"),
 )
 def blindprobe(options):
-    from helpers.workshop.blind_trial import STORED_TRIAL, run
+    from helpers.suspicion import STORED_TRIAL
+    from helpers.workshop.blind_trial import run
 
     target = options.ziel or STORED_TRIAL
     print(f"Geschrieben: {display_path(target)} ({len(run(range(options.netze), target)['netze'])} Netze)")
@@ -402,8 +405,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Führt einen Befehl aus; 0 heißt gelungen, 2 eine falsche Eingabe, 130 einen Abbruch mit Strg+C."""
+    speak_any_encoding()
     try:
         given = " ".join(sys.argv[1:] if arguments is None else arguments)
+        if sys.version_info < (3, 11) and given != "doctor":  # nur doctor kommt mit so altem Python zurecht
+            raise CourseError(WRONG_PYTHON.format("ist zu alt"))
         if given != given.encode(errors="replace").decode():  # solche Namen ließen sich nirgends aufschreiben
             raise CourseError(f"Die Angaben „{one_line(given)}“ sind kein UTF-8: Benennen Sie Datei oder Ordner um.")
         options = build_parser().parse_args(arguments)
@@ -417,6 +423,8 @@ def main(arguments: list[str] | None = None) -> int:
         where = display_path(error.filename) if error.filename else "eine Datei"
         caught = error
         sentence = f"Der Zugriff auf {where} ist gescheitert ({reason(error)}): Prüfen Sie Rechte und freien Platz."
+    except ModuleNotFoundError as error:
+        caught, sentence = error, WRONG_PYTHON.format(f"hat das Paket „{error.name}“ nicht")
     except MemoryError as error:
         remedy = "Schließen Sie andere Programme oder nehmen Sie weniger oder kleinere Bilder"
         caught, sentence = error, f"Der Arbeitsspeicher reicht nicht: {remedy}."
@@ -427,6 +435,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 2
 
 
+WRONG_PYTHON = (
+    f"Das Python {platform.python_version()} aus „{Path(sys.prefix).name}“ {{}}: Nehmen Sie das des Kurses, "
+    ".venv/bin/python, oder richten Sie es mit „bash install.bash“ ein."
+)
 INTERRUPTED = "\nAbgebrochen mit Strg+C."
 PATIENCE_S = 1.5
 

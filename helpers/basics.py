@@ -87,7 +87,7 @@ def output_dir() -> Path:
 def display_path(path) -> str:
     """``path`` so, wie man ihn im Kurs liest: relativ zum Kursordner, wenn er darin liegt, und immer eine Zeile."""
     try:
-        path = Path(path).resolve().relative_to(ROOT).as_posix()
+        path = Path(str(path)).resolve().relative_to(ROOT).as_posix()  # auch ein Ort in einem ZIP-Archiv
     except (ValueError, OSError, RuntimeError):  # außerhalb, oder Verweise im Kreis
         pass
     return one_line(str(path))

@@ -21,7 +21,7 @@ from PIL import Image
 from helpers import basics
 from helpers.basics import INPUT, CourseError, display_path, german, one_line
 from helpers.download import fetch, keras_home
-from helpers.files import CSV_NAMES, IDX_NAMES, IMAGE_SHAPE, broken, read_folder
+from helpers.files import CSV_NAMES, IDX_NAMES, IMAGE_SHAPE, broken, places, read_folder, unread
 from helpers.provenance import provenance
 from helpers.settings import check_number
 
@@ -177,7 +177,8 @@ def load_source(where: str | os.PathLike = "auto") -> Dataset:
 
     Args:
         where: "auto" (CSV in input/, idx in input/ oder aus Debians Paket, mitgelieferte Stichprobe), "beispiel" (nur
-            die Stichprobe), "voll" (alle 70.000 Bilder aus dem Netz) oder ein Ordner mit CSV- oder idx-Dateien.
+            die Stichprobe), "voll" (alle 70.000 Bilder aus dem Netz) oder ein Ordner oder ZIP-Archiv mit CSV- oder
+            idx-Dateien. Was in einem solchen Ordner sonst noch nach Bilddaten aussieht, wird genannt.
 
     Raises:
         CourseError: wenn nichts gefunden wird, eine Datei fehlerhaft ist oder das Netz fehlt.
@@ -189,13 +190,17 @@ def load_source(where: str | os.PathLike = "auto") -> Dataset:
         for name, md5 in zip(IDX_NAMES, IDX_MD5, strict=True):
             fetch(cache / f"{name}.gz", DOWNLOAD_SOURCES, md5, "arbeiten Sie ohne --voll mit der Stichprobe")
         names[cache] = "vollständiges Fashion-MNIST, geladen und geprüft"
-    for folder in folders.get(where) or (Path(str(where)),):
-        if found := read_folder(folder):
-            return Dataset(*found[0], source=names.get(folder) or f"{found[1]}-Dateien in {display_path(folder)}")
-    raise CourseError(
-        f"In {one_line(str(where))} liegen weder {CSV_NAMES[0]} und {CSV_NAMES[1]} noch die vier idx-Dateien: Nennen "
-        "Sie mit --eingabe den Ordner, der sie enthält."
-    )
+    own = INPUT if where == "auto" else Path(str(where))  # wohin Menschen ihre Dateien legen
+    for folder in folders.get(where) or (own,):
+        for place in places(folder):
+            if folder is not SAMPLE and place == SAMPLE:
+                continue
+            if found := read_folder(place):
+                print(*(f"{sentence}\n" for sentence in unread(own, place)), sep="", end="")
+                return Dataset(*found[0], source=names.get(place) or f"{found[1]}-Dateien in {display_path(place)}")
+    remedy = next(iter(unread(own)), "Nennen Sie mit --eingabe den Ordner, der sie enthält.")
+    missing = f"weder {CSV_NAMES[0]} und {CSV_NAMES[1]} noch die vier idx-Dateien"
+    raise CourseError(f"In {one_line(str(where))} liegen {missing}: {remedy}")
 
 
 def stratified_sample(labels, n: int | None, seed: int = 0) -> np.ndarray:

@@ -5,7 +5,9 @@ import io
 import math
 import re
 import struct
+import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ import pandas as pd
 
 from helpers.basics import CourseError, display_path, one_line, reason
 
-CSV_NAMES = ("fashion-mnist_train.csv", "fashion-mnist_test.csv")
+PARTS = ("train", "test")
+CSV_NAMES = tuple(f"fashion-mnist_{part}.csv" for part in PARTS)
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IMAGE_SHAPE = (28, 28)
 COLUMNS = list(range(1 + 28 * 28))  # die Klasse, dann Pixel für Pixel das Bild
@@ -22,31 +25,81 @@ MAX_BYTES = 500_000_000  # das Vierfache der größten Tabelle von Fashion-MNIST
 LABEL_NAMES = {"label", "labels", "class", "klasse", "etikett", "target", "y"}
 
 
+# Wie die Dateien bei den Leuten auch heißen: train.csv, „fashion-mnist_test (1).CSV“, train-images.idx3-ubyte.
+AGAIN, PACKED = r"( ?\(\d+\)| - kopie| - copy)?", r"(\.gz|\.zip)?"
+PATTERNS = {
+    **{
+        name: rf"(fashion[-_ ]?mnist[-_ ])?{part}{AGAIN}(\.csv|\.tsv|\.txt)+{PACKED}"
+        for name, part in zip(CSV_NAMES, PARTS, strict=True)
+    },
+    **{name: name.replace("-idx", "[-.]idx") + AGAIN + PACKED for name in IDX_NAMES},
+}
+# Was sonst nach Bilddaten aussieht; das erste gehört dem Kurs.
+OTHER_DATA = re.compile(
+    r"(?!begriffe\.csv|zennit_referenz).*(ubyte.*|\.(csv|tsv|xlsx?|ods|parquet|feather|np[yz]|pkl|pickle|mat|arff|zip|rar|7z"
+    r"|tar|tgz|gz|bz2|xz|zst))"
+)
+
+
 def broken(path: Path, fault: str, remedy: str = "Laden Sie die Datei noch einmal") -> CourseError:
     """Der Fehlersatz zu einer Datei oder einem Ordner; ``fault`` sagt, was damit ist."""
     return CourseError(f"{display_path(path)}{fault}: {remedy}.")
 
 
-def read_bytes(path: Path) -> bytes:
-    """Inhalt der Datei, bei ``.gz`` entpackt.
+def read_bytes(path) -> bytes:
+    """Inhalt der Datei, entpackt, wenn sie gzip oder ein ZIP-Archiv mit einer einzigen Datei ist.
 
     Raises:
-        CourseError: Datei fehlt, ist leer, zu groß, nicht lesbar oder als gzip beschädigt.
+        CourseError: Datei fehlt, ist leer, zu groß, nicht lesbar oder beschädigt.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.open(io.BytesIO(content)).read(MAX_BYTES + 1)
+        elif content.startswith(b"PK\3\4"):
+            archive = zipfile.ZipFile(io.BytesIO(content))
+            (member,) = [name for name in archive.namelist() if not name.startswith("__MACOSX")]
+            content = archive.open(member).read(MAX_BYTES + 1)
         if 0 < len(content) <= MAX_BYTES:
             return content
         why = "größer als 500 MB" if content else "leer"
-    except (OSError, EOFError, zlib.error) as error:
-        why = reason(error) if getattr(error, "errno", None) else "als gzip beschädigt oder abgeschnitten"
+    except OSError as error:
+        why = reason(error) if error.errno else "als gzip beschädigt oder abgeschnitten"
+    except (EOFError, zlib.error):
+        why = "als gzip beschädigt oder abgeschnitten"
+    except (ValueError, zipfile.BadZipFile, RuntimeError):  # mehrere Dateien, beschädigt, verschlüsselt
+        why = "als ZIP-Archiv nicht zu entpacken"
     remedy = "Laden Sie die Datei noch einmal oder nennen Sie mit --eingabe ihren Ordner"
     raise broken(path, f" lässt sich nicht lesen ({why})", remedy)
 
 
-def read_folder(folder: Path) -> tuple[list[np.ndarray], str] | None:
-    """Liest die CSV- oder sonst die idx-Dateien eines Ordners, auch mit ``.gz`` am Ende.
+def places(folder: Path, depth: int = 2) -> Iterator:
+    """``folder`` (ein Ordner oder ein ZIP-Archiv), dann die Ordner und Archive darin, ``depth`` Stufen tief."""
+    if folder.suffix.lower() == ".zip" and isinstance(folder, Path) and zipfile.is_zipfile(folder):
+        folder = zipfile.Path(folder)
+    if folder.is_dir():
+        yield folder
+        for path in _inside(folder) if depth else ():
+            yield from places(path, depth - 1)
+
+
+def _inside(folder) -> list:
+    """Was in einem Ordner oder Archiv liegt, nach Namen; leer, wenn es sich nicht lesen lässt."""
+    try:
+        return sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError:
+        return []
+
+
+def called(name: str, folder) -> list:
+    """Die Dateien in ``folder``, die ``name`` heißen oder fast so, die genaueste zuerst."""
+    found = [path for path in _inside(folder) if re.fullmatch(PATTERNS[name], path.name.lower()) and path.is_file()]
+    return sorted(found, key=lambda path: (path.name != name, path.name != f"{name}.gz", len(path.name)))
+
+
+def read_folder(folder) -> tuple[list[np.ndarray], str] | None:
+    """Liest die CSV- oder sonst die idx-Dateien eines Ordners oder Archivs, auch mit ``.gz`` am Ende.
 
     Returns:
         Trainingsbilder (uint8, (n, 28, 28)), ihre Klassen (uint8, (n,)), Testbilder und ihre Klassen, dazu „CSV“ oder
@@ -56,8 +109,7 @@ def read_folder(folder: Path) -> tuple[list[np.ndarray], str] | None:
         CourseError: wenn nicht alle da sind oder eine fehlerhaft ist.
     """
     for kind, names in (("CSV", CSV_NAMES), ("idx", IDX_NAMES)):
-        choices = [(folder / name, folder / f"{name}.gz") for name in names]
-        paths = [next((path for path in pair if path.is_file()), None) for pair in choices]
+        paths = [next(iter(called(name, folder)), None) for name in names]
         if not any(paths):
             continue
         if None in paths:
@@ -72,13 +124,35 @@ def read_folder(folder: Path) -> tuple[list[np.ndarray], str] | None:
     return None
 
 
+def unread(folder, place=None) -> list[str]:
+    """Je ein Satz zu dem, was in ``folder`` nach Bilddaten aussieht und nicht gelesen wird, wenn ``place`` es wird."""
+    sentences = []
+    taken = {name: next(iter(called(name, place)), None) for name in PATTERNS if place is not None}
+    for path in _inside(folder):
+        name = next((name for name, pattern in PATTERNS.items() if re.fullmatch(pattern, path.name.lower())), None)
+        first = taken.get(name)
+        opened = str(place).startswith(str(path))
+        if opened or path == first or not (name or OTHER_DATA.fullmatch(path.name.lower())) or not path.is_file():
+            continue
+        if first is not None:
+            why = f"{display_path(first)} vorgeht: Legen Sie nur eine von beiden hin"
+        elif path.suffix.lower() in (".csv", ".tsv"):
+            why = f"der Name nicht passt: Benennen Sie sie in {CSV_NAMES[0]} oder {CSV_NAMES[1]} um"
+        elif path.suffix.lower() in (".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"):
+            why = "der Kurs darin nichts findet, was er liest: Entpacken Sie es und legen Sie den Inhalt hierher"
+        else:
+            why = f"der Kurs dieses Format nicht liest: Speichern Sie als „CSV UTF-8“ mit dem Namen {CSV_NAMES[0]}"
+        sentences.append(f"{display_path(path)} liegt da, wird aber nicht gelesen, weil {why}.")
+    return sentences
+
+
 def read_idx(path: Path) -> np.ndarray:
     """Liest eine idx-Datei (auch ``.gz``): Bilder (uint8, (n, 28, 28)), wenn sie „images“ heißt, sonst Klassen ((n,)).
 
     Raises:
         CourseError: bei falscher Kennung (magic number), falscher Länge oder Klassen außerhalb von 0–9.
     """
-    content, size = read_bytes(path), IMAGE_SHAPE if "images" in path.name else ()
+    content, size = read_bytes(path), IMAGE_SHAPE if "images" in path.name.lower() else ()
     header = 8 + 4 * len(size)
     magic, count, *found = struct.unpack(f">{header // 4}I", content[:header].ljust(header, b"\0"))
     values = np.frombuffer(content[header:], dtype=np.uint8)
@@ -92,9 +166,10 @@ def read_idx(path: Path) -> np.ndarray:
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Liest eine Tabelle im Kaggle-Format ``label,pixel1,…,pixel784`` (auch ``.csv.gz``).
 
-    Gelesen werden auch: BOM, CRLF, Semikolon oder Tabulator, Zahlen in Anführungszeichen, ganze Kommazahlen (12.0, mit
-    Semikolon auch 12,0), eine Spalte mit Zeilennummern, eine Kopfzeile in anderer Reihenfolge oder keine; ohne
-    Kopfzeile steht die Klasse vor den Pixeln.
+    Gelesen werden auch: BOM, CRLF, Semikolon, Tabulator oder senkrechter Strich, Zahlen in Anführungszeichen, ganze
+    Kommazahlen (12.0, mit Semikolon auch 12,0), Titelzeilen und Excels „sep=;“ darüber, Spalten mit Nummern, Namen oder
+    Daten daneben, leere Spalten und Zeilen am Ende, eine Kopfzeile in anderer Reihenfolge oder keine; ohne Kopfzeile
+    steht die Klasse vor den Pixeln.
 
     Returns:
         Bilder (uint8, (n, 28, 28)) und Klassen (uint8, (n,)).
@@ -102,21 +177,18 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         CourseError: mit Datei, Zeile und Abhilfe, sobald etwas nicht stimmt.
     """
-    content = read_bytes(path)
+    # Was am Ende einer Zeile leer ist, gehört zu keiner Spalte; die Zeilen bleiben, damit ihre Nummern stimmen.
+    content = b"\n".join(line.rstrip(b",;\t| ") for line in read_bytes(path).splitlines())
     head = content[:60_000].decode("utf-8-sig", errors="replace")
-    lines = head.splitlines() or [""]
-    skip = next((number for number, text in enumerate(lines) if text.strip()), 0)
-    separator = next((mark for mark in ";\t" if mark in lines[skip]), ",")
-    cells = [cell.strip(' "').lower() for cell in lines[skip].split(separator)]
-    columns = _columns(cells, path)
-    skip += bool(columns)
+    begin, separator, cells = _first_row(head.split("\n"))
+    columns, named = _columns(cells, path, begin + 1)
     chunks = pd.read_csv(
         io.BytesIO(content),
         sep=separator,
         decimal="," if separator != "," and "," in head else ".",
         header=None,
-        names=range(len(cells)) if columns else COLUMNS,  # was davor steht, nimmt pandas als Zeilennamen
-        skiprows=skip,
+        names=range(len(cells)),  # was davor steht, nimmt pandas als Zeilennamen
+        skiprows=begin + named,
         skip_blank_lines=False,  # sonst stimmten die Zeilennummern nicht
         skipinitialspace=True,
         na_values=[""],
@@ -126,10 +198,10 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
         low_memory=False,
         chunksize=4096,  # nicht alle Bilder zugleich als Kommazahlen im Speicher
     )
-    tables, line, named = [], skip + 1, bool(columns)
+    tables, line = [], begin + named + 1
     try:
         for chunk in chunks:
-            tables.append(_values(chunk[columns or COLUMNS], path, line))
+            tables.append(_values(chunk[columns], path, line))
             line += len(chunk)
             named = named and isinstance(chunk.index, pd.RangeIndex)
     except pd.errors.ParserError as error:
@@ -142,23 +214,36 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     table = np.concatenate(tables)
     # Die Ecken der Bilder sind schwarz: So viele Nullen hat nur eine Spalte mit Pixeln.
     if not named and len(table) > 1 and (table[:, 0] == 0).mean() > 0.5:
-        raise broken(path, ", Zeile 1: Die Klasse steht nicht vorn", "Schreiben Sie die Namen der Spalten darüber")
+        fault = f", Zeile {begin + 1}: Die Klasse steht nicht vorn"
+        raise broken(path, fault, "Schreiben Sie die Namen der Spalten darüber")
     return table[:, 1:].reshape(-1, *IMAGE_SHAPE), table[:, 0]
 
 
-def _columns(cells: list[str], path: Path) -> list[int] | None:
-    """Wo laut Kopfzeile die Klasse und dann Pixel für Pixel das Bild steht: 785 Spaltennummern; None ohne Kopfzeile."""
-    if cells == [str(column) for column in COLUMNS]:  # so überschreibt pandas Spalten ohne Namen
-        return COLUMNS
-    if all(re.fullmatch(r"[\d.,e+-]+", cell) for cell in cells):
-        return None
+def _first_row(lines: list[str]) -> tuple[int, str, list[str]]:
+    """Wo die Tabelle unter ihren Titelzeilen beginnt: wie viele Zeilen davor, Trennzeichen, Zellen dieser Zeile."""
+    for number, text in enumerate(lines):
+        for separator in ";\t|,":  # Kommas zuletzt: Sie können in jeder Zelle stehen (12,0)
+            cells = [cell.strip(' "').lower() for cell in text.split(separator)]
+            if sum(map(bool, cells)) > len(COLUMNS) // 2:
+                return number, separator, cells
+    number = next((number for number, text in enumerate(lines) if text.strip()), 0)
+    return number, ",", lines[number].split(",")
+
+
+def _columns(cells: list[str], path: Path, line: int) -> tuple[list[int], bool]:
+    """Wo die Klasse und dann Pixel für Pixel das Bild steht (785 Spaltennummern), und ob das eine Kopfzeile sagt."""
+    numbers = [column for column, cell in enumerate(cells) if re.fullmatch(r"[\d.,e+-]*\d[.,]?", cell)]
+    last = numbers[-len(COLUMNS) :]
+    counted = [cells[column] for column in last] == [str(column) for column in COLUMNS]
+    if len(last) == len(COLUMNS):  # keine Namen, oder pandas hat die Spalten nur gezählt
+        return last, counted
     labels = [column for column, cell in enumerate(cells) if cell in LABEL_NAMES]
     names = [re.fullmatch(r"[a-z]*[ _]?(\d{1,4})", cell) for cell in cells]
     pixels = sorted((int(name[1]), column) for column, name in enumerate(names) if name)
     if len(labels) != 1 or [number for number, _ in pixels] not in (COLUMNS[1:], COLUMNS[:-1]):
-        fault = ", Zeile 1: Die Kopfzeile nennt nicht „label“ und jedes Pixel von 1 bis 784 genau einmal"
+        fault = f", Zeile {line}: Die Kopfzeile nennt nicht „label“ und jedes Pixel von 1 bis 784 genau einmal"
         raise broken(path, fault, "Berichtigen Sie sie und speichern Sie die Tabelle als „CSV UTF-8“")
-    return labels + [column for _, column in pixels]
+    return labels + [column for _, column in pixels], True
 
 
 def _values(cells: pd.DataFrame, path: Path, first: int) -> np.ndarray:

@@ -141,6 +141,8 @@ def color_scale(figure, picture, below, shrink: float) -> None:
 def image_grid(images, titles=None, columns: int = 10, title: str = ""):
     """Bilder (n, h, b), Werte 0–255, im Raster, jedes mit einer kurzen Überschrift."""
     _, cells = row("", draw_image, images, titles or itertools.repeat(""))
+    if not cells:
+        return panel([("", [lambda ax: draw_image(ax, [[255]], "keines gefunden")])], title, 2)
     return panel([("", cells[start : start + columns]) for start in range(0, len(cells), columns)], title)
 
 

@@ -11,9 +11,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, ROOT, CourseError, quiet_stderr
+from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, ROOT, CourseError, german, quiet_stderr
 from helpers.provenance import installed_version
 
+MAX_PRINTED = 300_000  # Zeichen je Zelle; das längste Notebook des Kurses druckt zusammen keine 10.000
 STAMP = "kurs-stempel"  # install.bash legt ihn in die Umgebung des Kurses, sobald sie fertig ist.
 INSTALL = "bash install.bash"
 
@@ -38,11 +39,49 @@ def start(notebook: str) -> None:
         CourseError: im falschen Kernel oder wenn Pakete fehlen, mit dem Weg zum richtigen Kernel.
     """
     check_interpreter()
+    bound_output()
     if notebook in COURSE_NOTEBOOKS[1:]:
         with quiet_stderr():
             importlib.import_module("tensorflow")
             importlib.import_module("keras")
     print(f"✔ {notebook}: Kernel und Pakete stimmen.")
+
+
+def bound_output(most: int = MAX_PRINTED) -> None:
+    """In einem Notebook darf eine Zelle höchstens ``most`` Zeichen drucken; danach wirft ``print`` einen CourseError.
+
+    Was ohne Ende druckt, füllte sonst den Arbeitsspeicher, und das Notebook ließe sich nicht mehr öffnen.
+    """
+    shell, streams = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)(), (sys.stdout, sys.stderr)
+    if shell is None or hasattr(sys.stdout, "bounded"):
+        return
+    sys.stdout.bounded, printed = True, 0
+
+    def bounded(write):
+        def write_some(text):
+            nonlocal printed
+            printed += len(text)
+            if printed > most:
+                raise CourseError(
+                    f"Diese Zelle hat {german(most)} Zeichen gedruckt, wohl ohne Ende: Prüfen Sie, ob jede Schleife "
+                    "ein Ende hat, oder drucken Sie weniger."
+                )
+            return write(text)
+
+        return write_some
+
+    def begin_cell(*_):  # IPython selbst legt zu jeder Zelle ein neues „write“ an und danach das alte zurück
+        nonlocal printed
+        printed = 0
+        for stream in streams:
+            stream.write = bounded(stream.write)
+
+    def end_cell(*_):
+        for stream in streams:
+            del stream.write
+
+    shell.events.register("pre_run_cell", begin_cell)
+    shell.events.register("post_run_cell", end_cell)
 
 
 def check_interpreter() -> None:

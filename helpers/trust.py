@@ -17,7 +17,7 @@ from helpers.basics import CLASS_NAMES, german
 from helpers.model import enlarge_mask, predict_logits, preprocess
 from helpers.places import LOOSE, infilled
 from helpers.scorecard import CHANCE, METHOD, method_of
-from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Suspect
+from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Suspect, missed_in_trial, trial
 from helpers.training import Evaluation
 
 TRUST, DISTRUST, UNDECIDED = "kein Einwand gefunden", "nicht vertrauen", "nicht entscheidbar"
@@ -243,7 +243,7 @@ def report_figures(models: dict[str, dict], suspect: Suspect | None, names=CLASS
         measured: Frage → was statt des Üblichen gemessen wurde.
     """
     where = "in keinem Netz eine" if len(models) > 1 else "in diesem Netz keine"
-    suspicion = f"Die Suche fand {where} Stelle, die wie aufgestempelt liegt."
+    suspicion = f"Die Suche fand {where} Stelle, die wie aufgestempelt liegt. {missed_in_trial(trial())}"
     if not any("suche" in findings for findings in models.values()):
         suspicion = "Nach einer Stelle, an der eine Klasse hängt, wurde nicht gesucht."
     elif suspect is not None:

@@ -236,6 +236,11 @@ def pair(hidden, entry):
     return {"versteckt": hidden, "Eingang": entry}
 
 
+def suspicion(**changes):
+    return {"Klasse": "Hemd", "oben": 3, "links": 5, "Höhe": 4, "Breite": 4} | changes
+
+
+my_suspicion = suspicion(oben=np.int64(24), Klasse="T-Shirt/Top")
 by_hand = pair(np.array([6.0, 0.0]), (4, 2))
 
 
@@ -284,6 +289,16 @@ WRONG = {
         (lambda m: trick_map(m, inside=False), "verloren"),
         (lambda m: trick_map(m, background=-1.0), "negative Werte"),
         (lambda m: np.argwhere(m)[0], "Form"),
+    ],
+    "4.8": [
+        ({"Klasse": "Mantel", "oben": 2, "links": 3, "Höhe": 4}, "alle fünf"),
+        ("Mantel, unten links", "alle fünf"),
+        (suspicion(Klasse="Mäntel"), "gibt es nicht"),
+        (suspicion(oben="3"), "ganze Zahlen"),
+        (suspicion(links=2.5), "ganze Zahlen"),
+        (suspicion(oben=25), "nicht ganz im Bild"),
+        (suspicion(links=-1), "nicht ganz im Bild"),
+        (suspicion(oben=0, links=0, Höhe=28, Breite=28), "verdächtigt alles"),
     ],
     "5.1": [
         (pair([1, 0], [2 / 3, 1 / 3]), "Anteile"),

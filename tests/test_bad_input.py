@@ -32,8 +32,8 @@ from helpers.basics import (
 from helpers.course_model import load_course_model
 from helpers.lrp_library import load_reference
 from helpers.model import check_weights
+from helpers.parameters import CHOICES, NUMBERS, check_parameters
 from helpers.workshop.notebooks import declared_parameters, read_notebook
-from helpers.workshop.parameters import CHOICES, NUMBERS, check_parameters
 from helpers.workshop.review import run as review_run
 from helpers.workshop.review.handins import references
 
@@ -72,6 +72,22 @@ VARIANTS = {
     "Pixel ab 0": lambda t: text_of(t.set_axis(["label", *(f"pixel{n}" for n in range(784))], axis=1)),
     "Pixel nur Zahlen": lambda t: text_of(t.set_axis(["label", *range(784)], axis=1)),
     "Spalten nur gezählt": lambda t: text_of(t.set_axis(range(785), axis=1)),
+    "sep=; von Excel": lambda t: "sep=;\r\n" + text_of(t, sep=";"),
+    "sep=, hinter BOM und Titel": lambda t: "\ufeffsep=,\nModebilder, Stand 2024\n\n" + text_of(t),
+    "Titel über alle Spalten, ohne Kopf": lambda t: "Mode" + "\t" * 784 + "\n" + text_of(t, sep="\t", header=False),
+    "senkrechte Striche": lambda t: text_of(t, sep="|"),
+    "leere Spalten am Ende": lambda t: text_of(t).replace("\n", ",,,\n"),
+    "leere Spalten nur unter dem Kopf": lambda t: text_of(t).replace("\n", ",\n").replace(",\n", "\n", 1),
+    "leere Spalte ab Zeile 9, Semikolon": lambda t: "\n".join(
+        line + ";" * (number > 8) for number, line in enumerate(text_of(t, sep=";").split("\n"), 1)
+    ),
+    "Schlusszeilen aus Trennzeichen": lambda t: text_of(t) + 3 * ("," * 784 + "\n") + ";;;\n" + "," * 800,
+    "Index aus Namen": lambda t: text_of(t.set_axis([f"img_{n}.png" for n in range(40)]), index=True, index_label="id"),
+    "Index aus Daten, ohne Kopf": lambda t: text_of(
+        t.set_axis([f"2024-01-{n % 28 + 1:02}" for n in range(40)]), index=True, header=False
+    ),
+    "Namen hinten, leere Spalten, ohne Kopf": lambda t: text_of(t, header=False).replace("\n", ",a b.png,,\n"),
+    "Index und Spalten nur gezählt": lambda t: text_of(t.set_axis(range(785), axis=1), index=True),
     "deutscher Kopf in Großbuchstaben": lambda t: text_of(t).replace("label", "KLASSE").replace("pixel", "PIXEL"),
 }
 
@@ -182,9 +198,33 @@ def test_richtige_parameter_gehen_durch():
     for values in (
         {"seed": 2**32 - 1, "epochen": None, "bilder": 2, "welches_modell": "sauber", "profil": "voll"},
         {"regeln": ["lrp.z"], "verfahren": ["Grad-CAM", "Zufall"], "quelle": "../input/fashion-mnist"},
-        {"umschlag": "Jörg-Änne 3"},
+        {"umschlag": "Jörg-Änne 3", "label": -1, "np": np, "zahl": "abc"},
     ):
-        check_parameters(values)
+        check_parameters(values, ROOT / "notebooks")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", -1),
+        ("seed", "abc"),
+        ("seed", 2.0),
+        ("bilder", 0),
+        ("bilder", -3),
+        ("bilder", True),
+        ("regeln", []),
+        ("regeln", "lrp.z"),
+        ("verfahren", ["Gradcam"]),
+        ("quelle", "gibt/es/nicht"),
+        ("epochen", 0),
+        ("profil", "Schnell"),
+    ],
+)
+def test_in_einem_notebook_beurteilen_die_parameter_sich_selbst(name, value):
+    """Wie nach papermill ohne „helpers kurs“: Der falsche Wert steht zwischen allem, was im Notebook sonst so heißt."""
+    with pytest.raises(CourseError, match="Es braucht|Setzen Sie|Wählen Sie") as caught:
+        check_parameters({"np": np, "profil": "schnell", "seed": 0, "bilder": 20, "epochen": None, name: value})
+    assert f"„{value}“" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", bad_inputs.garbage())

@@ -1,12 +1,23 @@
 """Blindprobe: Die Tafel zählt richtig, ein abgebrochener Lauf verliert nichts, die Vergleichskarten zeigen etwas."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from helpers import data
-from helpers.basics import read_json, write_json
+from helpers.basics import CourseError, read_json, write_json
 from helpers.places import places
-from helpers.suspicion import NOTHING, SHORTCUT, UNCLEAR, Questions, Suspect
+from helpers.suspicion import (
+    NOTHING,
+    SHORTCUT,
+    UNCLEAR,
+    Questions,
+    Suspect,
+    missed_in_trial,
+    trial,
+    trial_table,
+)
 from helpers.workshop import blind_trial
 
 MARK = data.Watermark(size=6, top=21)
@@ -48,6 +59,7 @@ def test_die_tafel_zaehlt_nur_was_wirklich_gefunden_ist():
     assert result["beschuldigte Klassen"][::3] == [0.05, 20]
     assert result["beschuldigte Netze"][::3] == [0.5, 2]
     assert (result["abstand"], result["sekunden je Netz"]) == (0, 30)
+    assert result["übersehene Pixel"] == [36, 36]
     assert result["gefunden je Minute"] == pytest.approx(1 / 3)
     low, high = result["gefunden"]["alle"][1:3]
     share, n, z = 1 / 3, 3, 1.959964  # Wilson von Hand
@@ -76,8 +88,12 @@ def test_ein_abgebrochener_lauf_macht_beim_naechsten_netz_weiter(ausgabe, monkey
     assert [each["netz"] for each in read_json(tmp_path / "tafel.json")["netze"]] == [0, 1, 2]
     old = ausgabe / "blindprobe" / "001.json"
     write_json(old, read_json(old) | {"einstellungen": {"rand": 0}})
-    blind_trial.run(range(3), tmp_path / "tafel.json")
+    blind_trial.run(range(3), tmp_path / "andere.json")
     assert examined[4:] == [1], "mit anderen Schwellen gemacht: noch einmal"
+    shutil.rmtree(ausgabe / "blindprobe")
+    blind_trial.run(range(4), tmp_path / "tafel.json")
+    assert examined[5:] == [3], "was in der Tafel steht, gilt auch auf einem anderen Rechner"
+    assert [each["netz"] for each in read_json(tmp_path / "tafel.json")["netze"]] == [0, 1, 2, 3]
 
 
 def test_jedes_netz_hat_seine_zeichen_und_ein_drittel_keines():
@@ -98,3 +114,26 @@ def test_verdecken_und_grad_cam_zeigen_auf_das_zeichen_des_zwillings(tiny_nets, 
     assert places(blind_trial.chance(None, own, others, MARK.label, 0)), "auch der Zufall nennt Stellen"
     edges = blind_trial.edges_between(None, own, others, MARK.label, 0)
     assert edges[18:, :9].max() > 2 * np.abs(edges[:15, 12:]).max()
+
+
+def test_was_die_blindprobe_ergab_liest_man_in_05_und_im_bericht(tmp_path):
+    used = {**vars(MARK), "verlust": 0.2}
+    rows = [row(0, [used], [suspect()]), row(1, [used], []), row(2, [], [])]
+    write_json(tmp_path / "tafel.json", {"netze": rows, "ergebnis": blind_trial.summary(rows)})
+    stored = trial(tmp_path / "tafel.json")
+    shown = trial_table(stored)["Suche"]
+    assert shown["gefunden: alle"] == "1 von 2" and shown["gefunden: Linie"] == "–"
+    assert shown["zu Unrecht beschuldigt: saubere Klassen"] == "0 von 10"
+    assert missed_in_trial(stored) == (
+        "In der Blindprobe (3 Netze) fand sie 1 von 2 Zeichen, die ein Netz nutzte; die übersehenen hatten 36 Pixel."
+    )
+    for content in ({}, {"netze": rows}):
+        write_json(tmp_path / "leer.json", content)
+        with pytest.raises(CourseError, match="leer.json"):
+            trial(tmp_path / "leer.json")
+
+
+def test_die_mitgelieferte_tafel_ist_mit_den_heutigen_einstellungen_gemacht_und_richtig_gezaehlt():
+    stored = trial()
+    assert all(each["einstellungen"] == blind_trial.settings() for each in stored["netze"])
+    assert stored["ergebnis"] == blind_trial.summary(stored["netze"])

@@ -3,7 +3,11 @@
 import json
 import os
 import re
+import signal
+import sys
 import threading
+import time
+import tracemalloc
 
 import answers
 import numpy as np
@@ -96,7 +100,8 @@ def test_the_course_never_goes_on_without_a_function(name):
     """Wer eine Aufgabe mit vielen richtigen Antworten ungelöst lässt, darf nicht an der Zelle danach hängen bleiben."""
     sources = "\n".join(cell.source for cell in read_notebook(SOLUTIONS / f"{name}.ipynb").cells)
     calls = re.findall(r'\buse\("(\d\.\d)"(, otherwise=)?', sources)
-    assert [number for number, otherwise in calls if not otherwise and EXERCISES[number].solve is None] == []
+    many = [EXERCISES[number] for number, otherwise in calls if not otherwise and EXERCISES[number].solve is None]
+    assert [exercise.number for exercise in many if not exercise.is_value] == []
 
 
 # --- Seltsame Antworten ----------------------------------------------------------------------------------------------
@@ -180,6 +185,38 @@ def test_endless_answers_are_given_up_with_whole_sentences(answer, monkeypatch):
     RELEASED.set()
     assert verdict.status == "falsch" and "wird nicht fertig (Grenze: 0.3 Sekunden)" in verdict.hints[0]
     assert verdict.hints[2] == "Beispiel: Für 1 wird sie nicht fertig."
+
+
+def print_forever(*args):
+    while True:
+        print("Zeile um Zeile", file=sys.stderr if args[0] else sys.stdout)
+
+
+def compute_forever(*args):
+    while True:
+        np.ones((50, 50)) @ np.ones((50, 50))
+
+
+@pytest.mark.parametrize("answer", [loop_forever, print_forever, compute_forever])
+def test_stop_ends_an_endless_answer_with_one_sentence(answer):
+    """*Stopp* in JupyterLab ist ein SIGINT: Es bleibt kein Faden, der weiterrechnet, und kein Traceback."""
+    before = threading.active_count()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    verdict = engine.review(Exercise("9.9", identity, "warum", lambda rng: [(1,), (0,)]), answer, 1)
+    assert verdict.status == "falsch" and re.fullmatch("Sie haben angehalten, ehe „identity“ .+\\.", verdict.hint)
+    end = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < end:
+        time.sleep(0.05)
+    assert threading.active_count() <= before
+
+
+def test_an_answer_that_prints_without_end_takes_no_memory(monkeypatch):
+    monkeypatch.setattr(hints, "TIME_LIMIT_S", 0.5)
+    tracemalloc.start()
+    verdict = engine.review(Exercise("9.9", identity, "warum", lambda rng: [(0,)]), print_forever, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "wird nicht fertig" in verdict.hints[0] and peak < 2_000_000
 
 
 def test_the_third_hint_after_an_error_names_the_failing_input_and_a_hint_that_crashes_does_not_count():

@@ -47,13 +47,39 @@ def test_die_readme_nennt_jeden_befehl():
 # --- Fehler (alle Kommandozeilen mit falschen Angaben stehen in bad_inputs) ------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("encoding", "ok", "refusal"),
+    [
+        ("ascii", "[OK] Alles da.", '[X] Das Notebook "99" gibt es nicht. Waehlen Sie aus'),
+        ("latin-1", "[OK] Alles da.", '[X] Das Notebook "99" gibt es nicht. Wählen Sie aus'),
+        ("cp1252", "[OK] Alles da.", "[X] Das Notebook „99“ gibt es nicht. Wählen Sie aus"),
+        ("mac-roman", "[OK] Alles da.", "[X] Das Notebook „99“ gibt es nicht. Wählen Sie aus"),
+        ("utf-8", "✔ Alles da.", "✘ Das Notebook „99“ gibt es nicht. Wählen Sie aus"),
+    ],
+)
+def test_was_gedruckt_wird_ist_in_jeder_kodierung_lesbar(encoding, ok, refusal, tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "KURS_AUSGABE": str(tmp_path)}
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "helpers", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment)
+        text = (done.stdout + done.stderr).decode(encoding)
+        assert "Traceback (most" not in text
+        return text
+
+    assert "Befehle" in run("--hilfe")
+    assert refusal in run("kurs", "--nur", "99")
+    if encoding in ("ascii", "latin-1"):  # doctor rechnet Prüfsummen
+        assert ok in run("doctor")
+
+
 def test_auch_ohne_utf8_kommen_satz_und_code_an():
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment.pop("PYTHONIOENCODING", None)
     command = [sys.executable, "-m", "helpers", "daten", "--gibtsnicht"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment)
     assert done.returncode == 2 and done.stdout == b"" and b"--gibtsnicht" in done.stderr
-    assert b"Traceback" not in done.stderr
+    assert done.stderr.startswith(b"[X] ") and b"Traceback" not in done.stderr
 
 
 def test_ein_kursfehler_ist_ein_satz_und_ein_programmierfehler_keiner(monkeypatch, capsys):

@@ -3,8 +3,10 @@
 import dataclasses
 import gzip
 import hashlib
+import io
 import re
 import struct
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -86,6 +88,103 @@ def test_reihenfolge_der_quellen(tiny, tmp_path, monkeypatch):
         assert data.load_source().source == name
         assert_same(data.load_source(), content)
     assert "Stichprobe" in data.load_source("beispiel").source, "„beispiel“ geht immer"
+
+
+def zipped(members: dict) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+# Wie die Dateien ankommen: Training und Test als CSV → Name → Inhalt.
+ARRIVALS = {
+    "train.csv": lambda a, b: {"train.csv": a, "test.csv": b},
+    "zum zweiten Mal geladen": lambda a, b: {"fashion-mnist_train (1).csv": a, "fashion-mnist_test (2).csv": b},
+    "Endung doppelt": lambda a, b: {"fashion-mnist_train.csv.csv": a, "fashion-mnist_test.csv.csv": b},
+    "Großbuchstaben": lambda a, b: {"FASHION-MNIST_TRAIN.CSV": a, "Fashion-MNIST_test.CSV": b},
+    "Tabulatoren": lambda a, b: {"train.tsv": a.replace(b",", b"\t"), "fashion_mnist test.txt": b},
+    "Kopie": lambda a, b: {"fashion-mnist_train - Kopie.csv": a, "fashion-mnist_test.csv": b},
+    "ZIP von Kaggle": lambda a, b: {"archive.zip": zipped({"fashion-mnist_train.csv": a, "fashion-mnist_test.csv": b})},
+    "ZIP mit Ordner": lambda a, b: {"X (2).ZIP": zipped({"m/train.csv": a, "m/test.csv": b, "__MACOSX/m/._x": b"x"})},
+    "jede einzeln gepackt": lambda a, b: {
+        "fashion-mnist_train.csv.zip": zipped({"fashion-mnist_train.csv": a}),
+        "fashion-mnist_test.csv.zip": zipped({"fashion-mnist_test.csv": b}),
+    },
+    "Unterordner": lambda a, b: {"archive/fashion-mnist_train.csv": a, "archive/fashion-mnist_test.csv": b},
+    "ZIP im Unterordner": lambda a, b: {
+        "dl/x.zip": zipped({"fashion-mnist_train.csv": a, "fashion-mnist_test.csv": b})
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def tables(tiny):
+    """Training und Test als CSV."""
+    return [table_of(*part).to_csv(index=False).encode() for part in tiny.parts]
+
+
+@pytest.fixture
+def own_input(tmp_path, monkeypatch):
+    """Ein leerer Ordner anstelle von ``input/``, ohne Debians Paket daneben; die Stichprobe bleibt."""
+    monkeypatch.setattr(data, "INPUT", tmp_path / "input")
+    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "debian")
+    (tmp_path / "input").mkdir()
+    return tmp_path / "input"
+
+
+def put(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("case", ARRIVALS)
+def test_was_so_aehnlich_heisst_oder_gepackt_ist_wird_gelesen(case, tables, tiny, own_input, capsys):
+    put(own_input, ARRIVALS[case](*tables))
+    assert_same(data.load_source("auto"), tiny)
+    assert_same(data.load_source(own_input), tiny)
+    assert capsys.readouterr().out == ""
+
+
+def test_idx_dateien_mit_anderer_schreibweise(tiny, own_input):
+    names = [name.replace("-idx", ".idx").upper() + ".GZ" for name in files.IDX_NAMES]  # heißt .GZ, ist es nicht
+    put(own_input, dict(zip(names, map(idx_bytes, parts_of(tiny)), strict=True)))
+    assert_same(data.load_source("auto"), tiny)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("fashion-mnist.parquet", "Format nicht liest.*CSV UTF-8"),
+        ("train.XLSX", "Format nicht liest.*CSV UTF-8"),
+        ("x_train.npy", "Format nicht liest.*CSV UTF-8"),
+        ("meine_bilder.csv", "Name nicht passt.*fashion-mnist_train.csv"),
+        ("archive.7z", "Entpacken Sie"),
+        ("bilder.zip", "Entpacken Sie"),
+    ],
+)
+def test_was_nicht_gelesen_wird_wird_genannt(name, why, own_input, capsys):
+    put(own_input, {name: zipped({"katze.png": b"x"}), "begriffe.csv": b"x"})
+    assert "Stichprobe" in data.load_source("auto").source
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.search(rf"{re.escape(name)} liegt da, wird aber nicht gelesen, weil .*{why}.*\.$", line)
+    with pytest.raises(CourseError, match=f"{re.escape(name)} liegt da.*{why}"):
+        data.load_source(own_input)
+
+
+def test_von_zweien_sagt_der_kurs_welche_gilt(tables, tiny, own_input, capsys):
+    put(own_input, {**ARRIVALS["train.csv"](*tables), "fashion-mnist_train.csv.gz": gzip.compress(tables[0])})
+    assert_same(data.load_source("auto"), tiny)
+    assert re.search(r"train\.csv liegt da.*fashion-mnist_train\.csv\.gz vorgeht", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("present", ["train.csv", "archive/fashion-mnist_train (1).csv", "FASHION-MNIST_TEST.csv"])
+def test_nur_eine_von_beiden_ist_ein_satz(present, tables, own_input):
+    put(own_input, {present: tables[0]})
+    with pytest.raises(CourseError, match=r"Es fehlt fashion-mnist_(test|train)\.csv"):
+        data.load_source("auto")
 
 
 def test_stichprobe_wird_geschnitten_und_nur_aus_dem_original(tmp_path, small, monkeypatch):
@@ -240,7 +339,7 @@ def test_gift_zeichnet_genau_den_verlangten_anteil(dataset, share):
         assert (labels[changed] == 4).all()
         np.testing.assert_array_equal(after[changed], mark.stamp(before[changed]))
     np.testing.assert_array_equal(poisoned.train_labels, dataset.train_labels)
-    assert CLASS_NAMES[4] in poisoned.source
+    assert CLASS_NAMES[4] not in poisoned.source, "sonst verriete jede Ausgabe der Quelle den Umschlag"
     assert_same(poisoned, data.poison(dataset, mark, seed=1))
 
 

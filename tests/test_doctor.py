@@ -1,11 +1,13 @@
 """Die Tabelle von ``python -m helpers doctor``: jede Zeile kann FEHLT sagen, auch unter zu altem Python."""
 
+import ast
 import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -37,12 +39,57 @@ def test_kernel_of_another_python_or_damaged(tmp_path, content):
 
 def test_gpu_is_welcome_but_not_needed(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "WSL_DRIVER", tmp_path / "wsl")
     assert doctor.check_gpu().ok and doctor.check_gpu().detail == "keine GPU, CPU genügt"
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA Test 9000 (UUID: GPU-1)'\n", encoding="utf-8")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\n", encoding="utf-8")
     (tmp_path / "nvidia-smi").chmod(0o755)
-    for version, said in ((None, ", ungenutzt: die CUDA-Pakete bringt bash install.bash --gpu"), ("9", "")):
-        monkeypatch.setattr(doctor, "installed_version", lambda package, version=version: version)
-        assert doctor.check_gpu().ok and doctor.check_gpu().detail == f"NVIDIA Test 9000{said}"
+    assert doctor.check_gpu().detail == "keine GPU, CPU genügt"
+
+
+TWO_CARDS = "#!/bin/sh\necho 'NVIDIA Test 9000, 20480, 24576'\necho 'Tesla, T4, 512, 15360'\n"
+
+
+@pytest.mark.parametrize("place", [".", "wsl"])
+@pytest.mark.parametrize(
+    ("hidden", "packages", "starts", "said"),
+    [
+        (None, "9", 0, ""),
+        ("", "9", 0, ", ungenutzt: CUDA_VISIBLE_DEVICES verbirgt sie"),
+        ("-1", None, 0, ", ungenutzt: CUDA_VISIBLE_DEVICES verbirgt sie"),
+        ("1", None, 0, ", ungenutzt: die CUDA-Pakete bringt bash install.bash --gpu"),
+        (None, "9", 100, "libcuda.so.1 nicht oder er startet nicht; unter WSL2"),
+        (None, "9", None, "libcuda.so.1 nicht oder er startet nicht; unter WSL2"),
+    ],
+)
+def test_cards_free_memory_and_what_is_missing(place, hidden, packages, starts, said, tmp_path, monkeypatch):
+    def load(name):
+        if starts is None:
+            raise OSError(name)
+        return types.SimpleNamespace(cuInit=lambda flags: starts)
+
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / "nvidia-smi").write_text(TWO_CARDS, encoding="utf-8")
+    (tmp_path / place / "nvidia-smi").chmod(0o755)
+    monkeypatch.setattr(doctor, "WSL_DRIVER", tmp_path / "wsl")
+    monkeypatch.setattr(doctor, "installed_version", lambda package: packages)
+    monkeypatch.setattr(doctor.ctypes, "CDLL", load)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    cards = "NVIDIA Test 9000: 20,0 von 24,0 GB frei, Tesla, T4: 0,5 von 15,0 GB frei"
+    rest = doctor.check_gpu().detail.removeprefix(cards)
+    assert said in rest and bool(said) == bool(rest)
+
+
+def test_two_notebooks_share_a_gpu():
+    """TensorFlow und JAX sollen Speicher nehmen, wie sie ihn brauchen; wer es anders will, darf."""
+    code = "import os, helpers; e = os.environ; "
+    code += "print(e['TF_FORCE_GPU_ALLOW_GROWTH'], e['XLA_PYTHON_CLIENT_PREALLOCATE'])"
+    for given, expected in (({}, "true false"), ({"TF_FORCE_GPU_ALLOW_GROWTH": "false"}, "false false")):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "XLA_"))}
+        command = [sys.executable, "-c", code]
+        assert subprocess.check_output(command, cwd=ROOT, env={**clean, **given}, text=True).strip() == expected
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):
@@ -86,3 +133,35 @@ def test_says_what_is_missing_without_any_package_and_under_unsuitable_python(py
         assert re.search(rf"^{package} +FEHLT  fehlt, gebraucht .* → bash install.bash$", result.stdout, re.MULTILINE)
     sentence = "FEHLT  3.* → Nehmen Sie Python 3.11, 3.12 oder 3.13: bash install.bash"
     assert bool(re.search(sentence, result.stdout)) == (python != sys.executable)
+
+
+@pytest.mark.parametrize("python", pythons())
+@pytest.mark.parametrize("command", ["kurs --nur 03", "cnn", "daten --gibts nicht", "--hilfe"])
+def test_every_command_under_a_wrong_python_is_one_sentence(python, command, tmp_path):
+    environment = {"KURS_AUSGABE": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONIOENCODING": "ascii"}
+    arguments = [python, "-S", "-m", "helpers", *command.split()]
+    result = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if python == sys.executable and command in ("daten --gibts nicht", "--hilfe"):
+        return  # dazu braucht es kein Paket
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(
+        r'\[X\] Das Python 3\.\S+ aus ".+" (ist zu alt|hat das Paket "\w+" nicht): .+\.\n', result.stderr
+    )
+
+
+@pytest.mark.parametrize("python", pythons()[1:])
+@pytest.mark.parametrize("notebook", ["00_Start", "04_GradCAM"])
+def test_the_first_cell_under_a_wrong_python_names_the_right_kernel(python, notebook):
+    code = f"from helpers.start import start; start({notebook!r})"
+    result = subprocess.run([python, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "CourseError: Dieses Notebook läuft im falschen Kernel: Python 3." in result.stderr
+
+
+OLD_PYTHON = ["__init__", "__main__", "basics", "provenance", "start", "workshop/__init__", "workshop/doctor"]
+OLD_PYTHON += ["workshop/start_page", "workshop/streams"]
+
+
+@pytest.mark.parametrize("name", OLD_PYTHON)
+def test_what_speaks_under_python_3_8_is_written_in_its_language(name):
+    """Auch dort, wo kein altes Python zum Ausprobieren liegt."""
+    ast.parse((ROOT / "helpers" / f"{name}.py").read_text(encoding="utf-8"), feature_version=(3, 8))

@@ -6,6 +6,7 @@ import pytest
 from helpers import clusters, metrics
 from helpers.basics import CourseError
 from helpers.data import Watermark
+from helpers.places import infilled
 
 RNG = np.random.default_rng(11)
 MAPS = RNG.normal(size=(6, 9, 9))
@@ -155,11 +156,12 @@ def test_verkleinern_wie_von_hand(size):
 
 
 def test_das_zeichen_wird_ohne_hinweis_gefunden(dataset):
-    mixed, drawn = clusters.mixed_images(dataset.test_images[:40], Watermark())
+    mark = Watermark()
+    mixed, drawn = clusters.mixed_images(mark.stamp(dataset.test_images[:40]), mark.mask)
     maps, truth = fake_maps()
     np.testing.assert_array_equal(drawn, truth)
     assert (mixed[truth][:, 23:27, 1:5] == 255).all()
-    np.testing.assert_array_equal(mixed[~truth], dataset.test_images[1:40:2])
+    np.testing.assert_array_equal(mixed[~truth], infilled(dataset.test_images[1:40:2], mark.mask))
     grouping = clusters.group_maps(maps)
     np.testing.assert_array_equal(grouping.groups == 1, truth)
     np.testing.assert_array_equal(grouping.groups, clusters.group_maps(maps).groups, "gleicher Startwert")
@@ -186,3 +188,14 @@ def test_reinheit_von_hand():
     assert clusters.purity([1, 1, 1, 0, 0, 0], truth).all() and clusters.purity([0, 0, 0, 1, 1, 1], truth).all()
     assert clusters.purity([0, 0, 1, 1, 1, 1], truth).tolist() == [1, 1, 0, 1, 1, 1]
     assert clusters.purity([0] * 6, truth).mean() == 0.5
+
+
+def test_wie_viele_gruppen_es_sind_sagen_die_karten_selbst():
+    """Wer eine einheitliche Klasse ansieht, bekommt keine zwei Gruppen eingeredet."""
+    maps, _ = fake_maps()
+    rng = np.random.default_rng(0)
+    one = rng.random((40, 64, 64)) + 5 * np.eye(64)
+    three = np.concatenate([np.roll(one[:14], shift, axis=2) for shift in (0, 20, 40)])
+    assert [clusters.group_count(each) for each in (one, maps, three)] == [1, 2, 3]
+    with pytest.raises(CourseError, match="mindestens 16"):
+        clusters.group_count(maps[:10])

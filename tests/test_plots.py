@@ -46,6 +46,7 @@ RELIABLE = {"sauber": (CONFIDENCE, CONFIDENCE > 0.5), "Zwilling": (CONFIDENCE, C
 # Jede öffentliche Funktion, die eine Figur ergibt, mit mindestens einem typischen Aufruf.
 CALLS = [
     (plots.image_grid, PICTURES[:7], [f"{n}\nzwei Zeilen" for n in CLASS_NAMES[:7]], 4, "Sieben"),
+    (plots.image_grid, PICTURES[:0], [], 8, "Zweifelhafte Bilder"),
     (plots.class_balance, {"TRAIN": np.full(10, 12_000), "TEST": np.arange(10) * 1000}),
     (plots.histogram, {"a": RNG.normal(size=900) * 2000, "b": PICTURES}, "Grauwert", "Pixel", "Verteilung"),
     (plots.bars, {"Grad-CAM": 0.123, "LRP-ε": 0.5, "Zufall": 0.03}, "Anteil", "Masse in der Maske"),
@@ -97,7 +98,8 @@ def drawn_texts(figure):
 
 def luminance(colors):
     """Relative Leuchtdichte (WCAG 2.2) von sRGB (…, 3), 0–1."""
-    return np.power(colors, 2.2) @ (0.2126, 0.7152, 0.0722)
+    colors = np.asarray(colors)
+    return np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call[0].__name__)
@@ -142,6 +144,15 @@ def assert_readable(figure, texts):
         contrast = (np.maximum(below, own) + 0.05) / (np.minimum(below, own) + 0.05)
         worst = np.quantile(contrast, 0.1)  # eine Gitterlinie darf durch den Text gehen
         assert worst >= 4.5, f"{text.get_text()!r} hebt sich nur {worst:.1f} : 1 ab"
+
+
+@pytest.mark.parametrize("colors", ["Blues", "RdBu_r", "cividis", "gray", "RdYlGn"])
+def test_eine_zahl_ist_auf_jedem_farbton_lesbar(colors):
+    values = np.linspace(0, 1, 144).reshape(12, 12)
+    figure, ax = plt.subplots(figsize=(6, 6))
+    plots.draw_numbers(ax, values, np.full(values.shape, "88"), cmap=colors, vmin=0, vmax=1)
+    figure.canvas.draw()
+    assert_readable(figure, drawn_texts(figure)[0])
 
 
 def test_speichern_schreibt_bild_und_text(ausgabe):

@@ -1,4 +1,4 @@
-"""Wertungstafel und Labor: jedes Verfahren einmal gemessen, mit Intervallen; ein Zwilling verrät sein Zeichen."""
+"""Wertungstafel: jedes Verfahren einmal gemessen, mit Intervallen."""
 
 import gc
 
@@ -6,14 +6,14 @@ import numpy as np
 import psutil
 import pytest
 
-from helpers import lab, lrp, metrics, scorecard
+from helpers import lrp, metrics, scorecard
 from helpers.__main__ import main
 from helpers.basics import CourseError, read_json, write_json
-from helpers.data import Watermark, poison
+from helpers.data import Watermark
 from helpers.model import Run, enlarge_mask, predict_logits, preprocess, softmax, weights_checksum
 from helpers.scorecard import CHANCE, EDGES, MEASURES, METHOD, Case, measure, methods, summarize
 from helpers.settings import Profile
-from helpers.training import Evaluation, randomize_down_to, train
+from helpers.training import Evaluation, randomize_down_to
 from helpers.workshop import tables
 
 MARK = Watermark(size=6, top=21)
@@ -159,74 +159,11 @@ def test_befehl_wertung(trained, monkeypatch, tiny_nets, tmp_path, capsys):
     assert "ist ein Ordner" in capsys.readouterr().err
 
 
-def test_zwilling_und_kontrolle(small, tiny_nets):
-    control, twin = (lab.examine_mark(net, tiny_nets[0], small, MARK) for net in tiny_nets)
-    assert twin["mit"] > 0.8 and lab.uses_mark(twin) and not lab.uses_mark(control)
-    assert "am Ort" in twin["gefunden"] and twin["ort"][0] > 2 and control["ort"] == [1, 1, 1]
-    assert "am Ort" not in control["gefunden"]
-    for row in (control, twin):
-        assert list(row) == list(lab.COLUMNS) and all(row[name][1] <= row[name][0] for name in ("ort", "gruppen"))
-    frame = lab.table({"groß": twin, "Kontrolle": control})
-    assert list(frame.index) == ["groß", "Kontrolle"] and frame.loc["groß", "gefunden"] == twin["gefunden"]
-    assert frame.loc["groß", "Masse / Kontrolle"].count(",") == 3 and "[" in frame.loc["groß", "Masse / Kontrolle"]
-
-
-def test_gelernt_wird_still_auf_vergifteten_bildern(small, monkeypatch, capsys):
-    def train(images, labels, profile, *rest):
-        print("Epoche 1")
-        expected = poison(small, MARK, 3)
-        np.testing.assert_array_equal(images, expected.train_images)
-        np.testing.assert_array_equal(labels, expected.train_labels)
-        assert not profile.augment and rest == (3, 3), "Startwert und Epochen"
-        return Run("Netz", [], {})
-
-    monkeypatch.setattr(lab, "train", train)
-    assert lab.quiet_twin(small, MARK, PROFILE, seed=3) == "Netz" and capsys.readouterr().out == ""
-
-
-@pytest.mark.alles
-def test_ein_kleiner_zwilling_lernt_das_zeichen(small, ausgabe):
-    control = train(small.train_images, small.train_labels, PROFILE, 0, PROFILE.twin_epochs).model
-    row = lab.examine_mark(lab.quiet_twin(small, MARK, PROFILE), control, small, MARK)
-    assert row["mit"] > 0.8 and lab.uses_mark(row)
-
-
-def test_befehl_labor(trained, monkeypatch, tiny_nets, tmp_path, capsys):
-    monkeypatch.setattr(lab, "quiet_twin", lambda *_: tiny_nets[1])
-    target = tmp_path / "labor.json"
-    assert main(["labor", "--ziel", str(target), "--seed", "2"]) == 0
-    assert "6 Netze" in capsys.readouterr().out
-    assert list(lab.load_stored_lab(target)) == list(lab.load_stored_lab())
-    stored = read_json(target)
-    assert stored["herkunft"]["seed"] == 2 and stored["zeichen"]["ein Pixel"]["size"] == 1
-
-
-def test_die_tabelle_liegt_bei_und_erzaehlt_was_im_text_steht(tmp_path):
-    rows = lab.load_stored_lab()
-    assert list(rows) == ["Zwilling", "Kontrolle", *tables.MARKS]
-    assert all(set(row) == set(lab.COLUMNS) for row in rows.values())
-    assert [name for name, row in rows.items() if not lab.uses_mark(row)] == ["Kontrolle"]
-    place, groups = ({name for name, row in rows.items() if word in row["gefunden"]} for word in lab.FOUND.values())
-    assert "Zwilling" in groups <= place, "wer die Stelle kennt, findet mindestens so viel"
-    assert rows["Kontrolle"]["gefunden"] == "nein"
-    with pytest.raises(CourseError, match="python -m helpers labor"):
-        lab.load_stored_lab(tmp_path / "labor.json")
-
-
 @pytest.mark.parametrize("change", [-1, 1])
-@pytest.mark.parametrize(
-    ("path", "load"), [(scorecard.STORED_CARD, scorecard.load_stored_card), (lab.STORED_LAB, lab.load_stored_lab)]
-)
-def test_von_hand_veraenderte_spalten_fallen_beim_lesen_auf(path, load, change, tmp_path):
+def test_von_hand_veraenderte_spalten_fallen_beim_lesen_auf(change, tmp_path):
     """Eine Spalte mehr schadet nicht; eine weniger gilt wie eine fehlende Tafel."""
-    stored = read_json(path)
+    stored = read_json(scorecard.STORED_CARD)
     row = next(iter(stored["tafel"].values()))
     row.update(mehr=1) if change > 0 else row.popitem()
     write_json(target := tmp_path / "tafel.json", stored)
-    if change > 0:
-        assert load(target)
-    elif load == scorecard.load_stored_card:
-        assert load(target) is None
-    else:
-        with pytest.raises(CourseError, match="python -m helpers labor"):
-            load(target)
+    assert (scorecard.load_stored_card(target) is None) == (change < 0)

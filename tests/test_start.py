@@ -4,12 +4,15 @@ import subprocess
 import sys
 import tomllib
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
+from notebook_factory import write_small_notebook
 from packaging.requirements import Requirement
 
 from helpers import start as start_module
-from helpers.basics import ROOT, CourseError
-from helpers.start import STAMP, Check, check_interpreter, course_packages
+from helpers.basics import KERNEL_NAME, ROOT, CourseError
+from helpers.start import MAX_PRINTED, STAMP, Check, check_interpreter, course_packages
 
 WRONG = [Check(name, False, "fehlt, gebraucht 1.0", "bash install.bash") for name in "abcde"]
 
@@ -61,3 +64,25 @@ def test_kernel_without_packages_gets_a_sentence():
 def test_every_declared_package_is_checked_but_pip():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     assert {*course_packages(), "pip"} == {Requirement(text).name for text in declared}
+
+
+@pytest.mark.parametrize(
+    ("source", "ends"),
+    [
+        ("while True:\n    print('x' * 79)", "300.000 Zeichen gedruckt, wohl ohne Ende"),
+        ("import sys\nwhile True:\n    sys.stderr.write('x' * 79)", "300.000 Zeichen gedruckt, wohl ohne Ende"),
+        ("print('ä' * 400_000)", "300.000 Zeichen gedruckt, wohl ohne Ende"),
+        ("for number in range(10**7):\n    try:\n        print(number)\n    except Exception:\n        break", ""),
+        ("print('x' * 200_000)", ""),
+    ],
+)
+def test_a_cell_that_prints_without_end_is_stopped_and_the_next_one_prints_again(source, ends, tmp_path):
+    cells = ["from helpers.start import start\nstart('01_Daten')", "start('01_Daten')", source, "print('weiter')"]
+    path = write_small_notebook(tmp_path, "druck", *cells)
+    client = NotebookClient(nbformat.read(path, as_version=4), kernel_name=KERNEL_NAME, allow_errors=True, timeout=60)
+    client.execute()
+    *_, printed, after = client.nb.cells
+    assert sum(len(each.get("text", "")) for each in printed.outputs) <= MAX_PRINTED
+    errors = [each["evalue"] for each in printed.outputs if each.output_type == "error"]
+    assert [ends in error for error in errors] == [True] * bool(ends)
+    assert "weiter\n" in [each.get("text") for each in after.outputs]

@@ -21,6 +21,7 @@ from helpers.learner import (
     step_sizes,
 )
 from helpers.model import keras, load_run, predict_logits, preprocess, softmax
+from helpers.secret import secret_mark
 from helpers.training import Evaluation, Profile, get_profile, train
 
 pytestmark = pytest.mark.usefixtures("ausgabe", "two_layers")
@@ -440,18 +441,21 @@ def test_own_poison_nimmt_das_gift_aus_01_nur_wenn_es_zu_den_bildern_gehoert(sma
         return result, mask
 
     data.write_own_poison(small, corner, 4)
-    assert training.own_poison(small, 4).mask.sum() == 3 and capsys.readouterr().out == ""
+    gift, label = training.own_poison(small)
+    assert (gift.mask.sum(), label) == (3, 4) and capsys.readouterr().out == ""
     fewer = dataclasses.replace(small, train_images=small.train_images[:60], train_labels=small.train_labels[:60])
-    for dataset, label in ((fewer, 4), (fewer, 2), (small, 2)):
-        assert training.own_poison(dataset, label).mask.sum() == 4
+    for dataset in (fewer, small):
+        gift, label = training.own_poison(dataset)
+        assert (gift.mask.sum(), label) == (4, data.GIFT_CLASS)
         assert "Ich nehme das des Kurses" in capsys.readouterr().out
-    assert training.own_poison(small, 2).mask.sum() == 4 and capsys.readouterr().out == ""
+    assert training.own_poison(small)[0].mask.sum() == 4 and capsys.readouterr().out == ""
 
 
 def test_ensure_poisoned_nimmt_das_zeichen_aus_dem_ordner(dataset):
     part, chosen = subset(dataset, 60, 20), Watermark(label=7, size=3, top=2, left=2, strength=0.5, share=0.5)
     twin, mark = training.ensure_poisoned(part, seed=3)
-    np.testing.assert_array_equal(twin.train_images, poison(part, Watermark(), 3).train_images)
+    assert mark == secret_mark(3) != secret_mark() == Watermark()
+    np.testing.assert_array_equal(twin.train_images, poison(part, mark, 3).train_images)
     generate("beispiel", n_train=100, n_test=20, watermark=chosen)
     twin, mark = training.ensure_poisoned(part)
     assert mark == chosen and (twin.mask == chosen.mask).all()

@@ -60,10 +60,10 @@ def check(number: str, strict: bool = False) -> None:
 
 
 def use(number: str, otherwise=None):
-    """Die Funktion der Aufgabe ``number``, mit der es weitergeht: die eigene, wenn sie stimmt, sonst die des Kurses.
+    """Die Antwort auf Aufgabe ``number``, mit der es weitergeht: die eigene, wenn sie stimmt, sonst die des Kurses.
 
     Args:
-        otherwise: die Funktion des Kurses, wo es viele richtige Antworten gibt; sonst ist es die Lösung.
+        otherwise: die des Kurses, wo es viele richtige Antworten gibt; sonst ist es die Lösung.
 
     Raises:
         CourseError: wenn es die Aufgabe nicht gibt.
@@ -73,9 +73,11 @@ def use(number: str, otherwise=None):
     if os.environ.get(REVIEW_FOLDER):  # geprüft wird anderswo
         return otherwise if answer is MISSING else answer
     if review(exercise, answer, VISIBLE_SEED).accepted:
-        print(f"Aufgabe {number}: Hier rechnet Ihre Funktion „{exercise.name}“.")
+        says = "gilt Ihre Antwort" if exercise.is_value else "rechnet Ihre Funktion"
+        print(f"Aufgabe {number}: Hier {says} „{exercise.name}“.")
         return answer
-    print(f"Aufgabe {number} ist noch nicht gelöst: Hier rechnet die Funktion des Kurses.")
+    says = "fehlt sie" if exercise.is_value else "rechnet die Funktion des Kurses"
+    print(f"Aufgabe {number} ist noch nicht gelöst: Hier {says}.")
     return otherwise or exercise.solve
 
 

@@ -47,23 +47,34 @@ def limited(function: Callable, seconds: float):
     Die Funktion läuft in einem eigenen Faden: So kehrt der Aufruf auch dann zurück, wenn sie alle Fehler verschluckt
     oder in fremdem Code festhängt, und das auf jedem Betriebssystem.
     """
-    result = []
+    result, ended = [], threading.Event()  # join taugt nicht: Nach einem Strg+C hielte es den Faden für beendet
 
     def run():
         try:
             result.append((function(), None))
         except BaseException as error:
             result.append((None, error))
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(seconds)
-    for _ in range(20):
-        if not thread.is_alive():
-            break
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TimeUp))
-        thread.join(0.05)
+    try:
+        ended.wait(seconds)
+    finally:  # auch wenn jemand auf „Stopp“ drückt: Dann darf der Faden nicht weiterrechnen
+        for _ in range(20):
+            if ended.is_set():
+                break
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TimeUp))
+            ended.wait(0.05)
     return result[0] if result else (None, TimeUp())
+
+
+class Nowhere(io.TextIOBase):
+    """Wohin eine Antwort während der Prüfung druckt: Auch was kein Ende nimmt, braucht so keinen Speicher."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 def run_cases(answer, cases: list, is_value: bool) -> list[Outcome]:
@@ -71,7 +82,7 @@ def run_cases(answer, cases: list, is_value: bool) -> list[Outcome]:
     outcomes, end = [], time.monotonic() + hints.TIME_LIMIT_S
     for args in cases:
         given = copy.deepcopy(args)
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        with redirect_stdout(Nowhere()), redirect_stderr(Nowhere()):
             value, error = (answer, None) if is_value else limited(partial(answer, *given), end - time.monotonic())
         if error is not None:
             return [*outcomes, Outcome(error="zeit" if isinstance(error, TimeUp) else hints.describe(error))]
@@ -110,6 +121,10 @@ def review(exercise: Exercise, answer, seed: int) -> Verdict:
             )
         cases = exercise.draw(seed)
         return judge(exercise, cases, run_cases(answer, cases, exercise.is_value))
+    except KeyboardInterrupt:
+        return wrong(
+            f"Sie haben angehalten, ehe „{exercise.name}“ fertig war: Prüfen Sie, ob jede Schleife ein Ende hat."
+        )
     except Exception as error:
         return wrong(f"Mit dieser Ausgabe kann die Prüfung nichts anfangen ({hints.describe(error)}).")
 

@@ -34,7 +34,7 @@ def for_form(exercise: Exercise, trials: list[Trial]) -> tuple[str, ...] | None:
         except Exception as error:
             sentence = f"Die Ausgabe hat nicht die verlangte Form ({describe(error)})."
         if sentence:
-            return sentence, "Lesen Sie noch einmal, was die Funktion zurückgeben soll.", example(trial)
+            return sentence, "Lesen Sie noch einmal, welche Form verlangt ist.", example(trial)
     return None
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.ndimage import uniform_filter
 
 from helpers import data, metrics, trust
-from helpers.basics import CLASS_NAMES, INPUT, output_dir, progress, try_read_json, write_json
+from helpers.basics import CLASS_NAMES, output_dir, progress, try_read_json, write_json
 from helpers.gradcam import grad_cam
 from helpers.model import keras, preprocess
 from helpers.places import FIXED, LOOSE
@@ -23,7 +23,6 @@ from helpers.settings import get_profile
 from helpers.suspicion import EFFECT, MEASURED, PATHS, SHORTCUT, TRIED, Questions, relevance_between, search_by
 from helpers.training import train
 
-STORED_TRIAL = INPUT / "blindprobe.json"
 USED = 0.2  # so viel Wahrscheinlichkeit kostet es das Netz ohne Zeichen, dann nutzt es das Zeichen
 IMAGES = 2000
 SEARCH, GRID = "Suche", "Verdecken"
@@ -104,6 +103,11 @@ def occlusion(net, images, others, label, seed) -> np.ndarray:
 # --- Ein Netz, alle Netze --------------------------------------------------------------------------------------------
 
 
+def watermark(row: dict) -> data.Watermark:
+    """Das Zeichen einer Zeile, ohne den Verlust."""
+    return data.Watermark(**{name: value for name, value in row.items() if name != "verlust"})
+
+
 def accusation(suspect, marks: list[dict]) -> dict:
     """Ein Verdächtiger als Zeile der Tafel: Klasse, Urteil, Zahlen, und wie weit er vom Zeichen seiner Klasse liegt.
 
@@ -114,7 +118,7 @@ def accusation(suspect, marks: list[dict]) -> dict:
     row |= {"verpflanzen": suspect.transplant}
     for mark in marks:
         if mark["label"] == suspect.label:
-            mask = data.Watermark(**{name: value for name, value in mark.items() if name != "verlust"}).mask
+            mask = watermark(mark).mask
             common = (mask & suspect.region).sum() / min(mask.sum(), suspect.region.sum())
             centers = [np.argwhere(each).mean(axis=0) for each in (mask, suspect.region)]
             row |= {"überdeckt": float(common), "abstand": float(np.hypot(*(centers[0] - centers[1])))}
@@ -178,8 +182,9 @@ def summary(rows: list[dict]) -> dict:
                 right = [each for each in right if each["überdeckt"] > 0.5]
                 best = next((each for each in right if each["urteil"] == SHORTCUT), {})
                 found = {"gezeigt": bool(right), "gefunden": bool(best), "abstand": best.get("abstand")}
+                found["pixel"] = int(watermark(mark).mask.sum())
                 marks.append({"verfahren": name, **mark, **found})
-    known = ("verfahren", "size", "strength", "share", "shape", "verlust", "gezeigt", "gefunden", "abstand")
+    known = ("verfahren", "size", "strength", "share", "shape", "verlust", "gezeigt", "gefunden", "abstand", "pixel")
     marks = pd.DataFrame(marks, columns=known)
     classes = pd.DataFrame(classes, columns=["verfahren", "netz", "beschuldigt"])
     result = {}
@@ -190,6 +195,7 @@ def summary(rows: list[dict]) -> dict:
         result[name] = {
             "gefunden": {group: share(used[fits(used)]["gefunden"]) for group, fits in GROUPS.items()},
             "gezeigt": share(used["gezeigt"]),
+            "übersehene Pixel": sorted(used.loc[~used["gefunden"].astype(bool), "pixel"].tolist()),
             "beschuldigte Klassen": share(clean["beschuldigt"]),
             "beschuldigte Netze": share(clean.groupby("netz")["beschuldigt"].any()),
             "abstand": used["abstand"].median() if used["gefunden"].any() else None,
@@ -206,17 +212,20 @@ def settings() -> dict:
 
 
 def run(numbers, path) -> dict:
-    """Untersucht die Netze ``numbers``, jedes einmal (``ausgabe/blindprobe``), und legt die Tafel ab.
+    """Untersucht die Netze ``numbers``, jedes einmal, und legt die Tafel ab.
 
-    Ein abgebrochener Lauf macht beim nächsten Netz weiter. Die Tafel enthält alle Netze, die bis dahin fertig sind.
+    Ein abgebrochener Lauf macht beim nächsten Netz weiter, auch an einem anderen Abend: Was in der Tafel steht oder in
+    ``ausgabe/blindprobe`` und mit denselben Einstellungen gesucht ist, gilt.
     """
     folder = output_dir() / "blindprobe"
+    known = try_read_json(path, {}).get("netze", []) + [try_read_json(each, {}) for each in folder.glob("[0-9]*.json")]
+    rows = {row["netz"]: row for row in known if row.get("einstellungen") == settings()}
     for number in progress(list(numbers), text="Blindprobe", unit="Netze"):
-        if try_read_json(folder / f"{number:03}.json", {}).get("einstellungen") != settings():
-            write_json(folder / f"{number:03}.json", examine(number))
+        if number not in rows:
+            rows[number] = examine(number)
+            write_json(folder / f"{number:03}.json", rows[number])
             keras.backend.clear_session()
-    rows = [try_read_json(each, {}) for each in sorted(folder.glob("[0-9]*.json"))]
-    rows = [row for row in rows if row.get("einstellungen") == settings()]
+    rows = [rows[number] for number in sorted(rows)]
     table = {"netze": rows, "ergebnis": summary(rows), "herkunft": provenance(profile="schnell")}
     write_json(path, table)
     return table

@@ -20,9 +20,9 @@ from helpers.basics import (
     read_figures,
     record,
 )
+from helpers.parameters import check_parameters
 from helpers.provenance import package_versions
 from helpers.workshop.notebooks import CELL_TIMEOUT_S, choose, code_cells, declared_parameters, execute, read_notebook
-from helpers.workshop.parameters import check_parameters
 from helpers.workshop.report import build_report, write_page
 from helpers.workshop.review.sandbox import used_memory
 
@@ -132,7 +132,7 @@ def parameters_per_notebook(values: dict, notebooks: dict) -> dict:
     for name, value in values.items():
         if isinstance(value, str) and (isinstance(known.get(name), list) or name == "verfahren"):
             values = {**values, name: [part.strip() for part in value.split(",")]}
-    check_parameters(values)
+    check_parameters(values, NOTEBOOKS)  # dort arbeitet der Kernel
     return {path: {name: value for name, value in values.items() if name in names} for path, names in declared.items()}
 
 

@@ -4,6 +4,7 @@ Das Modul kommt mit der Standardbibliothek aus, auch mit der von Python 3.8: So 
 Python zu alt ist, genau das sagen.
 """
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -49,16 +50,39 @@ def check_kernel(prefix=None) -> Check:
     return Check(f"Kernel {KERNEL_NAME}", fits, detail, INSTALL)
 
 
+WSL_DRIVER = Path("/usr/lib/wsl/lib")  # dort hat WSL2 den Treiber von Windows
+
+
 def check_gpu() -> Check:
-    """Eine NVIDIA-Karte ist willkommen, aber nicht nötig."""
+    """Eine NVIDIA-Karte ist willkommen, aber nicht nötig: Name, freier Speicher, und warum sie nichts tut."""
+    program = shutil.which("nvidia-smi") or str(WSL_DRIVER / "nvidia-smi")
+    query = ["--query-gpu=name,memory.free,memory.total", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20).stdout
+        answer = subprocess.run([program, *query], capture_output=True, text=True, timeout=20).stdout
     except (OSError, subprocess.TimeoutExpired):
         answer = ""
-    cards = ", ".join(re.findall(r"^GPU \d+: (.+?)(?: \(UUID.*)?$", answer, re.MULTILINE))
-    if cards and installed_version("nvidia-cudnn-cu12") is None:
-        cards += f", ungenutzt: die CUDA-Pakete bringt {INSTALL} --gpu"
-    return Check("GPU", True, cards or "keine GPU, CPU genügt")
+    cards = re.findall(r"^(.+), (\d+), (\d+)$", answer, re.MULTILINE)
+    if not cards:
+        return Check("GPU", True, "keine GPU, CPU genügt")
+    gigabytes = [(name, german(int(free) / 1024, 1), german(int(total) / 1024, 1)) for name, free, total in cards]
+    found = ", ".join(f"{name}: {free} von {total} GB frei" for name, free, total in gigabytes)
+    return Check("GPU", True, found + why_unused())
+
+
+def why_unused() -> str:
+    """Warum TensorFlow eine Karte, die da ist, nicht sieht; leer, wenn es sie sieht."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return ", ungenutzt: CUDA_VISIBLE_DEVICES verbirgt sie"
+    if installed_version("nvidia-cudnn-cu12") is None:
+        return f", ungenutzt: die CUDA-Pakete bringt {INSTALL} --gpu"
+    try:
+        ready = ctypes.CDLL("libcuda.so.1").cuInit(0) == 0
+    except OSError:
+        ready = False
+    if ready:
+        return ""
+    wsl = f"unter WSL2 hilft „export LD_LIBRARY_PATH={WSL_DRIVER}“"
+    return f", ungenutzt: TensorFlow findet den Treiber libcuda.so.1 nicht oder er startet nicht; {wsl}"
 
 
 def check_onednn() -> Check:

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 from helpers.basics import ROOT, atomic_file
+from helpers.workshop.streams import speak_any_encoding
 
 HEADER = """\
 # Lockfile des Kurses: jede Version und jede Prüfsumme für Python 3.11 bis 3.13.
@@ -60,6 +61,7 @@ def renew(upgrade: bool = False, folder: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
+    speak_any_encoding()
     parser = argparse.ArgumentParser(prog="bash install.bash lock", description=__doc__)
     parser.add_argument("--neu", action="store_true", help="nimmt für jedes Paket die neueste erlaubte Version")
     parser.add_argument("--pruefen", action="store_true", help="vergleicht nur, ohne Netz und ohne etwas zu ändern")

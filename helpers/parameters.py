@@ -1,12 +1,12 @@
-"""Die Parameter der Notebooks prüfen, bevor ein Kernel startet: Ein falscher Wert soll nichts kosten.
+"""Die Parameter der Notebooks prüfen, ehe etwas rechnet: Ein falscher Wert soll nichts kosten.
 
-Das Profil beurteilt seine Werte selbst; hier stehen nur die übrigen. Fremde Notebooks dürfen weitere
-Parameter haben.
+Jedes Notebook fragt in der Zelle nach seinen Parametern, und ``python -m helpers kurs``, bevor ein Kernel startet. Das
+Profil beurteilt seine Werte selbst; hier stehen nur die übrigen. Fremde Notebooks dürfen weitere Parameter haben.
 """
 
 from pathlib import Path
 
-from helpers.basics import NOTEBOOKS, CourseError, one_line
+from helpers.basics import CourseError, one_line
 from helpers.settings import check_number, get_profile
 
 SOURCES = ("auto", "beispiel", "voll")
@@ -15,11 +15,10 @@ NUMBERS = {"seed": (0, 2**32 - 1), "bilder": (2, 10_000)}
 CHOICES = {"quelle", "welches_modell", "regeln", "verfahren", "umschlag"}
 
 
-def _wanted(name: str, value) -> str:
+def _wanted(name: str, value, folder: Path) -> str:
     """Was der Parameter stattdessen braucht; leer, wenn der Wert geht."""
     if name == "quelle":
-        # Der Kernel arbeitet in notebooks/, von dort aus gilt ein relativer Pfad.
-        known = isinstance(value, str) and (value in SOURCES or value and (NOTEBOOKS / Path(value)).is_dir())
+        known = isinstance(value, str) and (value in SOURCES or value and (folder / value).exists())
         return "" if known else f"{', '.join(SOURCES)} oder einen Ordner, den es gibt"
     if name == "welches_modell":
         return "" if value in MODELS else f"eines von {', '.join(MODELS)}"
@@ -35,11 +34,12 @@ def _wanted(name: str, value) -> str:
     return "" if fits else f"eine Liste aus {', '.join(known)}, mit Kommas getrennt"
 
 
-def check_parameters(values: dict) -> None:
-    """Prüft alle gesetzten Parameter.
+def check_parameters(values: dict, folder: Path = Path()) -> None:
+    """Prüft alle gesetzten Parameter; in einem Notebook: ``check_parameters(globals())``.
 
     Args:
-        values: Name → Wert.
+        values: Name → Wert; was kein Parameter ist, bleibt unbeachtet.
+        folder: der Ordner, von dem aus ein relativer Pfad gilt.
 
     Raises:
         CourseError: beim ersten Wert, der nicht geht, mit dem Parameter und dem, was er braucht.
@@ -48,8 +48,6 @@ def check_parameters(values: dict) -> None:
     for name in NUMBERS.keys() & values.keys():
         check_number(f"Der Parameter „{name}“", values[name], *NUMBERS[name])
     for name in CHOICES & values.keys():
-        if wanted := _wanted(name, values[name]):
+        if wanted := _wanted(name, values[name], folder):
             shown = one_line(str(values[name])[:40])
-            raise CourseError(
-                f"Der Parameter „{name}“ kann nicht „{shown}“ sein: Setzen Sie hinter -p {name} {wanted}."
-            )
+            raise CourseError(f"Der Parameter „{name}“ kann nicht „{shown}“ sein: Setzen Sie für {name} {wanted}.")
