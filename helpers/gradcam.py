@@ -104,9 +104,9 @@ def _map_layers(model) -> list[str]:
 
 
 def _output(model, layer: str):
-    """Was die Schicht in diesem Modell ausgibt; ein spät gebautes Sequential hat seine Schichten schon früher benutzt."""
-    graph = getattr(model, "_functional", None) or model
-    return next(node.output_tensors[0] for node in graph._nodes if node.operation.name == layer)
+    """Was die Schicht in diesem Modell ausgibt; ein spät gebautes Sequential benutzte sie schon vorher."""
+    nodes = sum((getattr(model, "_functional", None) or model)._nodes_by_depth.values(), [])
+    return next(node.output_tensors[0] for node in nodes if node.operation.name == layer)
 
 
 def _checked_layer(model, layer: str | None) -> tuple:
