@@ -665,6 +665,7 @@ def test_das_zeichen_im_ordner_zum_ueben_wird_gefunden_ohne_dass_es_jemand_nennt
     for found, first in ((rows, mark.top), (columns, mark.left)):
         low, high = map(int, found.split("–"))
         assert abs(low - 4 * first) <= 2 and abs(high - (4 * (first + mark.size) - 1)) <= 2
+        assert f"{4 * first}–{4 * (first + mark.size) - 1}" in mark.place(64)
     (report,) = ausgabe.rglob("bericht.html")
     text = report.read_text(encoding="utf-8")
     assert all(name in text for name in pictures.class_names) and "Turnschuh" not in text
