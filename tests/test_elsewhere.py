@@ -24,8 +24,8 @@ def windows_clone(tmp_path_factory):
     done = subprocess.run([*git, "clone", "-q", "--no-checkout", ROOT, folder], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"Kein Repository, das sich klonen ließe: {done.stderr}")
-    parts = ["*.bash", "*.py", "*.ipynb", "*.json", "*.csv", "*.md", "requirements.txt", ".binder", ".ci", "*SHA256SUMS"]
-    subprocess.run([*git, "checkout", "HEAD", "--", *parts], cwd=folder, check=True, capture_output=True)
+    for parts in ([".gitattributes"], ["*.bash", "*.py", "*.ipynb", "*.json", "*.csv", ".binder", ".ci", "*.txt"]):
+        subprocess.run([*git, "checkout", "HEAD", "--", *parts], cwd=folder, check=True, capture_output=True)
     return folder
 
 
@@ -44,7 +44,9 @@ def test_scripts_of_a_clone_with_autocrlf_are_bash(windows_clone, script):
 
 
 def test_notebooks_of_a_clone_with_autocrlf_match_their_solutions(windows_clone):
-    assert derive(check=True, solutions_dir=windows_clone / "solutions", notebooks_dir=windows_clone / "notebooks") == []
+    assert (
+        derive(check=True, solutions_dir=windows_clone / "solutions", notebooks_dir=windows_clone / "notebooks") == []
+    )
 
 
 @pytest.mark.parametrize("folder", [NOTEBOOKS, SOLUTIONS])
@@ -60,7 +62,9 @@ def test_notebooks_with_windows_line_ends_are_the_same_notebooks(folder, tmp_pat
 
 
 def test_binder_takes_a_python_of_the_course():
-    (version,) = re.findall(r"^python-(\d+)\.(\d+)$", (BINDER / "runtime.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    (version,) = re.findall(
+        r"^python-(\d+)\.(\d+)$", (BINDER / "runtime.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert PYTHONS[0] <= tuple(map(int, version)) <= PYTHONS[1]
     assert f"- python={'.'.join(version)}\n" in (ROOT / "environment.yml").read_text(encoding="utf-8")
     # Mit .binder/ liest repo2docker nur, was dort liegt; eine dieser Dateien zöge Pakete ohne Prüfsummen nach.
