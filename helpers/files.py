@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from helpers.basics import CourseError, display_path, one_line, reason
+from helpers.basics import CLASS_NAMES, CourseError, display_path, one_line, reason
 
 PARTS = ("train", "test")
 CSV_NAMES = tuple(f"fashion-mnist_{part}.csv" for part in PARTS)
@@ -115,13 +115,22 @@ def read_folder(folder) -> tuple[list[np.ndarray], str] | None:
         if None in paths:
             raise broken(folder, f": Es fehlt {names[paths.index(None)]}", f"Es braucht alle: {', '.join(names)}")
         if kind == "CSV":
-            return [*read_csv(paths[0]), *read_csv(paths[1])], kind
-        parts = [read_idx(path) for path in paths]
+            parts = [*read_csv(paths[0]), *read_csv(paths[1])]
+        else:
+            parts = [read_idx(path) for path in paths]
         counts = [len(part) for part in parts]
         if counts[::2] != counts[1::2]:
             raise broken(folder, f": {counts[::2]} Bilder (Training, Test) passen nicht zu {counts[1::2]} Klassen")
+        name_empty_classes(*parts[1::2])
         return parts, kind
     return None
+
+
+def name_empty_classes(train_labels, test_labels) -> None:
+    """Sagt, von welchen Klassen es im Training oder im Test kein Bild gibt; gerechnet wird mit den übrigen."""
+    for part, labels in (("Training", train_labels), ("Test", test_labels)):
+        if empty := [name for label, name in enumerate(CLASS_NAMES) if label not in labels]:
+            print(f"Im {part} gibt es kein Bild dieser Klassen: {', '.join(empty)}.")
 
 
 def unread(folder, place=None) -> list[str]:

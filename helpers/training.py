@@ -12,6 +12,7 @@ from helpers import data
 from helpers.basics import CLASS_NAMES, CourseError, as_dict, display_path, german, output_dir, progress, read_json
 from helpers.course_model import load_course_model
 from helpers.data import PROVENANCE, REWRITE_DATA, Dataset, Watermark, training_checksum
+from helpers.files import name_empty_classes
 from helpers.learner import (
     SCORES,
     build_learner,
@@ -261,6 +262,7 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
         wanted = {part: count or available.get(part, stored[part]) for part, count in wanted.items()}
         wanted = {part: min(count, available.get(part, count)) for part, count in wanted.items()}
         if wanted == stored:
+            name_empty_classes(dataset.train_labels, dataset.test_labels)
             return dataset
         print(
             f"In {display_path(folder)} liegen {german(stored['n_train'])} Bilder zum Training und "

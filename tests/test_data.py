@@ -174,6 +174,25 @@ def test_was_nicht_gelesen_wird_wird_genannt(name, why, own_input, capsys):
         data.load_source(own_input)
 
 
+@pytest.mark.parametrize(
+    ("kept", "training", "test"),
+    [([2, 4, 6], 7, 7), ([0, 1, 2, 3, 5, 6, 7, 8, 9], 1, 1), (range(1, 10), 1, 1), (range(10), 0, 0)],
+)
+def test_klassen_ohne_bilder_werden_genannt_der_rest_wird_gelesen(kept, training, test, dataset, own_input, capsys):
+    fields = []
+    for images, labels in dataset.parts:
+        rows = np.flatnonzero(np.isin(labels, kept))[:60]
+        fields += [images[rows], labels[rows]]
+    write_csv(own_input, data.Dataset(*fields, "x"))
+    found = data.load_source("auto")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count(",") + 1 for line in lines] == [count for count in (training, test) if count]
+    assert all(CLASS_NAMES[label] not in line for line in lines for label in kept)
+    part, folder = data.generate("auto", n_train=40, n_test=30)
+    assert set(part.train_labels) == set(found.train_labels) == set(kept)
+    assert_same(data.read_tree(folder), part)
+
+
 def test_von_zweien_sagt_der_kurs_welche_gilt(tables, tiny, own_input, capsys):
     put(own_input, {**ARRIVALS["train.csv"](*tables), "fashion-mnist_train.csv.gz": gzip.compress(tables[0])})
     assert_same(data.load_source("auto"), tiny)

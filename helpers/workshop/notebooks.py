@@ -186,7 +186,8 @@ def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS
     different = []
     for name, source in sources.items():
         target, learner = Path(notebooks_dir) / name, derived(read_notebook(source), source)
-        if target.is_file() and target.read_bytes() == as_text(learner).encode("utf-8"):
+        # Zeilenenden zählen nicht: Wie sie in einer Kopie stehen, entscheidet, wer sie anlegt.
+        if target.is_file() and target.read_bytes().replace(b"\r\n", b"\n") == as_text(learner).encode("utf-8"):
             continue
         different.append(f"{display_path(target)} fehlt oder passt nicht zu {display_path(source)}: {REMEDY}")
         if not check:
