@@ -57,6 +57,8 @@ MODULES = {
     "keras.dtype_policies": ("DTypePolicy",),
     None: ("__keras_tensor__", "__tensor__", "__numpy__", "__ellipsis__", "__slice__"),
 }
+# Hiervon jede Klasse von Keras; die letzten drei kommen vor, wenn ein Modell im Modell schon kompiliert war.
+HARMLESS = tuple(f"keras.{name}" for name in "initializers regularizers constraints optimizers losses metrics".split())
 MAX_BYTES = 4 * 2**30
 TWO_LOGITS = "zwei_logits"  # heißt die Schicht, die aus einem Ausgang zwei macht
 
@@ -80,7 +82,7 @@ def load(path, preprocessing: str = "vgg16", classes: int | None = None, size: i
     """
     path = Path(path)
     shown = display_path(path)
-    if path.suffix.lower() in (".h5", ".hdf5", ".pb", ".pkl", ".pt", ".pth", ".onnx") or path.is_dir():
+    if path.exists() and (path.suffix != ".keras" or path.is_dir()):
         raise CourseError(
             f"{shown} ist keine .keras-Datei, und andere Formate können Code enthalten: Speichern Sie Ihr Modell dort, "
             "wo es gelernt hat, mit model.save('netz.keras')."
@@ -91,7 +93,9 @@ def load(path, preprocessing: str = "vgg16", classes: int | None = None, size: i
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise CourseError(f"Das Modell {shown} braucht ausgepackt mehr als 4 GB: Nehmen Sie ein kleineres.")
-            _check_classes(json.loads(archive.read("config.json")), shown)
+            plan = json.loads(archive.read("config.json"))
+            plan.pop("compile_config", None)  # womit es gelernt hat, wird nicht gelesen
+            _check_classes(plan, shown)
             _check_file(archive.read("model.weights.h5"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -114,15 +118,14 @@ def _check_classes(value, shown: str) -> None:
         if "class_name" in value:
             module, name = value.get("module"), str(value["class_name"])
             known = MODULES.get("keras.src.ops" if str(module).startswith("keras.src.ops.") else module, ())
-            if module in ("keras.initializers", "keras.regularizers", "keras.constraints"):
+            if module in HARMLESS:
                 known = [key for key, each in vars(getattr(keras, module[6:])).items() if isinstance(each, type)]
             if name not in known:
                 raise CourseError(
                     f"Das Modell {shown} enthält „{one_line(name[:40])}“: Der Kurs liest nur Schichten von Keras, die "
                     "keinen mitgebrachten Code ausführen, also kein Lambda und keine eigenen Klassen; ersetzen Sie sie."
                 )
-        # Womit es gelernt hat, wird nicht gelesen.
-        value = [inner for key, inner in value.items() if key not in ("compile_config", "build_config")]
+        value = list(value.values())
     if isinstance(value, list):
         for each in value:
             _check_classes(each, shown)
@@ -336,7 +339,7 @@ def _fused(names: dict, spread: bool, operation, *args, **kwargs):
     follows = alone and isinstance(before, LINEAR) and before.activation is keras.activations.linear
     if isinstance(operation, layers.BatchNormalization):
         scale, offset = _affine(operation)
-        if follows and _normal(before):
+        if follows and getattr(before, "data_format", "") != "channels_first":
             kernel, bias = _kernel_and_bias(before)
             return _applied(before, source[0], kernel * scale.reshape(_last(kernel, before)), bias * scale + offset)
         if spread and len(tensor.shape) == 4:
@@ -360,10 +363,6 @@ def _affine(norm) -> tuple[np.ndarray, np.ndarray]:
     mean, variance = (np.asarray(each, float) for each in (norm.moving_mean, norm.moving_variance))
     scale = (np.asarray(norm.gamma, float) if norm.scale else 1) / np.sqrt(variance + norm.epsilon)
     return scale, (np.asarray(norm.beta, float) if norm.center else 0) - mean * scale
-
-
-def _normal(layer) -> bool:
-    return getattr(layer, "data_format", None) != "channels_first"
 
 
 def _mixes(layer) -> bool:

@@ -305,6 +305,20 @@ def test_aus_der_datei_laeuft_kein_code(name, tmp_path):
         own_model.load(tmp_path / "boese.keras")
 
 
+def test_auch_was_im_inneren_modell_kompiliert_steht_wird_geprueft(pictures, tmp_path):
+    """Das äußere lädt Keras nicht, das innere schon: Dort stünde sonst, was niemand geprüft hat."""
+    image, inner = keras.Input((16, 16, 3)), tiny(end=None)
+    inner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model = keras.Model(image, layers.Softmax()(inner(image)))
+    model.compile("sgd", "categorical_crossentropy")
+    model.save(tmp_path / "gut.keras")
+    assert predict_logits(own_model.load(tmp_path / "gut.keras"), pictures[:, :16, :16]).shape == (4, 3)
+    swap = in_config('"module": "keras.optimizers", "class_name": "Adam"', '"module": "os", "class_name": "system"')
+    rewritten(tmp_path / "gut.keras", tmp_path / "boese.keras", "config.json", swap)
+    with pytest.raises(CourseError, match="„system“.*keinen mitgebrachten Code"):
+        own_model.load(tmp_path / "boese.keras")
+
+
 @pytest.mark.parametrize("change", [outside, not_a_number], ids=["Verweis in andere Datei", "keine Zahlen"])
 def test_gewichte_aus_einer_anderen_datei_oder_keine_zahlen(change, tmp_path):
     change.folder = tmp_path
@@ -319,6 +333,8 @@ def test_gewichte_aus_einer_anderen_datei_oder_keine_zahlen(change, tmp_path):
     [
         ("netz.h5", b"", "können Code enthalten: Speichern"),
         ("netz.pt", b"", "können Code enthalten"),
+        ("netz.zip", b"PK", "keine .keras-Datei"),
+        ("fehlt.h5", None, "gibt es nicht"),
         ("fehlt.keras", None, "gibt es nicht"),
         ("kaputt.keras", b"PK\x03\x04", "ist beschädigt"),
         ("text.keras", b"hallo", "ist beschädigt"),
