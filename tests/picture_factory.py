@@ -1,5 +1,6 @@
 """Ordner voller Bilder für Tests: jede Art von Datei und jeder Aufbau, den der Kurs liest."""
 
+import contextlib
 import io
 import os
 import shutil
@@ -95,6 +96,17 @@ def kinds() -> dict[str, bytes]:
         "winzig.png": saved(colored(10, (2, 2)), format="PNG"),
     }
     return found | {f"gedreht {number}.jpg": with_orientation(number) for number in range(1, 9)}
+
+
+def silently_wrong(content: bytes) -> bytes:
+    """Das PNG mit einem gekippten Bit, das Pillow liest, ohne zu murren, und das andere Pixel ergibt."""
+    pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    for place in range(60, len(content)):
+        changed = content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
+        with contextlib.suppress(Exception):
+            if (np.asarray(Image.open(io.BytesIO(changed)).convert("RGB")) != pixels).any():
+                return changed
+    raise AssertionError("Pillow merkt jetzt jedes gekippte Bit selbst")
 
 
 def copy(source, target) -> Path:

@@ -96,7 +96,7 @@ def layouts() -> dict:
 
         return make
 
-    fruit, whole = ["Äpfel", "Birnen", "Quitten"], {"train", "test"}
+    fruit, whole = ["Äpfel à 5 €", "Birnen", "Quitten"], {"train", "test"}
     marks = np.eye(3, dtype=int)
 
     def parts(*names):
@@ -389,7 +389,7 @@ PNG, JPG = KINDS["farbe.png"], KINDS["farbe.jpg"]
 BROKEN = {
     "leer": b"", "Nullbytes": bytes(500), "HTML": b"<!DOCTYPE html><p>Anmelden", "Text": "Hallo, Äpfel".encode(),
     "abgeschnittenes png": halves(PNG), "abgeschnittenes jpg": halves(JPG), "nur der Kopf": PNG[:30],
-    "gekipptes Bit": PNG[:80] + bytes([PNG[80] ^ 4]) + PNG[81:], "abgeschnittenes gif": halves(KINDS["farbe.gif"]),
+    "gekipptes Bit": factory.silently_wrong(PNG), "abgeschnittenes gif": halves(KINDS["farbe.gif"]),
     "abgeschnittenes webp": halves(KINDS["farbe.webp"]), "abgeschnittenes bmp": halves(KINDS["farbe.bmp"]),
     "abgeschnittenes tif": halves(KINDS["farbe.TIFF"]), "abgeschnittenes ppm": halves(KINDS["farbe.ppm"]),
     "Verweis von git-lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n",
