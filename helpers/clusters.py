@@ -1,8 +1,8 @@
 """Mehr als ein Bild: Relevanzkarten vieler Bilder in Gruppen ordnen (SpRAy).
 
 Eine einzelne Karte kann täuschen. Zerfallen die Karten *einer* Klasse von selbst in Gruppen, dann entscheidet das Netz
-dort auf verschiedene Arten, und eine davon kann eine Abkürzung sein. Gebildet werden hier immer zwei Gruppen; SpRAy
-liest ihre Zahl am Abstand der Eigenwerte ab (*eigengap*).
+dort auf verschiedene Arten, und eine davon kann eine Abkürzung sein. Wie viele Gruppen es sind, liest ``group_count``
+am Abstand der Eigenwerte ab (*eigengap*); ``group_maps`` bildet zwei.
 
 Lapuschkin et al. (2019), Unmasking Clever Hans predictors and assessing what machines really learn, Nature
 Communications 10, 1096.
@@ -45,6 +45,33 @@ def coarse_maps(maps) -> np.ndarray:
     return np.divide(blocks, total, out=np.zeros_like(blocks), where=total > 0)
 
 
+def _neighbors(maps):
+    """(verkleinerte Karten (n, g, g), wer wem ähnlich ist (n, n)); CourseError bei zu wenigen Karten."""
+    from sklearn.neighbors import kneighbors_graph
+
+    coarse = coarse_maps(maps)
+    if len(coarse) < 2 * NEIGHBORS:
+        raise CourseError(f"{len(coarse)} Karten lassen sich nicht ordnen: Nehmen Sie mindestens {2 * NEIGHBORS}.")
+    # Die Wurzel dämpft einzelne Spitzen: Der Abstand ist der von Hellinger zwischen zwei Verteilungen.
+    graph = kneighbors_graph(np.sqrt(coarse).reshape(len(coarse), -1), NEIGHBORS, include_self=True).toarray()
+    return coarse, (graph + graph.T) / 2
+
+
+def group_count(maps, most: int = 5) -> int:
+    """In wie viele Gruppen die Karten *einer* Klasse (n, h, b) zerfallen, 1 bis ``most``.
+
+    So viele Eigenwerte des normierten Graphen liegen vor dem größten Abstand zum nächsten. Von Luxburg (2007), A
+    Tutorial on Spectral Clustering, arXiv 0711.0189, Abschnitt 8.3.
+
+    Raises:
+        CourseError: bei weniger als doppelt so vielen Karten wie ``NEIGHBORS``.
+    """
+    from scipy.sparse.csgraph import laplacian
+
+    values = np.linalg.eigvalsh(laplacian(_neighbors(maps)[1], normed=True))
+    return int(np.diff(values[: most + 1]).argmax()) + 1
+
+
 def group_maps(maps, seed: int = 0) -> Grouping:
     """Ordnet die Karten *einer* Klasse (n, h, b) mit spektralem Clustern in zwei Gruppen; ähnlich sind Nachbarn.
 
@@ -57,17 +84,12 @@ def group_maps(maps, seed: int = 0) -> Grouping:
         CourseError: bei weniger als doppelt so vielen Karten wie ``NEIGHBORS``.
     """
     from sklearn.cluster import SpectralClustering
-    from sklearn.neighbors import kneighbors_graph
 
-    coarse = coarse_maps(maps)
-    if len(coarse) < 2 * NEIGHBORS:
-        raise CourseError(f"{len(coarse)} Karten lassen sich nicht ordnen: Nehmen Sie mindestens {2 * NEIGHBORS}.")
-    # Die Wurzel dämpft einzelne Spitzen: Der Abstand ist der von Hellinger zwischen zwei Verteilungen.
-    graph = kneighbors_graph(np.sqrt(coarse).reshape(len(coarse), -1), NEIGHBORS, include_self=True).toarray()
+    coarse, graph = _neighbors(maps)
     with warnings.catch_warnings():
         # Zerfällt der Graph ganz, warnt scikit-learn. Hier ist das kein Mangel, sondern der deutlichste Befund.
         warnings.filterwarnings("ignore", message="Graph is not fully connected")
-        groups = SpectralClustering(2, affinity="precomputed", random_state=seed).fit_predict((graph + graph.T) / 2)
+        groups = SpectralClustering(2, affinity="precomputed", random_state=seed).fit_predict(graph)
     means = np.stack([coarse[groups == group].mean(axis=0) for group in (0, 1)])
     if means[0].max() > means[1].max():
         groups, means = 1 - groups, means[::-1]

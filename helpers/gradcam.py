@@ -54,6 +54,9 @@ def grad_cam_plus_plus(model, inputs, classes, layer: str | None = None, batch_s
     from tf_keras_vis.utils.scores import CategoricalScore
 
     model, layer = _checked_layer(model, layer)
+    if model.get_layer(layer).output is not _output(model, layer):
+        weights, model = model.get_weights(), keras.models.clone_model(model._functional)
+        model.set_weights(weights)
     explainer = GradcamPlusPlus(model, clone=False)
 
     def step(images, labels):
@@ -100,6 +103,12 @@ def _map_layers(model) -> list[str]:
     return [each.name for each in found]
 
 
+def _output(model, layer: str):
+    """Was die Schicht in diesem Modell ausgibt; ein spät gebautes Sequential benutzte sie schon vorher."""
+    nodes = sum((getattr(model, "_functional", None) or model)._nodes_by_depth.values(), [])
+    return next(node.output_tensors[0] for node in nodes if node.operation.name == layer)
+
+
 def _checked_layer(model, layer: str | None) -> tuple:
     model = checked_model(model, "Grad-CAM")
     names = _map_layers(model)
@@ -129,7 +138,7 @@ def _step(model, layer: str | None = None):
     if layer in known:
         return known[layer]
     # Ein eigenes Modell hält die Schichten fest, aber nicht das gegebene Modell.
-    inner = keras.Model(model.inputs, [model.get_layer(layer).output if layer else model.inputs[0], model.outputs[0]])
+    inner = keras.Model(model.inputs, [_output(model, layer) if layer else model.inputs[0], model.outputs[0]])
     shape = tuple(model.inputs[0].shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec((None, *shape)), tf.TensorSpec((None,), tf.int32)])

@@ -226,6 +226,8 @@ def quick_copy(model: keras.Model, precision: str = "auto") -> keras.Model:
     policy = "mixed_bfloat16" if mixed else "float32"
 
     def copied(layer):
+        if not isinstance(layer, keras.Layer):  # eine Rechnung ohne Gewichte und eigene Genauigkeit
+            return layer
         return type(layer).from_config({**layer.get_config(), "dtype": policy})
 
     copy = keras.models.clone_model(model, clone_function=copied)

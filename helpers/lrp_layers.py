@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.basics import CourseError, quiet_stderr
-from helpers.model import keras
+from helpers.model import built_model, keras
 
 with quiet_stderr():
     import tensorflow as tf
@@ -82,8 +82,7 @@ def chain(model: keras.Model) -> list[tuple]:
     Raises:
         CourseError: wenn es nicht genau einen Weg gibt oder darauf eine Schicht, die hier niemand berechnet.
     """
-    if len(getattr(model, "inputs", None) or ()) != 1 or len(getattr(model, "outputs", None) or ()) != 1:
-        raise CourseError("LRP braucht ein Modell mit genau einer Eingabe und einer Ausgabe.")
+    model = built_model(model, "LRP")
     if None in model.inputs[0].shape[1:]:
         raise CourseError("LRP braucht ein Modell mit fester Bildgröße: Nennen Sie sie in keras.Input.")
     tensor, found = model.outputs[0], []
@@ -111,6 +110,10 @@ def objection(model: keras.Model) -> str:
 def _check(layer) -> None:
     """Weist ab, was hier niemand berechnet: Falsch zu rechnen, ohne es zu sagen, wäre schlimmer als gar nicht."""
     kind, name = type(layer).__name__, f"die Schicht „{layer.name}“"
+    if isinstance(layer, keras.Model):
+        raise CourseError(
+            f"LRP braucht ein flaches Modell, {name} ist selbst eines: own_model.flat(model) packt es aus."
+        )
     if kind not in KINDS:
         raise CourseError(f"LRP ist in diesem Kurs nicht für Schichten der Art {kind} gemacht ({name}).")
     allowed = {"data_format": "channels_last", "dilation_rate": (1, 1), "groups": 1}

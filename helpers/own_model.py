@@ -241,6 +241,8 @@ def _unpacked(model, size: int | None) -> keras.Model:
         kind = type(operation).__name__
         if kind in IDLE:
             return args[0]
+        if isinstance(operation, layers.Normalization):  # eine Kopie hätte vergessen, was sie gemessen hat
+            return _as_rescaling(operation)(args[0])
         kwargs.pop("training", None)
         return _copied(names, operation, *args, **kwargs)
 
@@ -267,6 +269,15 @@ def _unpacked(model, size: int | None) -> keras.Model:
         end = half(end)
         half.set_weights([np.array([[-0.5, 0.5]], np.float32)])
     return keras.Model(plain.inputs, end, name=model.name)
+
+
+def _as_rescaling(norm: keras.layers.Normalization) -> keras.layers.Rescaling:
+    """Normalization als Faktor und Summand je Kanal."""
+    mean, variance = (np.asarray(each, float) for each in (norm.mean, norm.variance))
+    if norm.invert or mean.size != mean.shape[-1]:
+        raise CourseError(f"„{norm.name}“ normiert nicht Kanal für Kanal: Nehmen Sie Normalization(axis=-1).")
+    scale = 1 / np.maximum(np.sqrt(variance), keras.config.epsilon()).ravel()
+    return layers.Rescaling(scale.tolist(), (-mean.ravel() * scale).tolist())
 
 
 def _cut(model) -> tuple[keras.Model | None, keras.Model]:

@@ -26,6 +26,12 @@ class Mark(NamedTuple):
     left: int
     size: int = 3
 
+    def place(self, edge: int) -> str:
+        """Wo es in Bildern dieser Kantenlänge sitzt, mit den Worten der Suche: „Zeilen 48–59, Spalten 4–15“."""
+        unit = edge // 16
+        rows, columns = (f"{unit * first}–{unit * (first + self.size) - 1}" for first in (self.top, self.left))
+        return f"Zeilen {rows}, Spalten {columns}"
+
 
 def sample_mark(seed: int = 0) -> Mark:
     """Das Zeichen, das ``sample_folder`` mit diesem Startwert gelegt hat. Sehen Sie erst nach der Suche nach."""

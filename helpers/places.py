@@ -74,7 +74,8 @@ def groups(images, members, others, region, relevance) -> list[np.ndarray]:
     low, high = values.cumsum()[:-1] / below, values[::-1].cumsum()[-2::-1] / below[::-1]
     between = below * below[::-1] / len(values) ** 2 * (high - low) ** 2
     cut = between.argmax()
-    if between[cut] < 0.8 * values.var() or values.std() < 1:  # unter einer Graustufe: alle gleich
+    least = 1 if images.ndim == 3 else 8  # so viele Graustufen; Photographien rauschen und sind verkleinert
+    if between[cut] < 0.8 * values.var() or values.std() < least:  # alle gleich
         return [np.ones(len(images), bool)]
     upper = content > (values[cut] + values[cut + 1]) / 2
     return [upper, ~upper]

@@ -9,7 +9,7 @@ Finden, eingreifen, weiterlernen, noch einmal prüfen: so auch Pahde et al. (202
 
 import numpy as np
 
-from helpers.basics import INPUT, CourseError, display_path, german, try_read_json
+from helpers.basics import INPUT, CourseError, display_path, german, try_read_json, yes_no
 from helpers.model import Run
 from helpers.settings import Profile
 from helpers.suspicion import Suspect
@@ -71,6 +71,8 @@ def repeats(path=STORED_REPEATS):
             shown["Suche, Kontrolle"] = "beschuldigt" if accused["Kontrolle"] else "nichts"
             for key, title in (("ohne_zeichen", "ohne Zeichen"), ("trefferquote", "Treffer")):
                 shown |= {f"{title}, {name}": german(each[key], 2) for name, each in nets.items()}
+            kept = {name: each["ohne_zeichen"] for name, each in nets.items()}
+            shown["Reparatur genügt (neun Zehntel)"] = yes_no(kept["repariert"] >= 0.9 * kept["Kontrolle"])
             rows.append(shown)
     except (KeyError, TypeError):
         raise CourseError(

@@ -126,7 +126,7 @@ def gather(model, evaluation: Evaluation, images, members, mark, count: int, see
             "zwei, mehr Testbilder, oder trainieren Sie länger."
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(right)[:count])
-    if count >= 10:  # genug für jede Klasse
+    if count >= max(10, len(np.unique(evaluation.labels[right]))):  # genug für jede Klasse
         chosen = right[stratified_sample(evaluation.labels[right], count, seed)]
     marked = mark.stamp(members[:count]) if mark else None
     return Case(model, images[chosen], evaluation.labels[chosen], marked, mark)

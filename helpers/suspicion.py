@@ -28,7 +28,7 @@ from helpers.basics import (
 )
 from helpers.learner import quick_copy
 from helpers.metrics import bootstrap_interval
-from helpers.model import checked_model, enlarge
+from helpers.model import checked_classes, checked_model, enlarge
 from helpers.places import (
     FIXED,
     LOOSE,
@@ -211,6 +211,8 @@ def search(model, images, labels, seed: int = 0) -> list[Suspect]:
     Raises:
         CourseError: wenn keine Klasse genug Bilder hat.
     """
+    outputs = checked_model(model, "Die Verdachtssuche").outputs[0].shape[-1]
+    labels = checked_classes(labels, len(images), outputs)
     return search_by(relevance_between, Questions(model), images, labels, seed)
 
 

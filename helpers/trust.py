@@ -166,7 +166,7 @@ def ask_place(model, images, suspect: Suspect, seed: int = 0) -> dict[str, np.nd
 
 
 def ask_stability(model, evaluation: Evaluation, images, seed: int = 0) -> dict[str, dict]:
-    """``antworten`` und ``karten`` wie aus ``stability``: auf 200 Testbildern und auf 12 der häufigsten Antwort."""
+    """``antworten`` und ``karten`` wie aus ``stability``: auf 100 Testbildern und auf 12 der häufigsten Antwort."""
     _, explain_class = method_of(model)
     label = int(np.bincount(evaluation.predictions).argmax())
     mine = images[np.flatnonzero(evaluation.predictions == label)[:12]]
@@ -178,7 +178,7 @@ def ask_stability(model, evaluation: Evaluation, images, seed: int = 0) -> dict[
         return explain_class(model, preprocess(pictures, model), label)
 
     return {
-        "antworten": stability.answers_kept(answers, images[:200], seed),
+        "antworten": stability.answers_kept(answers, images[:100], seed),
         "karten": stability.maps_kept(explain, mine, seed),
     }
 

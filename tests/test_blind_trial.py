@@ -85,15 +85,15 @@ def test_ein_abgebrochener_lauf_macht_beim_naechsten_netz_weiter(ausgabe, monkey
     examined.append("weiter")
     blind_trial.run(range(3), tmp_path / "tafel.json")
     assert examined == [0, 1, "weiter", 2]
-    shutil.rmtree(ausgabe / "blindprobe")
-    blind_trial.run(range(4), tmp_path / "tafel.json")
-    assert examined[4:] == [3], "was in der Tafel steht, gilt auch auf einem anderen Rechner"
-    assert [each["netz"] for each in read_json(tmp_path / "tafel.json")["netze"]] == [0, 1, 2, 3]
     assert [each["netz"] for each in read_json(tmp_path / "tafel.json")["netze"]] == [0, 1, 2]
     old = ausgabe / "blindprobe" / "001.json"
     write_json(old, read_json(old) | {"einstellungen": {"rand": 0}})
-    blind_trial.run(range(3), tmp_path / "tafel.json")
+    blind_trial.run(range(3), tmp_path / "andere.json")
     assert examined[4:] == [1], "mit anderen Schwellen gemacht: noch einmal"
+    shutil.rmtree(ausgabe / "blindprobe")
+    blind_trial.run(range(4), tmp_path / "tafel.json")
+    assert examined[5:] == [3], "was in der Tafel steht, gilt auch auf einem anderen Rechner"
+    assert [each["netz"] for each in read_json(tmp_path / "tafel.json")["netze"]] == [0, 1, 2, 3]
 
 
 def test_jedes_netz_hat_seine_zeichen_und_ein_drittel_keines():

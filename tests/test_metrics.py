@@ -188,3 +188,14 @@ def test_reinheit_von_hand():
     assert clusters.purity([1, 1, 1, 0, 0, 0], truth).all() and clusters.purity([0, 0, 0, 1, 1, 1], truth).all()
     assert clusters.purity([0, 0, 1, 1, 1, 1], truth).tolist() == [1, 1, 0, 1, 1, 1]
     assert clusters.purity([0] * 6, truth).mean() == 0.5
+
+
+def test_wie_viele_gruppen_es_sind_sagen_die_karten_selbst():
+    """Wer eine einheitliche Klasse ansieht, bekommt keine zwei Gruppen eingeredet."""
+    maps, _ = fake_maps()
+    rng = np.random.default_rng(0)
+    one = rng.random((40, 64, 64)) + 5 * np.eye(64)
+    three = np.concatenate([np.roll(one[:14], shift, axis=2) for shift in (0, 20, 40)])
+    assert [clusters.group_count(each) for each in (one, maps, three)] == [1, 2, 3]
+    with pytest.raises(CourseError, match="mindestens 16"):
+        clusters.group_count(maps[:10])

@@ -15,6 +15,7 @@ from helpers.basics import CourseError
 from helpers.gradcam import grad_cam
 from helpers.lrp_layers import objection
 from helpers.model import keras, predict_logits, preprocess
+from helpers.suspicion import Questions
 
 layers = keras.layers
 PEER = Path(__file__).resolve().parent / "referenz" / "own_model_peer.py"
@@ -176,6 +177,31 @@ def test_was_das_netz_an_den_pixeln_selbst_tut_wird_vorverarbeitung(pictures):
     net = own_model.flat(model, "keine")
     np.testing.assert_allclose(preprocess(small, net), preprocess(small, 16), atol=1e-3)
     assert not objection(net) and type(net.layers[1]).__name__ == "Conv2D"
+
+
+def test_gemessene_mittelwerte_bleiben_erhalten(pictures, tmp_path):
+    """Normalization merkt sich, was es gemessen hat, nicht im Bauplan: Eine bloße Kopie rechnete still ohne."""
+    measured = layers.Normalization()
+    measured.adapt(pictures[:, :16, :16].astype(np.float32))
+    for number, front in enumerate((measured, layers.Normalization(mean=[90, 100, 110], variance=[900, 400, 100]))):
+        model = tiny(front)
+        model.save(tmp_path / f"{number}.keras")
+        net, small = own_model.load(tmp_path / f"{number}.keras", "keine"), pictures[:, :16, :16]
+        expected = logits_before_end(model, small.astype(np.float32))
+        np.testing.assert_allclose(predict_logits(net, small), expected, atol=1e-4)
+        assert abs(preprocess(small, net)).max() < 20 and not objection(net)
+
+
+def test_lose_rechnungen_im_graphen(pictures):
+    """Wer mit keras.ops baut, hat Summen und ReLUs ohne Schicht; auch die Suche kann damit umgehen."""
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(image / 255.0)
+    x = keras.ops.relu(layers.Conv2D(4, 3, padding="same")(x) + x)
+    model = keras.Model(image, keras.ops.softmax(layers.Dense(3)(keras.ops.mean(x, axis=(1, 2)))))
+    net, small = own_model.flat(model, "keine"), pictures[:, :16, :16]
+    expected = model.predict(small.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(Questions(net).answer(small), expected, atol=0.02)
+    assert objection(net) and grad_cam(net, preprocess(small, net), 0).shape == (4, 16, 16)
 
 
 def test_graue_netze_und_andere_groessen(pictures):

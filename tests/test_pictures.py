@@ -650,3 +650,22 @@ def test_der_ordner_zum_ueben_ist_wiederholbar_und_ersetzt_nur_sich_selbst(tmp_p
     with pytest.raises(CourseError, match="enthält schon anderes .Hemd/meins.jpg.*neuen Ordner"):
         picture_sample.sample_folder(tmp_path / "a", 0, 3)
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.langsam
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.alles) for seed in (1, 2))])
+def test_das_zeichen_im_ordner_zum_ueben_wird_gefunden_ohne_dass_es_jemand_nennt(seed, tmp_path, ausgabe, capsys):
+    """Mit VGG16, von den Dateien bis zum Bericht: eine Abkürzung, in der richtigen Klasse, an der richtigen Stelle."""
+    folder = picture_sample.sample_folder(tmp_path / "b", seed)
+    run, pictures, result = cnn.run_pictures(folder, size=64, seed=seed, n_train=300, n_test=120, epochs=3)
+    mark, out = picture_sample.sample_mark(seed), capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if line.endswith("Abkürzung")]
+    name, rows, columns = line.split()[:3]
+    assert name == mark.name and result.accuracy > 0.6
+    for found, first in ((rows, mark.top), (columns, mark.left)):
+        low, high = map(int, found.split("–"))
+        assert abs(low - 4 * first) <= 2 and abs(high - (4 * (first + mark.size) - 1)) <= 2
+        assert f"{4 * first}–{4 * (first + mark.size) - 1}" in mark.place(64)
+    (report,) = ausgabe.rglob("bericht.html")
+    text = report.read_text(encoding="utf-8")
+    assert all(name in text for name in pictures.class_names) and "Turnschuh" not in text

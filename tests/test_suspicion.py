@@ -4,8 +4,10 @@ import inspect
 
 import numpy as np
 import pytest
+from color_factory import COLOR, colored, learned_net
+from scipy.ndimage import uniform_filter
 
-from helpers import data, suspicion
+from helpers import data, own_model, suspicion
 from helpers.basics import CourseError
 from helpers.model import keras
 from helpers.places import FIXED, LOOSE, elsewhere, fixed_edge, fixed_steps, groups, infilled, places, stamps
@@ -126,6 +128,77 @@ def test_intervalle_werden_breiter_je_mehr_stellen_probiert_wurden(tiny_nets, im
     asked = (net, *images, half, net.answer(images[0]), 4, MARK.mask, everyone, np.zeros((28, 28)), 2.0)
     one, many = (suspicion._measured(*asked, tried, np.random.default_rng(0)) for tried in (1, 20))
     assert one.remove[0] == many.remove[0] and one.remove[1] > many.remove[1] and one.remove[2] < many.remove[2]
+
+
+# --- Farbbilder -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def color_net():
+    return own_model.flat(learned_net(), "keine")
+
+
+def test_ein_zeichen_in_farbbildern_wird_aufs_pixel_gefunden(color_net):
+    images, labels = colored(1)
+    first = suspicion.search(color_net, images, labels)[0]
+    assert (first.label, first.verdict, first.kind) == (1, SHORTCUT, "Stelle")
+    assert first.region.shape == (64, 64) and first.box == (37, 42, 21, 26)
+    assert (labels[first.carriers] == 1).all()
+    assert suspicion.table([first], ("Äpfel", "Birnen (reif)", "c")).iloc[0]["Klasse"] == "Birnen (reif)"
+
+
+def test_ohne_zeichen_wird_auch_in_farbe_niemand_beschuldigt(color_net):
+    images, labels = colored(2, mark=None)
+    assert not [each for each in suspicion.search(color_net, images, labels) if each.verdict == SHORTCUT]
+
+
+def test_von_vielen_farbbildern_werden_wenige_gelesen(color_net, monkeypatch):
+    """Die Bilder liegen auf der Platte: Wer alle läse, bräuchte bei 20.000 Photographien den ganzen Speicher."""
+    images, labels = colored(1)
+    read = []
+
+    class OnDisk:
+        shape = images.shape
+
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, rows):
+            read.extend(rows)
+            return images[rows]
+
+    monkeypatch.setattr(suspicion, "MOST", 40)
+    first = suspicion.search(color_net, OnDisk(), labels)[0]
+    assert len(read) == len(set(read)) == 120 and set(first.carriers) <= set(read) and first.label == 1
+    assert (labels[first.carriers] == 1).all()
+
+
+def test_ein_fester_rand_zwischen_den_feldern_und_verwischt_bleibt_fest():
+    """Verkleinerte Bilder haben weiche Ränder, und kein Zeichen hält sich an ein Raster."""
+    for edge in (64, 128, 224):
+        for at in (8, 9, 11):
+            images, labels = colored(3, edge, 36, mark=None)
+            mine = images[labels == 1].astype(float)
+            region = np.zeros((edge, edge), bool)
+            size = max(6, edge // 12)
+            region[at : at + size, at : at + size] = True
+            mine[:, region] = COLOR
+            soft = uniform_filter(mine, (0, 2, 2, 0)).astype(np.uint8)
+            for each in (mine.astype(np.uint8), soft):
+                steps = fixed_steps(each)
+                assert steps[0].shape == (edge - 1, edge) and fixed_edge(region, steps) > FIXED
+                found = max(stamps(region, steps), key=lambda other: (other & region).sum() / (other | region).sum())
+                assert (found & region).sum() / (found | region).sum() > 0.4
+            assert fixed_edge(region, fixed_steps(images[labels == 1])) < LOOSE
+
+
+def test_stellen_in_grossen_bildern_haben_bildgroesse():
+    relevance = np.zeros((224, 224))
+    relevance[40:56, 80:96] = 1
+    (found, *_) = places(relevance)
+    assert found.shape == (224, 224) and found[40:56, 80:96].all() and found.sum() == 256
+    moved = elsewhere(found, relevance, 2, np.random.default_rng(0))
+    assert [each.sum() for each in moved] == [256, 256] and not any((each & found).any() for each in moved)
 
 
 def test_zu_wenige_bilder_sind_ein_satz(tiny_nets, images):

@@ -341,10 +341,17 @@ def error_text(name: str, value) -> str:
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
+# Datei in solutions/ → woher in der Ausgabe sie kommt; den Ordner „farbbilder“ macht 05.
+README_PICTURES = {
+    "ergebnis.png": "bilder/ergebnis.png",
+    "eigene_bilder.png": "eigene_bilder/farbbilder_*/bilder/stelle.png",
+}
+
+
 def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> None:
     """Führt die Lösungen neu aus und ersetzt jede erst, wenn sie ohne Fehler und ohne Warnung durchgelaufen ist.
 
-    Das Bild der README ist danach die Ergebnisseite dieses Laufs.
+    Die Bilder der README sind danach die dieses Laufs.
 
     Raises:
         CourseError: beim ersten Fehler; auch eine Ausgabe auf stderr ist einer. Die Lösung bleibt dann, wie sie war.
@@ -363,10 +370,10 @@ def execute_solutions(only=None, solutions_dir=SOLUTIONS) -> None:
                     data["image/png"] = base64.b64encode(small).decode() + "\n"
             write_notebook(path, notebook)
             trial.unlink()
-    picture = output_dir() / "bilder" / "ergebnis.png"
-    if picture.is_file():
-        with atomic_file(Path(solutions_dir) / picture.name) as temporary:
-            temporary.write_bytes(few_colors(picture.read_bytes()))
+    for name, place in README_PICTURES.items():
+        for picture in output_dir().glob(place):
+            with atomic_file(Path(solutions_dir) / name) as temporary:
+                temporary.write_bytes(few_colors(picture.read_bytes()))
 
 
 def few_colors(png: bytes) -> bytes:
