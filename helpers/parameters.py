@@ -18,7 +18,9 @@ CHOICES = {"quelle", "welches_modell", "regeln", "verfahren", "umschlag"}
 def _wanted(name: str, value, folder: Path) -> str:
     """Was der Parameter stattdessen braucht; leer, wenn der Wert geht."""
     if name == "quelle":
-        known = isinstance(value, str) and (value in SOURCES or value and (folder / value).exists())
+        path = folder / str(value)
+        place = path.is_dir() or path.suffix.lower() == ".zip" and path.is_file()
+        known = isinstance(value, str) and (value in SOURCES or value and place)
         return "" if known else f"{', '.join(SOURCES)} oder einen Ordner, den es gibt"
     if name == "welches_modell":
         return "" if value in MODELS else f"eines von {', '.join(MODELS)}"

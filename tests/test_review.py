@@ -870,6 +870,14 @@ def with_new_exercise(tmp_path):
             "„01-aufgabe-6-loesung“ auch eine mit der grade_id „01-aufgabe-6-pru",
         ),
         (lambda cells: None, "Aufgabe 1.6 in helpers/checks/notebook_01.py"),
+        (
+            lambda cells: cells[2]["metadata"]["nbgrader"].update(grade_id="6-pruefung"),
+            "„6-pruefung“ eine grade_id wie",
+        ),
+        (
+            lambda cells: [cell.update(source='check("1.6")', metadata={}) for cell in cells[1:]],
+            'Zelle mit check("1.6") unter „nbgrader“ die grade_id „01-aufgabe-6-pruefung“',
+        ),
     ],
 )
 def test_derivation_says_what_a_new_exercise_lacks(change, says, with_new_exercise):

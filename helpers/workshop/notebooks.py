@@ -168,6 +168,11 @@ def what_an_exercise_lacks(notebook) -> str:
             return f"Legen Sie zur Zelle „{name}“ auch eine mit der grade_id „{missing.pop()}“ an."
         if f"{int(part)}.{number}" not in exercises():
             return f"Ergänzen Sie die Aufgabe {int(part)}.{number} in helpers/checks/notebook_{part}.py."
+    for cell in notebook.cells:
+        asked = re.search(r'^check\("(\d)\.(\d+)"', cell.source, re.MULTILINE) if cell.cell_type == "code" else None
+        if asked and "nbgrader" not in cell.metadata:
+            name = "0{}-aufgabe-{}".format(*asked.groups()) + CHECK
+            return f"Geben Sie der Zelle mit {asked[0]}) unter „nbgrader“ die grade_id „{name}“ und Punkte."
     return ""
 
 
