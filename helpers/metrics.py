@@ -149,3 +149,9 @@ def wilson_interval(share: float, n: int, level: float = 0.95) -> tuple[float, f
     from scipy.stats import binomtest
 
     return tuple(map(float, binomtest(round(share * n), n).proportion_ci(level, method="wilson")))
+
+
+def class_means(maps, labels, count: int = 10) -> np.ndarray:
+    """Mittlere Karte jeder Klasse: aus (n, h, b) und Klassen (n,) werden (k, h, b); ohne Bilder lauter Nullen."""
+    members = [np.asarray(maps)[np.asarray(labels) == label] for label in range(count)]
+    return np.stack([each.sum(axis=0) / max(1, len(each)) for each in members])

@@ -199,3 +199,10 @@ def test_wie_viele_gruppen_es_sind_sagen_die_karten_selbst():
     assert [clusters.group_count(each) for each in (one, maps, three)] == [1, 2, 3]
     with pytest.raises(CourseError, match="mindestens 16"):
         clusters.group_count(maps[:10])
+
+
+def test_eine_klasse_ohne_bilder_hat_eine_leere_karte_und_keine_warnung():
+    maps, labels = np.arange(24.0).reshape(4, 2, 3), np.array([2, 0, 2, 0])
+    means = metrics.class_means(maps, labels, 4)
+    np.testing.assert_array_equal(means[[0, 2]], [maps[[1, 3]].mean(axis=0), maps[[0, 2]].mean(axis=0)])
+    assert not means[[1, 3]].any()

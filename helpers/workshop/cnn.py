@@ -103,7 +103,7 @@ def print_evaluation(result: Evaluation, class_names=CLASS_NAMES, names=None) ->
 
     confusion, class_names = result.confusion, np.array(class_names, dtype=object)
     if len(class_names) <= 20:
-        table = pd.DataFrame(confusion, class_names).to_string()
+        table = pd.DataFrame(confusion, class_names, class_names).to_string()
         print(f"Konfusionsmatrix (Zeile: wahre Klasse, Spalte: Vorhersage)\n{table}")
     else:  # so breit ist kein Bildschirm
         print("Die häufigsten Verwechslungen:")
