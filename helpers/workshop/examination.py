@@ -71,7 +71,7 @@ def ask_everything(model, pictures: Pictures, evaluation: Evaluation, title: str
     if len(names) > TABLE:
         notes.append(_most_confused(evaluation.confusion, names))
     record(vertrauen=figures | {"hinweise": notes})
-    path = build_report(own=f"{title} auf {pictures.source}")
+    path = build_report(own=f"{title} und die {pictures.source}")
     verdict = figures["modelle"][title]
     print(f"Urteil: {verdict['urteil']}. {verdict['grund']}")
     print(f"Bericht: {display_path(path)}")
