@@ -38,7 +38,10 @@ def test_nichts_laedt_code_aus_dateien(path):
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         name = ast.unparse(call.func)
         options = {option.arg: ast.unparse(option.value) for option in call.keywords}
-        assert name.split(".")[-1] not in LOADERS and name not in ("eval", "exec", "os.system"), name
+        # Fremde Netze liest nur own_model, nach Prüfung jeder Klasse in ihrem Bauplan.
+        checked = path.name == "own_model.py" and name == "keras.saving.load_model" and options["safe_mode"] == "True"
+        assert name.split(".")[-1] not in LOADERS or checked, name
+        assert name not in ("eval", "exec", "os.system"), name
         for option, harmless in (("shell", "False"), ("safe_mode", "True"), ("extract", "False")):
             assert options.get(option, harmless) == harmless, name
         assert name != "np.load" or options.get("allow_pickle") == "False", "np.load ohne allow_pickle=False"

@@ -158,10 +158,10 @@ def what_an_exercise_lacks(notebook) -> str:
     from helpers.checks import exercises
 
     graded = {cell.metadata["nbgrader"]["grade_id"]: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
-    for name in graded:
-        found = re.fullmatch(rf"(\d\d)-aufgabe-(\d+)({ANSWER}|{CHECK})", name)
-        if not found:
-            return f"Geben Sie der Zelle „{name}“ eine grade_id wie „01-aufgabe-6{ANSWER}“ oder „01-aufgabe-6{CHECK}“."
+    parts = {name: re.fullmatch(rf"(\d\d)-aufgabe-(\d+)({ANSWER}|{CHECK})", name) for name in graded}
+    for name in (name for name, found in parts.items() if not found):
+        return f"Geben Sie der Zelle „{name}“ eine grade_id wie „01-aufgabe-6{ANSWER}“ oder „01-aufgabe-6{CHECK}“."
+    for name, found in parts.items():
         part, number, end = found.groups()
         answer, test = (name.removesuffix(end) + each for each in (ANSWER, CHECK))
         if missing := {answer, test} - set(graded):
