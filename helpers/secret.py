@@ -10,11 +10,11 @@ import numpy as np
 
 from helpers.basics import CLASS_NAMES, CourseError, german, one_line
 from helpers.data import IMAGE_SHAPE, Watermark
+from helpers.places import LARGEST
 
 # Pullover, Mantel, Hemd: Bei leichten Klassen kommt ein Netz ohne das Zeichen aus, und es gäbe nichts zu finden.
 HARD = (2, 4, 6)
 BOX = ("oben", "links", "Höhe", "Breite")
-LARGEST = 196  # ein Viertel des Bildes, wie bei der Suche (``places.LARGEST``)
 
 
 def secret_mark(seed: int = 0, word: str = "") -> Watermark:
@@ -56,9 +56,10 @@ def suspected(suspicion: dict) -> tuple[int, np.ndarray]:
     top, left, height, width = sides
     if min(top, left) < 0 or min(height, width) < 1 or top + height > IMAGE_SHAPE[0] or left + width > IMAGE_SHAPE[1]:
         raise CourseError("Die Stelle liegt nicht ganz im Bild: Zeilen und Spalten gehen von 0 bis 27.")
-    if height * width > LARGEST:
+    most = int(LARGEST * np.prod(IMAGE_SHAPE))  # so groß wie bei der Suche
+    if height * width > most:
         raise CourseError(
-            f"Eine Stelle von {height} × {width} Pixeln verdächtigt alles: Nehmen Sie höchstens {LARGEST} Pixel."
+            f"Eine Stelle von {height} × {width} Pixeln verdächtigt alles: Nehmen Sie höchstens {most} Pixel."
         )
     mask = np.zeros(IMAGE_SHAPE, bool)
     mask[top : top + height, left : left + width] = True

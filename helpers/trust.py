@@ -242,8 +242,6 @@ def report_figures(models: dict[str, dict], suspect: Suspect | None, names=CLASS
         names: die Namen der Klassen.
         measured: Frage → was statt des Üblichen gemessen wurde.
     """
-    where = "in keinem Netz eine" if len(models) > 1 else "in diesem Netz keine"
-    suspicion = f"Die Suche fand {where} Stelle, die wie aufgestempelt liegt. {missed_in_trial(trial())}"
     if not any("suche" in findings for findings in models.values()):
         suspicion = "Nach einer Stelle, an der eine Klasse hängt, wurde nicht gesucht."
     elif suspect is not None:
@@ -253,6 +251,9 @@ def report_figures(models: dict[str, dict], suspect: Suspect | None, names=CLASS
             f"Zeilen {top} bis {bottom}, Spalten {left} bis {right}, {int(suspect.region.sum())} Pixel, auf "
             f"{german(100 * suspect.share, 0)} % der Bilder. Nach ihr fragen Ort, Gruppen und Eingriff."
         )
+    else:
+        where = "in keinem Netz eine" if len(models) > 1 else "in diesem Netz keine"
+        suspicion = f"Die Suche fand {where} Stelle, die wie aufgestempelt liegt. {missed_in_trial(trial())}"
     keys = ("frage", "gemessen", "schwelle", "ja_wenn", "wert", "tief", "hoch", "antwort")
     figures = {"regel": RULE_TEXT, "verdacht": suspicion, "modelle": {}}
     for model, findings in models.items():

@@ -3,14 +3,13 @@
 import dataclasses
 import gzip
 import hashlib
-import io
 import re
 import struct
-import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+from bad_inputs import zipped
 from conftest import snapshot
 from download_server import Server
 from hypothesis import given
@@ -88,14 +87,6 @@ def test_reihenfolge_der_quellen(tiny, tmp_path, monkeypatch):
         assert data.load_source().source == name
         assert_same(data.load_source(), content)
     assert "Stichprobe" in data.load_source("beispiel").source, "„beispiel“ geht immer"
-
-
-def zipped(members: dict) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return stream.getvalue()
 
 
 # Wie die Dateien ankommen: Training und Test als CSV → Name → Inhalt.
