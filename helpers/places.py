@@ -18,6 +18,12 @@ def cell(shape) -> int:
     return max(1, round(max(shape[:2]) / 28))
 
 
+def box(region) -> tuple[int, int, int, int]:
+    """Oberste und unterste Zeile, linke und rechte Spalte einer Maske (h, b)."""
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+
+
 def over_colors(region, images) -> np.ndarray:
     """Eine Maske (h, b) so, dass sie sich zu Bildern fügt: Sie gilt für alle Farben."""
     return region if images.ndim == 3 else region[..., None]

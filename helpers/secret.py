@@ -10,7 +10,7 @@ import numpy as np
 
 from helpers.basics import CLASS_NAMES, CourseError, german, one_line
 from helpers.data import IMAGE_SHAPE, Watermark
-from helpers.places import LARGEST
+from helpers.places import LARGEST, box
 
 # Pullover, Mantel, Hemd: Bei leichten Klassen kommt ein Netz ohne das Zeichen aus, und es gäbe nichts zu finden.
 HARD = (2, 4, 6)
@@ -82,10 +82,10 @@ def score(label: int, mask, mark: Watermark) -> dict:
 
 def described(mark: Watermark) -> str:
     """Das Zeichen in Worten."""
-    rows, columns = np.flatnonzero(mark.mask.any(axis=1)), np.flatnonzero(mark.mask.any(axis=0))
+    top, bottom, left, right = box(mark.mask)
     return (
-        f"Klasse {CLASS_NAMES[mark.label]}, {mark.shape}, Zeilen {rows[0]} bis {rows[-1]}, Spalten {columns[0]} bis "
-        f"{columns[-1]}, Stärke {german(mark.strength, 2)}, auf {german(100 * mark.share, 0)} % der Bilder"
+        f"Klasse {CLASS_NAMES[mark.label]}, {mark.shape}, Zeilen {top} bis {bottom}, Spalten {left} bis "
+        f"{right}, Stärke {german(mark.strength, 2)}, auf {german(100 * mark.share, 0)} % der Bilder"
     )
 
 

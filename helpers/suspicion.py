@@ -32,6 +32,7 @@ from helpers.model import checked_classes, checked_model, enlarge
 from helpers.places import (
     FIXED,
     LOOSE,
+    box,
     elsewhere,
     fixed_edge,
     fixed_steps,
@@ -96,8 +97,7 @@ class Suspect:
     @property
     def box(self) -> tuple[int, int, int, int]:
         """Oberste und unterste Zeile, linke und rechte Spalte der Stelle."""
-        rows, columns = np.flatnonzero(self.region.any(axis=1)), np.flatnonzero(self.region.any(axis=0))
-        return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+        return box(self.region)
 
 
 class Questions:
