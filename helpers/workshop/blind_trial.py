@@ -2,7 +2,7 @@
 
 Zwei von drei Netzen lernen mit zufälligen Zeichen (``Watermark.drawn``), das dritte ohne, jedes auf anderen Bildern.
 Gesucht wird blind. Zum Vergleich kommen die Stellen bei jedem fünften Netz auch aus anderen Karten, mit denselben
-Eingriffen: Grad-CAM, Kanten, Zufall und, bei jedem zehnten, Verdecken an jeder Stelle des Bildes.
+Eingriffen: Grad-CAM, Kanten, Zufall und, bei jedem dreißigsten, Verdecken an jeder Stelle des Bildes.
 """
 
 import contextlib
@@ -132,7 +132,7 @@ def examine(number: int) -> dict:
     pointers = {
         SEARCH: relevance_between,
         **({"Grad-CAM": cam_between(model), "Kanten": edges_between, "Zufall": chance} if number % 5 == 0 else {}),
-        **({GRID: occlusion} if number % 10 == 0 else {}),
+        **({GRID: occlusion} if number % 30 == 0 else {}),
     }
     row = {"netz": number, "zeichen": marks, "einstellungen": settings(), "verfahren": {}}
     for name, pointer in pointers.items():
