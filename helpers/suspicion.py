@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from helpers import clusters
 from helpers.basics import (
     CLASS_NAMES,
     INPUT,
@@ -143,26 +144,30 @@ class Questions:
 
 
 def relevance_between(net: Questions, images, others, label: int, seed: int = 0, count: int = PATHS) -> np.ndarray:
-    """Mittlere Relevanz jedes Pixels auf dem Weg von Bildern anderer Klassen zu Bildern dieser Klasse.
+    """Relevanz jedes Pixels auf dem Weg von Bildern anderer Klassen zu einem dieser Klasse, für jedes Bild.
 
     Eingabe × Ableitung (= LRP-0) fragt, was ein Pixel gegenüber Grau ausmacht. Hier ist der Vergleich ein anderes Bild:
-    Unterschied der Pixel mal Ableitung der Log-Chance, an einem zufälligen Punkt zwischen beiden, gemittelt über Paare.
-    Was alle Bilder anders macht als die anderen, bleibt stehen, Rauschen mittelt sich weg.
+    Unterschied der Pixel mal Ableitung der Log-Chance, an einem zufälligen Punkt zwischen beiden. Jedes Bild kommt
+    gleich oft dran. Im Mittel über alle bleibt stehen, was alle anders macht als die anderen, Rauschen mittelt sich
+    weg; was nur einen Teil der Bilder anders macht, zeigen Gruppen (``clusters.spray``).
 
     Args:
         images, others: uint8, (n, h, b) und (m, h, b) oder beide farbig, (…, 3), n, m ≥ 1.
         label: die Klasse von ``images``.
+        count: höchstens so viele Bildpaare, außer es sind mehr Bilder.
 
     Returns:
-        float64, (h, b), über die Farben summiert.
+        float32, (n, h, b), über die Farben summiert.
 
     Erion et al. (2021), Expected Gradients, arXiv 1906.10670; Sundararajan et al. (2017), arXiv 1703.01365.
     """
     rng = np.random.default_rng(seed)
-    x, o = (part[rng.integers(len(part), size=count)].astype(np.float32) for part in (images, others))
-    between = o + rng.random((count, *[1] * (x.ndim - 1)), dtype=np.float32) * (x - o)
-    relevance = (net.slope(between, label) * (x - o)).mean(axis=0, dtype=float)
-    return relevance if relevance.ndim == 2 else relevance.sum(axis=-1)
+    x = np.repeat(images, max(1, count // len(images)), axis=0).astype(np.float32)
+    o = others[rng.integers(len(others), size=len(x))].astype(np.float32)
+    between = o + rng.random((len(x), *[1] * (x.ndim - 1)), dtype=np.float32) * (x - o)
+    relevance = net.slope(between, label) * (x - o)
+    relevance = relevance if relevance.ndim == 3 else relevance.sum(axis=-1)
+    return relevance.reshape(len(images), -1, *relevance.shape[1:]).mean(axis=1)
 
 
 def _effects(net, images, answers, label: int, region, rows):
@@ -256,13 +261,28 @@ def _searched(pointer, net, images, labels, rng) -> list[Suspect]:
     return sorted(suspects, key=lambda suspect: (order.index(suspect.verdict), -suspect.score))
 
 
+def _pointed(maps, shown) -> list[tuple]:
+    """(Stelle, Relevanz) für alles, worauf die Karten (n, h, b) der Bilder ``shown`` zeigen: zusammen und je Gruppe.
+
+    Eine Gruppe ist, was ``clusters.spray`` findet; an ihr zählt, was sie von den übrigen unterscheidet.
+    """
+    relevance = maps.mean(axis=0)
+    found = [(place, relevance) for place in places(relevance)]
+    for group in clusters.spray(maps) if len(maps) >= 2 * clusters.NEIGHBORS else ():
+        if 2 * MIN_IMAGES <= group.sum() < len(maps):
+            apart = maps[group].mean(axis=0) - maps[~group].mean(axis=0)
+            steps = fixed_steps(shown[group])
+            found += [(stamp, apart) for place in places(apart) for stamp in stamps(place, steps)]
+    return found
+
+
 def _candidates(pointer, net, images, labels, half, answers, label: int, rng) -> list[tuple]:
     """Von den Stellen einer Klasse die mit festem Rand, die auf der Suchhälfte am meisten ausmacht, und die, auf die
     die meiste Relevanz zeigt, ohne festen Rand."""
     members, others = np.flatnonzero((labels == label) & half), np.flatnonzero((labels != label) & half)
-    relevance = pointer(net, images[members], images[others], label, int(rng.integers(2**31)))
+    shown = images[rng.permutation(members)[:PATHS]]
     fixed, loose = {}, []
-    for place in places(relevance):
+    for place, relevance in _pointed(pointer(net, shown, images[others], label, int(rng.integers(2**31))), shown):
         for carried in groups(images, members, others, place, relevance):
             own = members[carried[members]]
             if len(own) < MIN_IMAGES or carried[(labels == label) & ~half].sum() < MIN_IMAGES:
@@ -275,10 +295,11 @@ def _candidates(pointer, net, images, labels, half, answers, label: int, rng) ->
                 else:
                     fixed[region.tobytes() + carried.tobytes()] = found
 
-    def urgency(found) -> tuple[bool, float]:
+    def urgency(found) -> tuple[bool, float, int]:
         rows = _drawn(rng, members[found[2][members]], others, TRIED)
         filled, near, moved, _ = (each.mean() for each in _effects(net, images, answers, *found[:2], rows))
-        return found[-1] >= FIXED, min(max(filled, near), moved)
+        # Eine größere Stelle bewirkt leicht etwas mehr: Bei gleicher Wirkung zählt die kleinere.
+        return found[-1] >= FIXED, round(float(min(max(filled, near), moved)), 2), -int(found[1].sum())
 
     strongest = sorted(fixed.values(), key=urgency)[-1:]
     return strongest + loose[:1]

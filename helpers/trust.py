@@ -17,7 +17,7 @@ from helpers.basics import CLASS_NAMES, german
 from helpers.model import enlarge_mask, predict_logits, preprocess
 from helpers.places import LOOSE, infilled
 from helpers.scorecard import CHANCE, METHOD, method_of
-from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Suspect, missed_in_trial, trial
+from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Questions, Suspect, missed_in_trial, trial
 from helpers.training import Evaluation
 
 TRUST, DISTRUST, UNDECIDED = "kein Einwand gefunden", "nicht vertrauen", "nicht entscheidbar"
@@ -169,10 +169,10 @@ def ask_stability(model, evaluation: Evaluation, images, seed: int = 0) -> dict[
     """``antworten`` und ``karten`` wie aus ``stability``: auf 100 Testbildern und auf 12 der häufigsten Antwort."""
     _, explain_class = method_of(model)
     label = int(np.bincount(evaluation.predictions).argmax())
-    mine = images[np.flatnonzero(evaluation.predictions == label)[:12]]
+    mine, net = images[np.flatnonzero(evaluation.predictions == label)[:12]], Questions(model)
 
     def answers(pictures):
-        return predict_logits(model, pictures).argmax(axis=1)
+        return net.answer(pictures).argmax(axis=1)
 
     def explain(pictures):
         return explain_class(model, preprocess(pictures, model), label)

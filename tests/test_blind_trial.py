@@ -106,13 +106,13 @@ def test_jedes_netz_hat_seine_zeichen_und_ein_drittel_keines():
 def test_verdecken_und_grad_cam_zeigen_auf_das_zeichen_des_zwillings(tiny_nets, small):
     net, images, labels = tiny_nets[1], small.test_images, small.test_labels
     own, others = MARK.stamp(images[labels == MARK.label]), images[labels != MARK.label]
-    covered = blind_trial.occlusion(Questions(net), own, others, MARK.label, 0)
+    (covered,) = blind_trial.occlusion(Questions(net), own, others, MARK.label, 0)
     assert covered.shape == (28, 28) and MARK.mask[np.unravel_index(covered.argmax(), (28, 28))]
     assert covered[MARK.mask].mean() > 5 * np.abs(covered[~MARK.mask]).mean()
     for pointer in (blind_trial.cam_between(net), blind_trial.edges_between, blind_trial.chance):
-        assert pointer(Questions(net), own, others, MARK.label, 0).shape == (28, 28)
-    assert places(blind_trial.chance(None, own, others, MARK.label, 0)), "auch der Zufall nennt Stellen"
-    edges = blind_trial.edges_between(None, own, others, MARK.label, 0)
+        assert pointer(Questions(net), own, others, MARK.label, 0).shape == (1, 28, 28)
+    assert places(blind_trial.chance(None, own, others, MARK.label, 0)[0]), "auch der Zufall nennt Stellen"
+    (edges,) = blind_trial.edges_between(None, own, others, MARK.label, 0)
     assert edges[18:, :9].max() > 2 * np.abs(edges[:15, 12:]).max()
 
 
