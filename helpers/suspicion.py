@@ -54,7 +54,7 @@ MIN_IMAGES = 8  # so viele Bilder einer Klasse braucht jede Hälfte
 PATHS = 256  # Bildpaare je Klasse für die Relevanz
 EFFECT = 0.01  # so viel Wahrscheinlichkeit muss die Stelle sicher kosten und, verpflanzt, sicher bringen
 # Höchstens so viele eigene und fremde Bilder: beim Aussuchen, beim Messen, und beim Messen ohne festen Rand.
-TRIED, MEASURED, SHOWN = (48, 64), (100, 160), (24, 24)
+TRIED, MEASURED, SHOWN = (48, 64), (100, 160), (16, 16)
 BATCH = 64
 MOST, MOST_BYTES = 400, 2**28  # so viele Farbbilder einer Klasse genügen, und so viel Speicher für alle zusammen
 
@@ -170,10 +170,11 @@ def relevance_between(net: Questions, images, others, label: int, seed: int = 0,
     return relevance.reshape(len(images), -1, *relevance.shape[1:]).mean(axis=1)
 
 
-def _effects(net, images, answers, label: int, region, rows):
+def _effects(net, images, before, label: int, region, rows):
     """Was ein Eingriff an der Wahrscheinlichkeit der Klasse ändert, je Bild.
 
     Args:
+        before: Antworten auf die eigenen und die fremden Bilder, wie sie sind, (n + m, k).
         rows: Nummern der eigenen (n,) und der fremden Bilder (m,), dann zu jedem eines der anderen, aus dem gefüllt
             (n,) und verpflanzt (m,) wird.
 
@@ -186,9 +187,14 @@ def _effects(net, images, answers, label: int, region, rows):
     changed = (np.where(place, donors, own), infilled(own, region), np.where(place, sources, strangers))
     now = net.answer(np.concatenate(changed))
     filled, near, moved = np.split(now[:, label], [len(own), 2 * len(own)])
-    before, others = answers[rows[0], label], answers[rows[1]]
+    mine, others = before[: len(own)], before[len(own) :]
     flips = (now[2 * len(own) :].argmax(axis=1) == label) & (others.argmax(axis=1) != label)
-    return before - filled, before - near, moved - others[:, label], flips
+    return mine[:, label] - filled, mine[:, label] - near, moved - others[:, label], flips
+
+
+def _before(net, images, rows) -> np.ndarray:
+    """Antworten auf die eigenen und die fremden Bilder: ``before`` für ``_effects``."""
+    return net.answer(images[np.concatenate(rows[:2])])
 
 
 def _drawn(rng, own, strangers, most: tuple[int, int]) -> list[np.ndarray]:
@@ -251,7 +257,7 @@ def _searched(pointer, net, images, labels, rng) -> list[Suspect]:
             f"{german(len(images))} Bilder sind für die Suche zu wenige: Sie braucht von mindestens zwei Klassen je "
             f"{2 * MIN_IMAGES} Testbilder."
         )
-    asked, chosen = (net, images, labels, half, net.answer(images)), []
+    asked, chosen = (net, images, labels, half), []
     for each in progress(classes, text="Verdacht", unit="Klassen"):
         chosen += _candidates(pointer, *asked, int(each), rng)
     measured = progress(chosen, text="Eingriffe", unit="Stellen")
@@ -276,7 +282,7 @@ def _pointed(maps, shown) -> list[tuple]:
     return found
 
 
-def _candidates(pointer, net, images, labels, half, answers, label: int, rng) -> list[tuple]:
+def _candidates(pointer, net, images, labels, half, label: int, rng) -> list[tuple]:
     """Von den Stellen einer Klasse die mit festem Rand, die auf der Suchhälfte am meisten ausmacht, und die, auf die
     die meiste Relevanz zeigt, ohne festen Rand."""
     members, others = np.flatnonzero((labels == label) & half), np.flatnonzero((labels != label) & half)
@@ -297,7 +303,8 @@ def _candidates(pointer, net, images, labels, half, answers, label: int, rng) ->
 
     def urgency(found) -> tuple[bool, float, int]:
         rows = _drawn(rng, members[found[2][members]], others, TRIED)
-        filled, near, moved, _ = (each.mean() for each in _effects(net, images, answers, *found[:2], rows))
+        effects = _effects(net, images, _before(net, images, rows), *found[:2], rows)
+        filled, near, moved, _ = (each.mean() for each in effects)
         # Eine größere Stelle bewirkt leicht etwas mehr: Bei gleicher Wirkung zählt die kleinere.
         return found[-1] >= FIXED, round(float(min(max(filled, near), moved)), 2), -int(found[1].sum())
 
@@ -305,14 +312,15 @@ def _candidates(pointer, net, images, labels, half, answers, label: int, rng) ->
     return strongest + loose[:1]
 
 
-def _measured(net, images, labels, half, answers, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
+def _measured(net, images, labels, half, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
     """Misst eine Stelle auf der zweiten Hälfte, gepaart mit gleich großen Stellen anderswo."""
     mine = (labels == label) & carried
     most = MEASURED if edge >= LOOSE else SHOWN
     rows = _drawn(rng, np.flatnonzero(mine & ~half), np.flatnonzero((labels != label) & ~half), most)
-    *effects, flips = _effects(net, images, answers, label, region, rows)
+    before = _before(net, images, rows)
+    *effects, flips = _effects(net, images, before, label, region, rows)
     # Die Kontrolle unterscheidet sich nur im Ort: dieselben Bilder, gefüllt und verpflanzt aus denselben.
-    controls = [_effects(net, images, answers, label, other, rows) for other in elsewhere(region, relevance, 2, rng)]
+    controls = [_effects(net, images, before, label, other, rows) for other in elsewhere(region, relevance, 2, rng)]
     intervals = []
     for here, *there in zip(effects, *controls, strict=False):
         difference = here - np.mean(there, axis=0)

@@ -125,7 +125,7 @@ def test_fuellen_aendert_nur_die_stelle(images):
 def test_intervalle_werden_breiter_je_mehr_stellen_probiert_wurden(tiny_nets, images):
     half = np.arange(len(images[0])) % 2 == 0
     net, everyone = Questions(tiny_nets[1]), np.ones(len(half), bool)
-    asked = (net, *images, half, net.answer(images[0]), 4, MARK.mask, everyone, np.zeros((28, 28)), 2.0)
+    asked = (net, *images, half, 4, MARK.mask, everyone, np.zeros((28, 28)), 2.0)
     one, many = (suspicion._measured(*asked, tried, np.random.default_rng(0)) for tried in (1, 20))
     assert one.remove[0] == many.remove[0] and one.remove[1] > many.remove[1] and one.remove[2] < many.remove[2]
 
