@@ -44,7 +44,7 @@ def _chart(size, xlabel: str, ylabel: str, title: str):
 def class_balance(counts: dict, title: str = "Wie viele Bilder hat jede Klasse?"):
     """Waagrechte Balken: Bilder je Klasse. ``counts``: dict Teil → (10,) Zahlen."""
     figure, ax = _chart((7, 3.4), "Anzahl Bilder", "", title)
-    ax.grouped_bar(counts, tick_labels=CLASS_NAMES, group_spacing=0.3, orientation="horizontal")
+    ax.grouped_bar(counts, tick_labels=CLASS_NAMES, group_spacing=1, orientation="horizontal")
     ax.invert_yaxis()
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(counts))
     return figure

@@ -266,7 +266,10 @@ WRONG = {
         (lambda *a: poison_square(*a, dtype=float), "uint8 bleiben"),
         (lambda *a: poison_square(*a, copy=False), "verändert ihre Eingabe"),
     ],
-    "2.1": [(lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht")],
+    "2.1": [
+        (lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht"),
+        (lambda i, k, b: convolve_same(i, k + b, 0), "falsche Werte"),
+    ],
     "2.5": [(lambda *_: np.ones(10), "nicht richtig in eine Reihe")],
     "3.3": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
     "3.4": [
@@ -320,11 +323,11 @@ SAID = {
     "1.4": "vertauscht | falschen Richtung | auch als verschoben | im falschen Unterordner nicht | zählen nur",
     "1.5": "Kein einziges Bild | anderer Klassen | Nicht alle Bilder | außerhalb der Maske | zu groß",
     "2.1": "kleiner als das Bild | Bias fehlt | neunmal | gespiegelt | vertauscht | ReLU | nur am Rand nicht",
-    "2.2": "Bias fehlt | nur eine Seite | Eingangskanäle fehlen | je Eingang | nur die erste Schicht",
-    "2.3": "Abstand fehlt | zu früh | um eins zu klein | überlappen",
+    "2.2": "Bias fehlt | nur eine Seite | Eingangskanäle fehlen | je Eingang | je Schicht | nur die erste Schicht",
+    "2.3": "Abstand fehlt | zu früh | bei jeder Schicht | um eins zu klein | überlappen",
     "2.4": "Rot, Grün, Blau (RGB) | BGR und RGB | falschen Mittelwert | zusätzlich durch 255 | "
     "statt die Mittelwerte | noch nicht abgezogen | auf dem Kopf | laufen über",
-    "2.5": "fehlt das ReLU | Softmax | bei null abgeschnitten | Bias fehlt | nicht richtig in eine Reihe",
+    "2.5": "fehlt ReLU | Softmax | bei null abgeschnitten | Bias fehlt | nicht richtig in eine Reihe",
     "3.1": "bergauf | nur einmal | Lernrate fehlt | nur das Vorzeichen | Anfangsgewicht fehlt | nur das letzte",
     "3.2": "Aufwärmen fehlt | allererste Schritt | eine Stufe | negativ | doppelt so hoch | "
     "nicht am Ende des Aufwärmens | Gerade",

@@ -74,6 +74,8 @@ def test_every_typical_mistake_gets_its_own_hint_and_every_hint_is_in_reach(numb
             assert verdict.status == "falsch" and said in verdict.hints[0], (said, verdict)
             assert len(verdict.hints) >= 2 and len(set(verdict.hints)) == len(verdict.hints)
             assert verdict.hints[-1].endswith((".", "?", "!", "…")), verdict.hints
+            shown = re.fullmatch(r".* ergibt (.+), richtig ist (.+)\.", verdict.hints[-1])
+            assert not shown or "Array" in shown[1] or shown[1] != shown[2], "ein Beispiel ohne den Fehler"
             heard.add(verdict.hints[0])
     assert len(heard) >= 3 and {hint.says for hint in EXERCISES[number].hints} <= heard
 

@@ -41,12 +41,12 @@ def for_form(exercise: Exercise, trials: list[Trial]) -> tuple[str, ...] | None:
 def for_typical_mistake(exercise: Exercise, trials: list[Trial]) -> tuple[str, ...] | None:
     """Der erste typische Fehler, der zu allen Versuchen passt."""
     for hint in exercise.hints:
-        try:
-            found = hint.found(trials)
+        try:  # Das Beispiel soll ein Versuch sein, in dem der Fehler auch zu sehen ist.
+            seen = [trial for trial in trials if hint.found([trial])] if hint.found(trials) else []
         except Exception:  # zu einer Ausgabe dieser Art passt der Fehler nicht
-            found = False
-        if found:
-            return hint.says, hint.remedy, example(trials[0])
+            seen = []
+        if seen:
+            return hint.says, hint.remedy, example(seen[0])
     return None
 
 
