@@ -12,12 +12,12 @@ from collections import namedtuple
 
 import numpy as np
 
-from helpers import clusters, metrics, stability
+from helpers import clusters, metrics, stability, trial
 from helpers.basics import CLASS_NAMES, german
 from helpers.model import enlarge_mask, predict_logits, preprocess
 from helpers.places import LOOSE, infilled
 from helpers.scorecard import CHANCE, METHOD, method_of
-from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Suspect, missed_in_trial, trial
+from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Questions, Suspect
 from helpers.training import Evaluation
 
 TRUST, DISTRUST, UNDECIDED = "kein Einwand gefunden", "nicht vertrauen", "nicht entscheidbar"
@@ -169,10 +169,10 @@ def ask_stability(model, evaluation: Evaluation, images, seed: int = 0) -> dict[
     """``antworten`` und ``karten`` wie aus ``stability``: auf 100 Testbildern und auf 12 der häufigsten Antwort."""
     _, explain_class = method_of(model)
     label = int(np.bincount(evaluation.predictions).argmax())
-    mine = images[np.flatnonzero(evaluation.predictions == label)[:12]]
+    mine, net = images[np.flatnonzero(evaluation.predictions == label)[:12]], Questions(model)
 
     def answers(pictures):
-        return predict_logits(model, pictures).argmax(axis=1)
+        return net.answer(pictures).argmax(axis=1)
 
     def explain(pictures):
         return explain_class(model, preprocess(pictures, model), label)
@@ -253,7 +253,7 @@ def report_figures(models: dict[str, dict], suspect: Suspect | None, names=CLASS
         )
     else:
         where = "in keinem Netz eine" if len(models) > 1 else "in diesem Netz keine"
-        suspicion = f"Die Suche fand {where} Stelle, die wie aufgestempelt liegt. {missed_in_trial(trial())}"
+        suspicion = f"Die Suche fand {where} Stelle, die wie aufgestempelt liegt. {trial.missed(trial.stored_trial())}"
     keys = ("frage", "gemessen", "schwelle", "ja_wenn", "wert", "tief", "hoch", "antwort")
     figures = {"regel": RULE_TEXT, "verdacht": suspicion, "modelle": {}}
     for model, findings in models.items():
