@@ -164,7 +164,7 @@ def scorecard(card: dict, measures: dict, title: str = "Wertungstafel"):
     texts = [[[german(float(n), used[name].digits) for n in line[name]] for name in used] for line in card.values()]
     large = [[value for value, _, _ in line] for line in texts]
     small = [[f"{low} bis {high}" if low != high else "" for _, low, high in line] for line in texts]
-    hints = {1: "groß ist gut", -1: "klein ist gut", 0: "Kontrolle"}
+    hints = {1: "groß ist gut", -1: "klein ist gut", 0: "zum Vergleich"}
     heads = [f"{i}  {measure.title}\n({hints[measure.better]})" for i, measure in enumerate(used.values(), start=1)]
     notes = [f"{i}  {measure.misleads}" for i, measure in enumerate(used.values(), start=1)]
     heights, width = (1.0 + 0.42 * len(card), 0.24 * len(used)), max(8.0, 2.4 + 1.3 * len(used))

@@ -23,7 +23,7 @@ from helpers.training import Evaluation
 TRUST, DISTRUST, UNDECIDED = "kein Einwand gefunden", "nicht vertrauen", "nicht entscheidbar"
 RULE_TEXT = (
     "Zuerst das Werkzeug: Besteht die Erklärung ihre drei Prüfungen (Treue, Plausibilität, Mitgehen) nicht sicher, "
-    "zählen Ort und Gruppen nicht. "
+    "zählen Ort und Gruppen nicht; die drei selbst zählen nie gegen das Netz. "
     "„Nicht vertrauen“ heißt: Mindestens eine Frage, die zählt, ist sicher mit Nein beantwortet. "
     "„Kein Einwand gefunden“ heißt: Alle Fragen sind sicher mit Ja beantwortet. "
     "In allen anderen Fällen lautet das Urteil „nicht entscheidbar“. "
@@ -249,7 +249,7 @@ def report_figures(models: dict[str, dict], suspect: Suspect | None, names=CLASS
         suspicion = (
             f"Die Suche fand in der Klasse „{names[suspect.label]}“ eine Stelle, ohne dass ihr jemand sagte, wo: "
             f"Zeilen {top} bis {bottom}, Spalten {left} bis {right}, {int(suspect.region.sum())} Pixel, auf "
-            f"{german(100 * suspect.share, 0)} % der Bilder. Nach ihr fragen Ort, Gruppen und Eingriff."
+            f"{german(100 * suspect.share, 0)} % der Bilder der Klasse. Nach ihr fragen Ort, Gruppen und Eingriff."
         )
     else:
         where = "in keinem Netz eine" if len(models) > 1 else "in diesem Netz keine"

@@ -350,10 +350,10 @@ SAID = {
     "4.7": "negative Werte | Karte ist leer | überall gleich | verloren | kein Trick",
     "5.1": "„versteckt“ und „Eingang“ | Anteile | ReLU vergessen | nicht ihre Relevanz | "
     "vertauscht | Ausgang stimmt nicht | nicht erhalten | Verteilung noch nicht",
-    "5.2": "Aktivierung fehlt | dasselbe Vorzeichen | ε fehlt | fehlt der Bias | Falsche Achse | nicht erhalten",
+    "5.2": "Faktor a fehlt | dasselbe Vorzeichen | ε fehlt | fehlt der Bias | Falsche Achse | nicht erhalten",
     "5.3": "unauffälligen | am besten passt | in einem Zug | mitteln die Korrelationen | alle Bilder abweichen | "
-    "andere Reihenfolge | am schlechtesten passt",
+    "andere Reihenfolge | am schlechtesten passt | jedes auffällige Bild",
     "5.4": "nicht sicher „ja“ | obere Ende | Mitte des Intervalls | vertauscht | gerade berührt | kein Wahrheitswert",
-    "5.5": "gegen das Netz | klagt bei Ihnen | hören Sie auf | zählen bei Ihnen nie | „offen“ wie „nein“ | "
-    "„offen“ wie „ja“ | vertauscht | kein Wahrheitswert | mehr, als die elf",
+    "5.5": "zu Treue, Plausibilität | zur Erklärung selbst | klagt bei Ihnen | endet alles | zählen bei Ihnen nie | "
+    "„offen“ wie „nein“ | „offen“ wie „ja“ | vertauscht | kein Wahrheitswert | mehr, als die elf",
 }
