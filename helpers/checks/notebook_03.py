@@ -238,7 +238,7 @@ BOOTSTRAP = Exercise(
     when(
         lambda *a: _width(*a) > 1.1,
         "Ihr Intervall ist zu breit.",
-        "Jede Stichprobe hat len(values) Werte, und die Grenzen sind die Prozentpunkte 2,5 und 97,5.",
+        "Jede Stichprobe hat len(values) Werte, und zwischen 2,5 und 97,5 liegen die mittleren 95 Prozent.",
     ),
     form=_interval_form,
 )
