@@ -65,7 +65,7 @@ def bars(values: dict, ylabel: str, title: str, digits: int = 2, limit: float | 
     drawn = ax.bar(range(len(values)), list(values.values()), width=0.6, tick_label=list(values))
     ax.bar_label(drawn, [german(float(v), digits) for v in values.values()], padding=2)
     ax.margins(y=0.15)
-    ax.set_ylim(0, limit)
+    ax.set_ylim(0 if min(values.values(), default=0) >= 0 else None, limit)
     return figure
 
 

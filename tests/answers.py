@@ -336,14 +336,16 @@ SAID = {
     "3.5": "Falsche Achse | durch alle Bilder | ganze Matrix | mitteln über die Klassen | Beide Ergebnisse",
     "3.6": "zählen bei Ihnen gleich viel | heben sich bei Ihnen auf | nur die beiden Mittelwerte | "
     "größte Abstand | Fach ist leer",
-    "3.7": "schlechteste | multiplizieren | nach der Trefferquote | belohnen Sicherheit | kleinste Verlust selbst",
-    "3.8": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder",
+    "3.7": "schlechteste | multiplizieren | nach der Trefferquote | belohnen Sicherheit | kleinste Verlust selbst | "
+    "Nummer der besten",
+    "3.8": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder | Anzahlen",
     "4.1": "ReLU am Ende fehlt | Falsche Achse | zweite Schritt fehlt | Gewichte ab statt der Summe | "
-    "Gewichte fehlen | gefragt ist ihr Mittelwert | noch nicht addiert",
+    "Gewichte fehlen | gefragt ist ihr Mittelwert | gewichteten Karten | noch nicht addiert",
     "4.2": "noch Grad-CAM | ReLU am Ende fehlt | bevor Sie addieren | noch nicht addiert | Mittelwert über die Karten",
     "4.3": "voneinander ab. Beide | noch einmal ab | Richtung ist vertauscht | gewöhnliche Grad-CAM | "
     "addieren die Ableitungen | Das ist HiResCAM | ReLU am Ende fehlt",
-    "4.4": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | neben der Stelle | Falsche Achse",
+    "4.4": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | zwei Mittelwerte | neben der Stelle | "
+    "Falsche Achse",
     "4.5": "schon vorher | Nenner | jede Änderung | Anzahlen | über alle Klassen",
     "4.6": "unwichtigsten | wieder da | immer auf null | Anfang fehlt | Ende fehlt | höchste Wahrscheinlichkeit | "
     "rückwärts",

@@ -228,6 +228,14 @@ def test_the_third_hint_after_an_error_names_the_failing_input_and_a_hint_that_c
     assert "falsche Werte" in engine.review(exercise, lambda x: 3, 1).hints[0]
 
 
+def test_the_third_hint_shows_a_place_where_two_large_arrays_differ_and_no_memory_addresses():
+    """Zwei gleiche Formen oder „<function … at 0x7f…>“ helfen niemandem."""
+    exercise = Exercise("9.9", lambda x, move: x + 1.0, "warum", lambda rng: [(np.zeros((4, 5)), identity)])
+    shown = engine.review(exercise, lambda x, move: x + np.eye(4, 5), 1).hints[2]
+    assert shown.endswith("„identity“ gilt an der Stelle 0, 1: Ihre Funktion ergibt 0.0, richtig ist 1.0.")
+    assert hints.short((np.float64(0.5), np.array(3))) == "(0.5, 3)"
+
+
 # --- Was Lernende sehen ----------------------------------------------------------------------------------------------
 
 
