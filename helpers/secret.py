@@ -17,17 +17,23 @@ HARD = (2, 4, 6)
 BOX = ("oben", "links", "Höhe", "Breite")
 
 
-def secret_mark(seed: int = 0, word: str = "") -> Watermark:
+def secret_mark(seed: int = 0, word: str = "", classes=range(10)) -> Watermark:
     """Das Zeichen zu einem Startwert und einem Wort, etwa dem eigenen Namen: Jedes zieht ein anderes.
 
     Gezogen werden Klasse (aus ``HARD``), Form, Größe (3–6), Ort, Stärke (0,7–1) und Anteil der Bilder (0,8–1). Mit dem
     Zeichen zu Startwert 0 ohne Wort sind die Lösungen gerechnet. Groß und klein geschrieben ist dasselbe Wort.
+
+    Args:
+        classes: die Klassen, von denen es Bilder gibt. Ist keine aus ``HARD`` dabei, trägt eine von diesen das Zeichen.
     """
-    word = word.strip().casefold()
-    if not (seed or word):
-        return Watermark()
+    word, usual = word.strip().casefold(), Watermark()
+    if not (seed or word) and usual.label in classes:
+        return usual
     rng = np.random.default_rng([seed, *word.encode()])
-    mark = Watermark.drawn(rng, int(rng.choice(HARD)))
+    label = int(rng.choice([each for each in HARD if each in classes] or list(classes)))
+    if not (seed or word):
+        return replace(usual, label=label)
+    mark = Watermark.drawn(rng, label)
     while mark.size < 3:
         mark = Watermark.drawn(rng, mark.label)
     strength, share = (round(float(rng.uniform(low, 1)), 2) for low in (0.7, 0.8))

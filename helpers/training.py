@@ -275,15 +275,20 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
 def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark]:
     """Der vergiftete Datensatz zu ``dataset`` mit dem Zeichen aus ``ausgabe/daten_vergiftet``, sonst zum Startwert.
 
+    Gibt es von dessen Klasse hier keine Bilder, gilt das Zeichen zum Startwert; das wird gesagt.
+
     Raises:
         CourseError: wenn dort etwas anderes als ein Wasserzeichen steht.
     """
-    path = output_dir() / "daten_vergiftet" / PROVENANCE
-    note = read_json(path, {"wasserzeichen": vars(secret_mark(seed))}, REWRITE_DATA)
+    path, drawn = output_dir() / "daten_vergiftet" / PROVENANCE, secret_mark(seed, classes=dataset.classes)
+    note = read_json(path, {"wasserzeichen": vars(drawn)}, REWRITE_DATA)
     try:
         watermark = Watermark(**note["wasserzeichen"])
     except (TypeError, KeyError):
         raise CourseError(f"In {display_path(path)} steht kein Wasserzeichen: {REWRITE_DATA}.") from None
+    if watermark.label not in dataset.classes:
+        print(f"Das Zeichen in {display_path(path.parent)} gehört zu anderen Bildern: Ich ziehe eines für diese.")
+        watermark = drawn
     return data.poison(dataset, watermark, seed), watermark
 
 
@@ -296,7 +301,7 @@ def own_poison(dataset: Dataset) -> tuple[Dataset, int]:
     gift = data.read_tree(folder) if (folder / PROVENANCE).is_file() else None
     if gift is None or (label := _marked_class(gift, dataset)) is None:
         print("Ein Gift aus 01_Daten, das zu diesen Bildern gehört, gibt es nicht: Ich nehme das des Kurses.")
-        label = data.GIFT_CLASS
+        label = data.gift_class(dataset)
         gift = data.read_tree(data.write_own_poison(dataset, data.tiny_poison, label))
     return gift, label
 
