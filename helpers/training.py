@@ -253,7 +253,7 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
     """
     folder = output_dir() / "daten"
     note = read_json(folder / PROVENANCE, remedy=REWRITE_DATA)
-    where, wanted = (note or {}).get("woher", where), {"n_train": profile.n_train, "n_test": profile.n_test}
+    where, wanted = (note or {}).get("woher") or where, {"n_train": profile.n_train, "n_test": profile.n_test}
     if note is None:
         print(f"In {display_path(folder)} liegen noch keine Bilder: Ich erzeuge sie jetzt (sonst macht das 01_Daten).")
     else:

@@ -19,6 +19,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # zwei Testprozesse auf zwei Kernen: Me
 import hashlib  # noqa: E402
 
 import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from helpers import data  # noqa: E402  (helpers setzt, was TensorFlow vor seinem Import sehen muss)
@@ -31,6 +32,15 @@ def snapshot(folder) -> dict:
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
     }
+
+
+def of_classes(dataset, training, test=None):
+    """Nur die Bilder dieser Klassen, wie in eigenen CSV-Dateien, denen Klassen fehlen."""
+    fields = []
+    for (images, labels), kept in zip(dataset.parts, (training, test or training), strict=True):
+        rows = np.isin(labels, list(kept))
+        fields += [images[rows], labels[rows]]
+    return data.Dataset(*fields, dataset.source)
 
 
 def pytest_addoption(parser):
