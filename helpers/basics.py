@@ -137,7 +137,7 @@ def progress(iterable=None, total=None, text="", unit="", **options):
     in_cell = cell_bars is not None and threading.current_thread() is threading.main_thread()
     screen = {"disable": not sys.stdout.isatty(), "file": sys.stdout, "dynamic_ncols": True}
     if in_cell:  # gezeichnet wird anderswo, hier wird nur gezählt
-        screen = {"file": io.StringIO(), "ncols": 80, "ascii": False, "mininterval": 1}
+        screen = {"file": io.StringIO(), "ncols": 80, "ascii": False, "miniters": 1}
     options = {**screen, **options}
     options["bar_format"] = (
         "{desc} {percentage:3.0f} % |{bar}| {n_fmt} von {total_fmt}{unit} [{elapsed}, noch {remaining}]"
