@@ -1,6 +1,7 @@
 """Der ganze Kurs in einem Lauf, ohne Bildschirm und ohne Netz."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,12 @@ from pathlib import Path
 import handin_factory as factory
 import nbformat
 import no_network
+import numpy as np
 import pytest
+from conftest import of_classes, write_csv
 
-from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, read_json
+from helpers import data
+from helpers.basics import CLASS_NAMES, COURSE_NOTEBOOKS, NOTEBOOKS, read_json
 
 PICTURES = ("klassen", "lernkurven", "konfusion", "fehler", "gradcam", "zwilling", "ergebnis", "wertungstafel")
 
@@ -75,6 +79,40 @@ def test_plain_papermill_and_short_commands_run_from_any_folder_without_network(
     doctor = offline("-m", "helpers", "doctor")
     assert doctor.returncode == 0 and doctor.stdout.endswith("\n✔ Alles da.\n")
     assert_refuses_politely(offline, "daten", "--voll")
+
+
+@pytest.mark.alles
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("classes", [[1, 5, 7], [0, 1, 2, 3, 5, 6, 7, 8, 9]], ids=["drei", "ohne Mantel"])
+def test_own_csv_files_without_some_classes_run_through_everything(classes, offline, tmp_path, dataset):
+    """Kein Abbruch, kein „nan“, kein englischer Satz; welche Klassen leer sind, sagt jedes Notebook einmal."""
+    folder, output = tmp_path / "eigene", tmp_path / "ausgabe"
+    write_csv(folder, data.subset(of_classes(dataset, classes), 400, 300))
+    for command in (
+        ["kurs", "--profil", "probe", "-p", "quelle", folder, "-p", "bilder", "4"],
+        ["verdacht", "--modell", "sauber"],
+        ["auswerten", "--eingabe", folder],
+        ["cnn", "--profil", "probe", "--eingabe", folder],
+    ):
+        done = offline("-m", "helpers", *command)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout[-3000:] + done.stderr[-3000:]
+        assert not re.search(r"\bnan\b", done.stdout, re.IGNORECASE), command
+        if command[0] == "kurs":
+            mark = read_json(output / "daten_vergiftet" / "herkunft.json")["wasserzeichen"]
+            figures, report = read_json(output / "kennzahlen.json"), (output / "bericht.html").read_text("utf-8")
+    assert mark["label"] in classes and np.isfinite(np.concatenate(figures["confusion"])).all()
+    empty = ", ".join(name for label, name in enumerate(CLASS_NAMES) if label not in classes)
+    for name in ("01_Daten", "03_Training", "04_GradCAM", "05_LRP"):
+        outputs = [
+            each
+            for cell in nbformat.read(output / "notebooks" / f"{name}.ipynb", 4).cells
+            for each in cell.get("outputs", [])
+        ]
+        texts = [each.get("text") or each.get("data", {}).get("text/plain", "") for each in outputs]
+        assert not [each for each in outputs if each.output_type == "error" or each.get("name") == "stderr"]
+        assert not [text for text in texts if re.search(r"\b[Nn]a[Nn]\b|Warning|Error", text)]
+        assert "".join(texts).count(f"gibt es kein Bild dieser Klassen: {empty}.") == 1, name
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", report), re.IGNORECASE)
 
 
 @pytest.mark.alles

@@ -7,10 +7,9 @@ import re
 import struct
 
 import numpy as np
-import pandas as pd
 import pytest
 from bad_inputs import zipped
-from conftest import of_classes, snapshot
+from conftest import of_classes, snapshot, table_of, write_csv
 from download_server import Server
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,25 +24,12 @@ from helpers.workshop import sample
 pytestmark = pytest.mark.usefixtures("ausgabe")
 
 
-def table_of(images, labels) -> pd.DataFrame:
-    """Als Tabelle im Kaggle-Format."""
-    table = pd.DataFrame(images.reshape(len(images), -1), columns=[f"pixel{number}" for number in range(1, 785)])
-    table.insert(0, "label", labels)
-    return table
-
-
 def idx_bytes(values) -> bytes:
     return struct.pack(f">{1 + values.ndim}I", 0x0800 + values.ndim, *values.shape) + values.tobytes()
 
 
 def parts_of(dataset):
     return [*dataset.parts[0], *dataset.parts[1]]
-
-
-def write_csv(folder, dataset):
-    folder.mkdir(exist_ok=True)
-    for name, part in zip((files.CSV_NAMES[0], f"{files.CSV_NAMES[1]}.gz"), dataset.parts, strict=True):
-        table_of(*part).to_csv(folder / name, index=False)  # packt selbst, wenn der Name so endet
 
 
 def write_idx(folder, dataset):
