@@ -88,6 +88,17 @@ def test_a_cell_that_prints_without_end_is_stopped_and_the_next_one_prints_again
     assert "weiter\n" in [each.get("text") for each in after.outputs]
 
 
+def test_nach_einem_neustart_geht_auch_eine_pruefzelle_allein(tmp_path, ausgabe, monkeypatch):
+    """Der Kernel kennt ``helpers`` in jedem Ordner, auch wenn die erste Zelle des Notebooks nicht lief."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    cells = [f'from helpers.checks import check\n\ncheck("{number}")' for number in ("1.1", "3.4", "5.2")]
+    notebook = nbformat.read(write_small_notebook(tmp_path, "mitte", *cells), as_version=4)
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, kernel_name=KERNEL_NAME, timeout=60, resources=place).execute()
+    said = [cell.outputs[0].text for cell in notebook.cells]
+    assert [text.startswith(f"○ Aufgabe {number}") for text, number in zip(said, ("1.1", "3.4", "5.2"))] == [True] * 3
+
+
 COUNTING = """
 import time
 from helpers.basics import progress
