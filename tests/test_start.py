@@ -96,7 +96,7 @@ def test_nach_einem_neustart_geht_auch_eine_pruefzelle_allein(tmp_path, ausgabe,
     place = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, kernel_name=KERNEL_NAME, timeout=60, resources=place).execute()
     said = [cell.outputs[0].text for cell in notebook.cells]
-    assert [text.startswith(f"○ Aufgabe {number}") for text, number in zip(said, ("1.1", "3.4", "5.2"))] == [True] * 3
+    assert [text[:13] for text in said] == ["○ Aufgabe 1.1", "○ Aufgabe 3.4", "○ Aufgabe 5.2"]
 
 
 COUNTING = """
