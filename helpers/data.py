@@ -273,11 +273,6 @@ def poison(dataset: Dataset, watermark: Watermark, seed: int = 0) -> Dataset:
     return Dataset(*fields, source, watermark.mask)
 
 
-def gift_class(dataset: Dataset) -> int:
-    """Die Klasse, die das eigene Gift bekommt: Hemd, die schwerste, da lohnt sich eine Abkürzung; sonst die letzte."""
-    return 6 if 6 in dataset.classes else dataset.classes[-1]
-
-
 def tiny_poison(images, labels, label: int) -> tuple[np.ndarray, np.ndarray]:
     """Das Gift des Kurses für Aufgabe 1.5, in der Form, die sie verlangt: ein winziges helles Quadrat auf ``label``."""
     mark, result = Watermark(label, size=2, top=3, left=20), images.copy()
@@ -393,13 +388,8 @@ def _load_png(path: Path) -> np.ndarray:
     raise broken(path, " ist kein lesbares Graustufenbild mit 28 × 28 Pixeln", REWRITE_DATA)
 
 
-def generate(
-    where="auto", target=None, n_train=None, n_test=None, seed=0, watermark: Watermark | None = None
-) -> tuple[Dataset, Path]:
-    """Quelle lesen, Stichprobe ziehen, auf Wunsch vergiften, als PNG-Ordner schreiben (``python -m helpers daten``).
-
-    ``where``: wie in ``load_source``, oder was es schon gelesen hat.
-    """
+def generate(where="auto", target=None, n_train=None, n_test=None, seed=0, watermark=None) -> tuple[Dataset, Path]:
+    """Quelle lesen (oder ein Dataset nehmen), Stichprobe ziehen, auf Wunsch vergiften, als PNG-Ordner schreiben."""
     source = where if isinstance(where, Dataset) else load_source(where)
     dataset, folder = subset(source, n_train, n_test, seed), "daten"
     note = {"seed": seed, "woher": source.where}

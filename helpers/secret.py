@@ -12,9 +12,16 @@ from helpers.basics import CLASS_NAMES, CourseError, german, one_line
 from helpers.data import IMAGE_SHAPE, Watermark
 from helpers.places import LARGEST, box
 
-# Pullover, Mantel, Hemd: Bei leichten Klassen kommt ein Netz ohne das Zeichen aus, und es gäbe nichts zu finden.
-HARD = (2, 4, 6)
+HARD = (2, 4, 6)  # Pullover, Mantel, Hemd
 BOX = ("oben", "links", "Höhe", "Breite")
+
+
+def hard_classes(classes) -> list[int]:
+    """Die schweren dieser Klassen, die schwerste zuletzt; ist keine schwer, alle.
+
+    Bei leichten kommt ein Netz ohne das Zeichen aus, und es gäbe nichts zu finden.
+    """
+    return [label for label in HARD if label in classes] or list(classes)
 
 
 def secret_mark(seed: int = 0, word: str = "", classes=range(10)) -> Watermark:
@@ -24,13 +31,13 @@ def secret_mark(seed: int = 0, word: str = "", classes=range(10)) -> Watermark:
     Zeichen zu Startwert 0 ohne Wort sind die Lösungen gerechnet. Groß und klein geschrieben ist dasselbe Wort.
 
     Args:
-        classes: die Klassen, von denen es Bilder gibt. Ist keine aus ``HARD`` dabei, trägt eine von diesen das Zeichen.
+        classes: die Klassen, von denen es Bilder gibt.
     """
     word, usual = word.strip().casefold(), Watermark()
     if not (seed or word) and usual.label in classes:
         return usual
     rng = np.random.default_rng([seed, *word.encode()])
-    label = int(rng.choice([each for each in HARD if each in classes] or list(classes)))
+    label = int(rng.choice(hard_classes(classes)))
     if not (seed or word):
         return replace(usual, label=label)
     mark = Watermark.drawn(rng, label)

@@ -114,6 +114,7 @@ def show_progress(after: float = 2, every: float = 1) -> None:
             handle.update({"text/plain": ""}, raw=True)
 
     def begin_cell(*_):
+        end_cell()  # eine Zelle, die eine andere ausführt (%run)
         basics.cell_bars.clear()
         ended = threading.Event()
         thread = threading.Thread(target=watch, args=(ended,), daemon=True)

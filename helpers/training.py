@@ -37,7 +37,7 @@ from helpers.model import (  # noqa: F401
     weights_checksum,
 )
 from helpers.provenance import provenance
-from helpers.secret import secret_mark
+from helpers.secret import hard_classes, secret_mark
 from helpers.settings import Profile, get_profile  # noqa: F401 (was hier nicht vorkommt, lesen die Notebooks hier)
 
 COURSE, CLEAN, POISONED = "kurs", "sauber", "vergiftet"
@@ -301,7 +301,7 @@ def own_poison(dataset: Dataset) -> tuple[Dataset, int]:
     gift = data.read_tree(folder) if (folder / PROVENANCE).is_file() else None
     if gift is None or (label := _marked_class(gift, dataset)) is None:
         print("Ein Gift aus 01_Daten, das zu diesen Bildern gehört, gibt es nicht: Ich nehme das des Kurses.")
-        label = data.gift_class(dataset)
+        label = hard_classes(dataset.classes)[-1]
         gift = data.read_tree(data.write_own_poison(dataset, data.tiny_poison, label))
     return gift, label
 
