@@ -124,11 +124,12 @@ def test_eine_lange_zelle_sagt_wie_weit_sie_ist_und_danach_nichts_mehr(front_end
     monkeypatch.setenv("KURS_OBERFLAECHE", front_end)
     begin = "from helpers.start import show_progress\nshow_progress(0.2, 0.1)"
     cells = [begin, COUNTING, "time.sleep(1)", COUNTING + "1 / 0", "print('kurz')"]
+    cells += ["get_ipython().run_cell('time.sleep(0.5)');"]  # wie %run: eine Zelle in der Zelle
     path = write_small_notebook(tmp_path, "lang", *cells)
     client = Watching(nbformat.read(path, as_version=4), kernel_name=KERNEL_NAME, allow_errors=True, timeout=60)
     client.execute()
     if front_end == "ja":
-        assert list(seen) == [1, 2, 3]
+        assert list(seen) == [1, 2, 3, 5]
         for index, word in {1: "| 2 von 4 Stellen", 2: "Die Zelle rechnet seit 1 s.", 3: "| 3 von 4 Stellen"}.items():
             *shown, last = seen[index]
             assert any(word in each for each in shown) and last == ""
@@ -139,4 +140,4 @@ def test_eine_lange_zelle_sagt_wie_weit_sie_ist_und_danach_nichts_mehr(front_end
         "".join(each.get("text") or each.get("data", {}).get("text/plain", "") for each in cell.outputs)
         for cell in client.nb.cells
     ]
-    assert left == ["", "vorher\nnachher\n", "", "vorher\nnachher\n", "kurz\n"]
+    assert left == ["", "vorher\nnachher\n", "", "vorher\nnachher\n", "kurz\n", ""]
