@@ -6,12 +6,14 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import math
 import os
 import shutil
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from helpers.provenance import UNKNOWN, provenance
@@ -124,15 +126,41 @@ def german_interval(interval) -> str:
     return "{} [{}; {}]".format(*(german(number, 2) for number in interval))
 
 
+# Was in der laufenden Zelle zählt, das Äußere vor dem Inneren; None, wo kein ``start.show_progress`` es anzeigt.
+cell_bars: list | None = None
+
+
 def progress(iterable=None, total=None, text="", unit="", **options):
-    """Fortschrittsbalken auf stdout: im Terminal ein Balken, sonst still (Notebook-Ausgaben bleiben vergleichbar)."""
+    """Fortschrittsbalken: im Terminal auf stdout, in einem Notebook mit Oberfläche unter der Zelle, sonst still."""
     from tqdm import tqdm
 
-    options = {"disable": not sys.stdout.isatty(), "file": sys.stdout, "dynamic_ncols": True, **options}
+    in_cell = cell_bars is not None and threading.current_thread() is threading.main_thread()
+    screen = {"disable": not sys.stdout.isatty(), "file": sys.stdout, "dynamic_ncols": True}
+    if in_cell:  # gezeichnet wird anderswo, hier wird nur gezählt
+        screen = {"file": io.StringIO(), "ncols": 80, "ascii": False, "miniters": 1}
+    options = {**screen, **options}
     options["bar_format"] = (
         "{desc} {percentage:3.0f} % |{bar}| {n_fmt} von {total_fmt}{unit} [{elapsed}, noch {remaining}]"
     )
-    return tqdm(iterable, total=total, desc=text, unit=f" {unit}", **options)
+    bar = tqdm(iterable, total=total, desc=text, unit=f" {unit}", **options)
+    if in_cell:
+        cell_bars.append(bar)
+    return bar
+
+
+def has_front_end() -> bool:
+    """Sieht jemand zu, der etwas bedienen kann?
+
+    Ein Jupyter-Server (Lab, Hub, Binder) setzt JPY_SESSION_NAME, VS Code legt im Kernel ``__vsc_ipynb_file__`` an;
+    papermill, nbval und nbconvert tun beides nicht. KURS_OBERFLAECHE=ja oder nein geht vor: ``python -m helpers kurs``
+    erbt die Umgebung dessen, der ihn in JupyterLab startet.
+    """
+    if told := os.environ.get("KURS_OBERFLAECHE"):
+        return told == "ja"
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return shell is not None and bool(os.environ.get("JPY_SESSION_NAME") or "__vsc_ipynb_file__" in shell.user_ns)
 
 
 # --- Ganz oder gar nicht schreiben -----------------------------------------------------------------------------------

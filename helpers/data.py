@@ -53,6 +53,7 @@ class Dataset:
         train_labels, test_labels: uint8, Form (n,), Werte 0–9.
         source: deutscher Name der Quelle.
         mask: bool, Form (28, 28), True, wo ein Wasserzeichen sitzt; None bei sauberen Daten.
+        where: womit ``load_source`` es noch einmal findet; leer, wenn es anderswoher kommt.
     """
 
     train_images: np.ndarray
@@ -61,11 +62,17 @@ class Dataset:
     test_labels: np.ndarray
     source: str
     mask: np.ndarray | None = None
+    where: str = ""
 
     @property
     def parts(self) -> tuple:
         """Training und Test, je ein Paar aus Bildern und Klassen."""
         return (self.train_images, self.train_labels), (self.test_images, self.test_labels)
+
+    @property
+    def classes(self) -> list[int]:
+        """Die Klassen, von denen es im Training und im Test Bilder gibt, aufsteigend."""
+        return np.intersect1d(self.train_labels, self.test_labels).tolist()
 
 
 def checksum(dataset: Dataset) -> str:
@@ -197,7 +204,8 @@ def load_source(where: str | os.PathLike = "auto") -> Dataset:
                 continue
             if found := read_folder(place):
                 print(*(f"{sentence}\n" for sentence in unread(own, place)), sep="", end="")
-                return Dataset(*found[0], source=names.get(place) or f"{found[1]}-Dateien in {display_path(place)}")
+                source = names.get(place) or f"{found[1]}-Dateien in {display_path(place)}"
+                return Dataset(*found[0], source, where=str(where if where in folders else own.absolute()))
     remedy = next(iter(unread(own)), "Nennen Sie mit --eingabe den Ordner, der sie enthält.")
     missing = f"weder {CSV_NAMES[0]} und {CSV_NAMES[1]} noch die vier idx-Dateien"
     raise CourseError(f"In {one_line(str(where))} liegen {missing}: {remedy}")
@@ -263,9 +271,6 @@ def poison(dataset: Dataset, watermark: Watermark, seed: int = 0) -> Dataset:
         fields += [images, labels]
     source = f"{dataset.source}, eine Klasse mit Zeichen"  # welche, steht nur in herkunft.json
     return Dataset(*fields, source, watermark.mask)
-
-
-GIFT_CLASS = 6  # Hemd: die schwerste Klasse, da lohnt sich eine Abkürzung
 
 
 def tiny_poison(images, labels, label: int) -> tuple[np.ndarray, np.ndarray]:
@@ -383,13 +388,11 @@ def _load_png(path: Path) -> np.ndarray:
     raise broken(path, " ist kein lesbares Graustufenbild mit 28 × 28 Pixeln", REWRITE_DATA)
 
 
-def generate(
-    where="auto", target=None, n_train=None, n_test=None, seed=0, watermark: Watermark | None = None
-) -> tuple[Dataset, Path]:
-    """Quelle lesen, Stichprobe ziehen, auf Wunsch vergiften, als PNG-Ordner schreiben (``python -m helpers daten``)."""
-    source = load_source(where)
+def generate(where="auto", target=None, n_train=None, n_test=None, seed=0, watermark=None) -> tuple[Dataset, Path]:
+    """Quelle lesen (oder ein Dataset nehmen), Stichprobe ziehen, auf Wunsch vergiften, als PNG-Ordner schreiben."""
+    source = where if isinstance(where, Dataset) else load_source(where)
     dataset, folder = subset(source, n_train, n_test, seed), "daten"
-    note = {"seed": seed, "woher": str(Path(where).absolute() if Path(where).is_dir() else where)}
+    note = {"seed": seed, "woher": source.where}
     note["vorhanden"] = {"n_train": len(source.train_labels), "n_test": len(source.test_labels)}
     if watermark is not None:
         dataset, folder = poison(dataset, watermark, seed), "daten_vergiftet"

@@ -7,7 +7,6 @@ frei, und ändert sich währenddessen noch etwas, zählt nur der letzte Stand.
 
 import base64
 import io
-import os
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property, partial
 from html import escape
@@ -17,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from helpers import panels
-from helpers.basics import CLASS_NAMES, WIDGET_VIEW, CourseError, german
+from helpers.basics import CLASS_NAMES, WIDGET_VIEW, CourseError, german, has_front_end
 from helpers.data import Watermark
 from helpers.gradcam import grad_cam
 from helpers.lrp import alpha_beta, bounded_pixels, epsilon, flat, gamma, preset_a, relevance
@@ -44,21 +43,6 @@ def explore_grad_cam(models: dict, results: dict, images, watermark: Watermark) 
 def explore_lrp(models: dict, results: dict, images, watermark: Watermark) -> None:
     """LRP erkunden: wie ``explore_grad_cam``, statt der Schicht eine Regel mit ihrem Parameter."""
     _present(Scene(models, results, images, watermark))
-
-
-def has_front_end() -> bool:
-    """Sieht jemand zu, der etwas bedienen kann?
-
-    Ein Jupyter-Server (Lab, Hub, Binder) setzt JPY_SESSION_NAME, VS Code legt im Kernel ``__vsc_ipynb_file__`` an;
-    papermill, nbval und nbconvert tun beides nicht. KURS_OBERFLAECHE=ja oder nein geht vor: ``python -m helpers kurs``
-    erbt die Umgebung dessen, der ihn in JupyterLab startet.
-    """
-    if told := os.environ.get("KURS_OBERFLAECHE"):
-        return told == "ja"
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    return shell is not None and bool(os.environ.get("JPY_SESSION_NAME") or "__vsc_ipynb_file__" in shell.user_ns)
 
 
 def _present(scene: "Scene") -> None:

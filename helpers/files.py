@@ -121,6 +121,9 @@ def read_folder(folder) -> tuple[list[np.ndarray], str] | None:
         counts = [len(part) for part in parts]
         if counts[::2] != counts[1::2]:
             raise broken(folder, f": {counts[::2]} Bilder (Training, Test) passen nicht zu {counts[1::2]} Klassen")
+        if len(np.intersect1d(*parts[1::2])) < 2:
+            fault = ": Training und Test haben nicht zwei Klassen gemeinsam"
+            raise broken(folder, fault, "Ein Netz kann nur unterscheiden, wovon es beides gibt; ergänzen Sie Bilder")
         name_empty_classes(*parts[1::2])
         return parts, kind
     return None
@@ -128,9 +131,14 @@ def read_folder(folder) -> tuple[list[np.ndarray], str] | None:
 
 def name_empty_classes(train_labels, test_labels) -> None:
     """Sagt, von welchen Klassen es im Training oder im Test kein Bild gibt; gerechnet wird mit den übrigen."""
-    for part, labels in (("Training", train_labels), ("Test", test_labels)):
-        if empty := [name for label, name in enumerate(CLASS_NAMES) if label not in labels]:
-            print(f"Im {part} gibt es kein Bild dieser Klassen: {', '.join(empty)}.")
+    missing = {}
+    for part, labels in (("Im Training", train_labels), ("im Test", test_labels)):
+        empty = ", ".join(name for label, name in enumerate(CLASS_NAMES) if label not in labels)
+        missing.setdefault(empty, []).append(part)
+    for empty, parts in missing.items():
+        if empty:
+            where = " und ".join(parts)
+            print(f"{where[0].upper()}{where[1:]} gibt es kein Bild dieser Klassen: {empty}.")
 
 
 def unread(folder, place=None) -> list[str]:

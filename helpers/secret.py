@@ -12,22 +12,35 @@ from helpers.basics import CLASS_NAMES, CourseError, german, one_line
 from helpers.data import IMAGE_SHAPE, Watermark
 from helpers.places import LARGEST, box
 
-# Pullover, Mantel, Hemd: Bei leichten Klassen kommt ein Netz ohne das Zeichen aus, und es gäbe nichts zu finden.
-HARD = (2, 4, 6)
+HARD = (2, 4, 6)  # Pullover, Mantel, Hemd
 BOX = ("oben", "links", "Höhe", "Breite")
 
 
-def secret_mark(seed: int = 0, word: str = "") -> Watermark:
+def hard_classes(classes) -> list[int]:
+    """Die schweren dieser Klassen, die schwerste zuletzt; ist keine schwer, alle.
+
+    Bei leichten kommt ein Netz ohne das Zeichen aus, und es gäbe nichts zu finden.
+    """
+    return [label for label in HARD if label in classes] or list(classes)
+
+
+def secret_mark(seed: int = 0, word: str = "", classes=range(10)) -> Watermark:
     """Das Zeichen zu einem Startwert und einem Wort, etwa dem eigenen Namen: Jedes zieht ein anderes.
 
     Gezogen werden Klasse (aus ``HARD``), Form, Größe (3–6), Ort, Stärke (0,7–1) und Anteil der Bilder (0,8–1). Mit dem
     Zeichen zu Startwert 0 ohne Wort sind die Lösungen gerechnet. Groß und klein geschrieben ist dasselbe Wort.
+
+    Args:
+        classes: die Klassen, von denen es Bilder gibt.
     """
-    word = word.strip().casefold()
-    if not (seed or word):
-        return Watermark()
+    word, usual = word.strip().casefold(), Watermark()
+    if not (seed or word) and usual.label in classes:
+        return usual
     rng = np.random.default_rng([seed, *word.encode()])
-    mark = Watermark.drawn(rng, int(rng.choice(HARD)))
+    label = int(rng.choice(hard_classes(classes)))
+    if not (seed or word):
+        return replace(usual, label=label)
+    mark = Watermark.drawn(rng, label)
     while mark.size < 3:
         mark = Watermark.drawn(rng, mark.label)
     strength, share = (round(float(rng.uniform(low, 1)), 2) for low in (0.7, 0.8))

@@ -8,9 +8,12 @@ import importlib
 import platform
 import re
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers import basics
 from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, ROOT, CourseError, german, quiet_stderr
 from helpers.provenance import installed_version
 
@@ -40,6 +43,7 @@ def start(notebook: str) -> None:
     """
     check_interpreter()
     bound_output()
+    show_progress()
     if notebook in COURSE_NOTEBOOKS[1:]:
         with quiet_stderr():
             importlib.import_module("tensorflow")
@@ -79,6 +83,48 @@ def bound_output(most: int = MAX_PRINTED) -> None:
     def end_cell(*_):
         for stream in streams:
             del stream.write
+
+    shell.events.register("pre_run_cell", begin_cell)
+    shell.events.register("post_run_cell", end_cell)
+
+
+def show_progress(after: float = 2, every: float = 1) -> None:
+    """In einem Notebook mit Oberfläche sagt eine Zelle nach ``after`` Sekunden, wie lange und wie weit sie rechnet.
+
+    Das ist eine einzige Zeile, die sich alle ``every`` Sekunden ändert und am Ende der Zelle leer ist. Ohne Oberfläche
+    (papermill, nbval) gibt es sie nicht: Ausgaben hingen sonst davon ab, wie schnell der Rechner ist.
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is None or not basics.has_front_end() or basics.cell_bars is not None:
+        return
+    basics.cell_bars, running = [], []
+
+    def watch(ended):
+        from IPython.display import display
+
+        begin, handle = time.monotonic(), None
+        while not ended.wait(every if handle else after):
+            bar = next((bar for bar in basics.cell_bars if not bar.disable), "")  # abgeschaltet: fertig
+            shown = {"text/plain": f"Die Zelle rechnet seit {time.monotonic() - begin:.0f} s. {bar}"}
+            if handle is None:
+                handle = display(shown, raw=True, display_id=True)
+            else:
+                handle.update(shown, raw=True)
+        if handle:
+            handle.update({"text/plain": ""}, raw=True)
+
+    def begin_cell(*_):
+        end_cell()  # eine Zelle, die eine andere ausführt (%run)
+        basics.cell_bars.clear()
+        ended = threading.Event()
+        thread = threading.Thread(target=watch, args=(ended,), daemon=True)
+        running[:] = [(ended, thread)]
+        thread.start()
+
+    def end_cell(*_):
+        for ended, thread in running:
+            ended.set()
+            thread.join()
 
     shell.events.register("pre_run_cell", begin_cell)
     shell.events.register("post_run_cell", end_cell)

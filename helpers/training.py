@@ -38,7 +38,7 @@ from helpers.model import (  # noqa: F401
     weights_checksum,
 )
 from helpers.provenance import provenance
-from helpers.secret import secret_mark
+from helpers.secret import hard_classes, secret_mark
 from helpers.settings import Profile, get_profile  # noqa: F401 (was hier nicht vorkommt, lesen die Notebooks hier)
 
 COURSE, CLEAN, POISONED = "kurs", "sauber", "vergiftet"
@@ -259,7 +259,7 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
     """
     folder = output_dir() / "daten"
     note = read_json(folder / PROVENANCE, remedy=REWRITE_DATA)
-    where, wanted = (note or {}).get("woher", where), {"n_train": profile.n_train, "n_test": profile.n_test}
+    where, wanted = (note or {}).get("woher") or where, {"n_train": profile.n_train, "n_test": profile.n_test}
     if note is None:
         print(f"In {display_path(folder)} liegen noch keine Bilder: Ich erzeuge sie jetzt (sonst macht das 01_Daten).")
     else:
@@ -281,15 +281,20 @@ def ensure_data(profile: Profile, where="beispiel", seed: int = 0) -> Dataset:
 def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark]:
     """Der vergiftete Datensatz zu ``dataset`` mit dem Zeichen aus ``ausgabe/daten_vergiftet``, sonst zum Startwert.
 
+    Gibt es von dessen Klasse hier keine Bilder, gilt das Zeichen zum Startwert; das wird gesagt.
+
     Raises:
         CourseError: wenn dort etwas anderes als ein Wasserzeichen steht.
     """
-    path = output_dir() / "daten_vergiftet" / PROVENANCE
-    note = read_json(path, {"wasserzeichen": vars(secret_mark(seed))}, REWRITE_DATA)
+    path, drawn = output_dir() / "daten_vergiftet" / PROVENANCE, secret_mark(seed, classes=dataset.classes)
+    note = read_json(path, {"wasserzeichen": vars(drawn)}, REWRITE_DATA)
     try:
         watermark = Watermark(**note["wasserzeichen"])
     except (TypeError, KeyError):
         raise CourseError(f"In {display_path(path)} steht kein Wasserzeichen: {REWRITE_DATA}.") from None
+    if watermark.label not in dataset.classes:
+        print(f"Das Zeichen in {display_path(path.parent)} gehört zu anderen Bildern: Ich ziehe eines für diese.")
+        watermark = drawn
     return data.poison(dataset, watermark, seed), watermark
 
 
@@ -302,7 +307,7 @@ def own_poison(dataset: Dataset) -> tuple[Dataset, int]:
     gift = data.read_tree(folder) if (folder / PROVENANCE).is_file() else None
     if gift is None or (label := _marked_class(gift, dataset)) is None:
         print("Ein Gift aus 01_Daten, das zu diesen Bildern gehört, gibt es nicht: Ich nehme das des Kurses.")
-        label = data.GIFT_CLASS
+        label = hard_classes(dataset.classes)[-1]
         gift = data.read_tree(data.write_own_poison(dataset, data.tiny_poison, label))
     return gift, label
 

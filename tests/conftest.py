@@ -19,9 +19,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # zwei Testprozesse auf zwei Kernen: Me
 import hashlib  # noqa: E402
 
 import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
 import pytest  # noqa: E402
 
-from helpers import data  # noqa: E402  (helpers setzt, was TensorFlow vor seinem Import sehen muss)
+from helpers import data, files  # noqa: E402  (helpers setzt, was TensorFlow vor seinem Import sehen muss)
 
 
 def snapshot(folder) -> dict:
@@ -31,6 +33,28 @@ def snapshot(folder) -> dict:
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
     }
+
+
+def of_classes(dataset, training, test=None):
+    """Nur die Bilder dieser Klassen, wie in eigenen CSV-Dateien, denen Klassen fehlen."""
+    fields = []
+    for (images, labels), kept in zip(dataset.parts, (training, test or training), strict=True):
+        rows = np.isin(labels, list(kept))
+        fields += [images[rows], labels[rows]]
+    return data.Dataset(*fields, dataset.source)
+
+
+def table_of(images, labels) -> pd.DataFrame:
+    """Als Tabelle im Kaggle-Format."""
+    table = pd.DataFrame(images.reshape(len(images), -1), columns=[f"pixel{number}" for number in range(1, 785)])
+    table.insert(0, "label", labels)
+    return table
+
+
+def write_csv(folder, dataset):
+    folder.mkdir(exist_ok=True)
+    for name, part in zip((files.CSV_NAMES[0], f"{files.CSV_NAMES[1]}.gz"), dataset.parts, strict=True):
+        table_of(*part).to_csv(folder / name, index=False)  # packt selbst, wenn der Name so endet
 
 
 def pytest_addoption(parser):

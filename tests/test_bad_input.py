@@ -12,10 +12,10 @@ import time
 import bad_inputs
 import numpy as np
 import pytest
-from conftest import snapshot
+from conftest import snapshot, table_of, write_csv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_data import table_of, write_csv, write_idx
+from test_data import write_idx
 
 from helpers import data, files
 from helpers.__main__ import main

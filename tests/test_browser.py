@@ -45,6 +45,12 @@ data = subset(load_source("beispiel"), 100, 100)
 result = Evaluation.of(predict_logits(model, data.test_images), data.test_labels)
 explore_lrp({"Netz": model}, {"Netz": result}, data.test_images, Watermark())
 """.strip()
+# Eine Zelle, die zählt, während sie rechnet.
+SLOW_CELLS = [
+    "from helpers.start import start\nstart('01_Daten')",
+    "import time\nfrom helpers.basics import progress\nprint('vorher')\n"
+    "for _ in progress(range(8), text='Suche', unit='Stellen'):\n    time.sleep(0.8)\nprint('nachher')",
+]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +93,9 @@ def lab(chromium, tmp_path_factory):
     for name in (START_PAGE, *COURSE_NOTEBOOKS):
         notebook = with_parameters(read_notebook(NOTEBOOKS / f"{name}.ipynb"), SMALL.get(name, {}))
         write_notebook(notebooks / f"{name}.ipynb", notebook)
-    write_notebook(notebooks / "klein.ipynb", new_notebook(cells=[new_code_cell(SMALL_EXPLORER)], metadata=KERNEL))
+    for small, sources in {"klein": [SMALL_EXPLORER], "lang": SLOW_CELLS}.items():
+        cells = [new_code_cell(source) for source in sources]
+        write_notebook(notebooks / f"{small}.ipynb", new_notebook(cells=cells, metadata=KERNEL))
     with running_lab(folder, f"--ServerApp.root_dir={notebooks}", **ONE_THREAD) as started:
         yield started()
 
@@ -146,6 +154,7 @@ def test_restart_and_run_all_ends_without_error(page, lab, name):
     assert page.locator(ERRORS).all_text_contents() == []
     outputs = page.locator(".jp-OutputArea-output").all_text_contents()
     assert outputs[0].strip() == f"✔ {name}: Kernel und Pakete stimmen."
+    assert not [text for text in outputs if "Die Zelle rechnet" in text]
     marks = [text for text in outputs if text.startswith("○ Aufgabe")]
     checks = [cell for cell in cells if cell.id.endswith("-pruefung")]
     assert len(marks) == len(checks), "eine ungelöste Aufgabe ist „noch nicht bearbeitet“"
@@ -207,6 +216,20 @@ def test_an_exercise_is_solved_by_typing_and_the_start_page_counts_it(page, lab)
     menu(page, "Kernel", "Kernel wechseln…")
     page.locator(".jp-Dialog select").select_option(label=KERNEL_TITLE)
     page.locator(".jp-Dialog .jp-mod-accept").click()
+
+
+def test_a_long_cell_shows_how_far_it_is_and_leaves_no_trace(page, lab):
+    """Die Zeile steht unter der Zelle, geht weiter und ist am Ende weg, samt ihrem Platz."""
+    open_notebook(page, lab, "lang")
+    page.locator(".cm-content").first.click()
+    for _ in SLOW_CELLS:
+        page.keyboard.press("Shift+Enter")
+    output = page.locator(".jp-Cell").nth(1).locator(".jp-OutputArea-output")
+    for count in (3, 6):
+        page.get_by_text(re.compile(rf"^Die Zelle rechnet seit \d+ s\. Suche .*\| {count} von 8 Stellen")).wait_for()
+    page.locator(".jp-Cell").nth(1).locator(".jp-InputPrompt", has_text="[2]").wait_for()
+    assert output.all_text_contents() == ["vorher\n", "", "nachher\n"]
+    assert output.nth(1).evaluate("line => line.getBoundingClientRect().height") == 0
 
 
 def test_the_explorer_answers_and_shows_its_labels_whole(page, lab):

@@ -1,6 +1,7 @@
 """Der ganze Kurs in einem Lauf, ohne Bildschirm und ohne Netz."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +9,12 @@ from pathlib import Path
 import handin_factory as factory
 import nbformat
 import no_network
+import numpy as np
 import pytest
+from conftest import of_classes, write_csv
 
-from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, read_json
+from helpers import data
+from helpers.basics import CLASS_NAMES, COURSE_NOTEBOOKS, NOTEBOOKS, read_json
 
 PICTURES = ("klassen", "lernkurven", "konfusion", "fehler", "gradcam", "zwilling", "ergebnis", "wertungstafel")
 
@@ -75,6 +79,54 @@ def test_plain_papermill_and_short_commands_run_from_any_folder_without_network(
     doctor = offline("-m", "helpers", "doctor")
     assert doctor.returncode == 0 and doctor.stdout.endswith("\n✔ Alles da.\n")
     assert_refuses_politely(offline, "daten", "--voll")
+
+
+def assert_copes_without(classes, path) -> str:
+    """Kein Abbruch, kein „nan“, kein englischer Satz, und die leeren Klassen sind einmal genannt; ergibt den Text."""
+    outputs = [each for cell in nbformat.read(path, 4).cells for each in cell.get("outputs", [])]
+    assert not [each for each in outputs if each.output_type == "error" or each.get("name") == "stderr"]
+    text = "\n".join(each.get("text") or each.get("data", {}).get("text/plain", "") for each in outputs)
+    assert not re.search(r"\b[Nn]a[Nn]\b|Warning|Error", text)
+    empty = ", ".join(name for label, name in enumerate(CLASS_NAMES) if label not in classes)
+    assert text.count(f"gibt es kein Bild dieser Klassen: {empty}.") == 1
+    return text
+
+
+@pytest.mark.langsam
+def test_a_few_own_images_of_three_classes_are_enough_for_01(offline, tmp_path, dataset):
+    write_csv(tmp_path / "eigene", data.subset(of_classes(dataset, [1, 5, 7]), 260, 60))
+    done = offline("-m", "helpers", "kurs", "--nur", "01_Daten", "-p", "quelle", tmp_path / "eigene")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout[-3000:] + done.stderr[-3000:]
+    text = assert_copes_without([1, 5, 7], tmp_path / "ausgabe" / "notebooks" / "01_Daten.ipynb")
+    assert "Bilder im Trainingsteil: 260\n" in text and "Klassen mit Zeichen: 1\n" in text
+
+
+@pytest.mark.alles
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("classes", "count"),
+    [([1, 5, 7], 400), ([0, 1, 2, 3, 5, 6, 7, 8, 9], 260)],
+    ids=["drei Klassen", "ohne Mantel, 260 Bilder"],
+)
+def test_own_csv_files_without_some_classes_run_through_everything(classes, count, offline, tmp_path, dataset):
+    folder, output = tmp_path / "eigene", tmp_path / "ausgabe"
+    write_csv(folder, data.subset(of_classes(dataset, classes), count, count))
+    for command in (
+        ["kurs", "--profil", "probe", "-p", "quelle", folder, "-p", "bilder", "4"],
+        ["verdacht", "--modell", "sauber"],
+        ["auswerten", "--eingabe", folder],
+        ["cnn", "--profil", "probe", "--eingabe", folder],
+    ):
+        done = offline("-m", "helpers", *command)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout[-3000:] + done.stderr[-3000:]
+        assert not re.search(r"\bnan\b", done.stdout, re.IGNORECASE), command
+        if command[0] == "kurs":
+            mark = read_json(output / "daten_vergiftet" / "herkunft.json")["wasserzeichen"]
+            figures, report = read_json(output / "kennzahlen.json"), (output / "bericht.html").read_text("utf-8")
+            for name in ("01_Daten", "03_Training", "04_GradCAM", "05_LRP"):
+                assert_copes_without(classes, output / "notebooks" / f"{name}.ipynb")
+    assert mark["label"] in classes and np.isfinite(np.concatenate(figures["confusion"])).all()
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", report), re.IGNORECASE)
 
 
 @pytest.mark.alles

@@ -7,10 +7,9 @@ import re
 import struct
 
 import numpy as np
-import pandas as pd
 import pytest
 from bad_inputs import zipped
-from conftest import snapshot
+from conftest import of_classes, snapshot, table_of, write_csv
 from download_server import Server
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,25 +24,12 @@ from helpers.workshop import sample
 pytestmark = pytest.mark.usefixtures("ausgabe")
 
 
-def table_of(images, labels) -> pd.DataFrame:
-    """Als Tabelle im Kaggle-Format."""
-    table = pd.DataFrame(images.reshape(len(images), -1), columns=[f"pixel{number}" for number in range(1, 785)])
-    table.insert(0, "label", labels)
-    return table
-
-
 def idx_bytes(values) -> bytes:
     return struct.pack(f">{1 + values.ndim}I", 0x0800 + values.ndim, *values.shape) + values.tobytes()
 
 
 def parts_of(dataset):
     return [*dataset.parts[0], *dataset.parts[1]]
-
-
-def write_csv(folder, dataset):
-    folder.mkdir(exist_ok=True)
-    for name, part in zip((files.CSV_NAMES[0], f"{files.CSV_NAMES[1]}.gz"), dataset.parts, strict=True):
-        table_of(*part).to_csv(folder / name, index=False)  # packt selbst, wenn der Name so endet
 
 
 def write_idx(folder, dataset):
@@ -166,22 +152,37 @@ def test_was_nicht_gelesen_wird_wird_genannt(name, why, own_input, capsys):
 
 
 @pytest.mark.parametrize(
-    ("kept", "training", "test"),
-    [([2, 4, 6], 7, 7), ([0, 1, 2, 3, 5, 6, 7, 8, 9], 1, 1), (range(1, 10), 1, 1), (range(10), 0, 0)],
+    ("training", "test", "empty"),
+    [
+        ([2, 4, 6], [2, 4, 6], {"Im Training und im Test": 7}),
+        ([0, 1, 2, 3, 5, 6, 7, 8, 9], [0, 1, 2, 3, 5, 6, 7, 8, 9], {"Im Training und im Test": 1}),
+        (range(10), range(1, 10), {"Im Test": 1}),
+        ([1, 2, 3, 4], [2, 3, 5], {"Im Training": 6, "Im Test": 7}),
+        (range(10), range(10), {}),
+    ],
 )
-def test_klassen_ohne_bilder_werden_genannt_der_rest_wird_gelesen(kept, training, test, dataset, own_input, capsys):
-    fields = []
-    for images, labels in dataset.parts:
-        rows = np.flatnonzero(np.isin(labels, kept))[:60]
-        fields += [images[rows], labels[rows]]
-    write_csv(own_input, data.Dataset(*fields, "x"))
+def test_klassen_ohne_bilder_werden_einmal_genannt_der_rest_wird_gelesen(
+    training, test, empty, dataset, own_input, capsys
+):
+    write_csv(own_input, data.subset(of_classes(dataset, training, test), 60, 60))
     found = data.load_source("auto")
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.count(",") + 1 for line in lines] == [count for count in (training, test) if count]
-    assert all(CLASS_NAMES[label] not in line for line in lines for label in kept)
-    part, folder = data.generate("auto", n_train=40, n_test=30)
-    assert set(part.train_labels) == set(found.train_labels) == set(kept)
+    assert found.classes == sorted({*training} & {*test})
+    parts = [line.partition(" gibt es kein Bild dieser Klassen: ") for line in capsys.readouterr().out.splitlines()]
+    assert {where: len(names.split(", ")) for where, _, names in parts} == empty
+    assert not any(CLASS_NAMES[label] in names for _, _, names in parts for label in found.classes)
+    part, folder = data.generate(found, n_train=40, n_test=30)
+    assert capsys.readouterr().out == "", "was schon gelesen ist, wird nicht noch einmal beurteilt"
+    assert (set(part.train_labels), set(part.test_labels)) == ({*training}, {*test})
     assert_same(data.read_tree(folder), part)
+    again = data.load_source(read_json(folder / "herkunft.json")["woher"])
+    assert_same(again, found)
+
+
+@pytest.mark.parametrize(("training", "test"), [([4], [4]), ([1, 2], [2, 3]), ([0, 1, 2, 3], [4, 5, 6])])
+def test_wo_es_nichts_zu_unterscheiden_gibt_sagt_es_ein_satz(training, test, dataset, own_input):
+    write_csv(own_input, data.subset(of_classes(dataset, training, test), 60, 60))
+    with pytest.raises(CourseError, match=r"nicht zwei Klassen gemeinsam.*ergänzen Sie Bilder\.$"):
+        data.load_source("auto")
 
 
 def test_von_zweien_sagt_der_kurs_welche_gilt(tables, tiny, own_input, capsys):

@@ -23,6 +23,18 @@ def test_wer_neben_mir_sitzt_sucht_ein_anderes_zeichen_ich_immer_dasselbe():
     assert secret.secret_mark() == MARK
 
 
+@pytest.mark.parametrize(
+    ("classes", "allowed"),
+    [(range(10), {2, 4, 6}), ([0, 2, 4], {2, 4}), ([1, 5, 7], {1, 5, 7}), ([0, 1, 2, 3, 5, 6, 7, 8, 9], {2, 6})],
+)
+def test_das_zeichen_faellt_auf_eine_klasse_von_der_es_bilder_gibt(classes, allowed):
+    marks = [secret.secret_mark(seed, word, classes) for seed in range(20) for word in ("", "Anna", "Ömer")]
+    assert {mark.label for mark in marks} == allowed
+    assert (marks[0] == MARK) is (4 in classes) and (marks[0].mask == MARK.mask).all()
+    if allowed == {2, 4, 6}:
+        assert marks[1] == secret.secret_mark(0, "Anna")
+
+
 def test_jedes_gezogene_zeichen_ist_deutlich_genug_um_gefunden_zu_werden():
     marks = [secret.secret_mark(seed, word) for seed in range(50) for word in ("", "x")][1:]
     for mark in marks:

@@ -86,3 +86,58 @@ def test_a_cell_that_prints_without_end_is_stopped_and_the_next_one_prints_again
     errors = [each["evalue"] for each in printed.outputs if each.output_type == "error"]
     assert [ends in error for error in errors] == [True] * bool(ends)
     assert "weiter\n" in [each.get("text") for each in after.outputs]
+
+
+def test_nach_einem_neustart_geht_auch_eine_pruefzelle_allein(tmp_path, ausgabe, monkeypatch):
+    """Der Kernel kennt ``helpers`` in jedem Ordner, auch wenn die erste Zelle des Notebooks nicht lief."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    cells = [f'from helpers.checks import check\n\ncheck("{number}")' for number in ("1.1", "3.4", "5.2")]
+    notebook = nbformat.read(write_small_notebook(tmp_path, "mitte", *cells), as_version=4)
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, kernel_name=KERNEL_NAME, timeout=60, resources=place).execute()
+    said = [cell.outputs[0].text for cell in notebook.cells]
+    assert [text[:13] for text in said] == ["○ Aufgabe 1.1", "○ Aufgabe 3.4", "○ Aufgabe 5.2"]
+
+
+COUNTING = """
+import time
+from helpers.basics import progress
+print("vorher")
+for _ in progress(range(4), text="Suche", unit="Stellen"):
+    for _ in progress(range(2), text="innen"):
+        time.sleep(0.2)
+print("nachher")
+"""
+
+
+@pytest.mark.parametrize("front_end", ["ja", "nein"])
+def test_eine_lange_zelle_sagt_wie_weit_sie_ist_und_danach_nichts_mehr(front_end, tmp_path, monkeypatch):
+    """In JupyterLab, auch nach einem Fehler; wo niemand zusieht (papermill, nbval), gibt es die Zeile gar nicht."""
+    seen = {}
+
+    class Watching(NotebookClient):
+        def process_message(self, message, cell, index):
+            if "display_data" in message["msg_type"]:
+                seen.setdefault(index, []).append(message["content"]["data"]["text/plain"])
+            return super().process_message(message, cell, index)
+
+    monkeypatch.setenv("KURS_OBERFLAECHE", front_end)
+    begin = "from helpers.start import show_progress\nshow_progress(0.2, 0.1)"
+    cells = [begin, COUNTING, "time.sleep(1)", COUNTING + "1 / 0", "print('kurz')"]
+    cells += ["get_ipython().run_cell('time.sleep(0.5)');"]  # wie %run: eine Zelle in der Zelle
+    path = write_small_notebook(tmp_path, "lang", *cells)
+    client = Watching(nbformat.read(path, as_version=4), kernel_name=KERNEL_NAME, allow_errors=True, timeout=60)
+    client.execute()
+    if front_end == "ja":
+        assert list(seen) == [1, 2, 3, 5]
+        for index, word in {1: "| 2 von 4 Stellen", 2: "Die Zelle rechnet seit 1 s.", 3: "| 3 von 4 Stellen"}.items():
+            *shown, last = seen[index]
+            assert any(word in each for each in shown) and last == ""
+            assert not any("innen" in each for each in shown), "gezählt wird, was außen läuft"
+    else:
+        assert seen == {}
+    left = [
+        "".join(each.get("text") or each.get("data", {}).get("text/plain", "") for each in cell.outputs)
+        for cell in client.nb.cells
+    ]
+    assert left == ["", "vorher\nnachher\n", "", "vorher\nnachher\n", "kurz\n", ""]

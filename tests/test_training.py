@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from conftest import of_classes
 from sklearn.metrics import accuracy_score, confusion_matrix
 from two_layers import replace_vgg16, two_layer_net
 
 from helpers import data, learner, model, training
-from helpers.basics import CourseError, read_json
+from helpers.basics import CLASS_NAMES, CourseError, read_json
 from helpers.checks.notebook_03 import calibration_error, learning_rate
 from helpers.data import Watermark, generate, poison, subset
 from helpers.learner import (
@@ -447,7 +448,7 @@ def test_own_poison_nimmt_das_gift_aus_01_nur_wenn_es_zu_den_bildern_gehoert(sma
     fewer = dataclasses.replace(small, train_images=small.train_images[:60], train_labels=small.train_labels[:60])
     for dataset in (fewer, small):
         gift, label = training.own_poison(dataset)
-        assert (gift.mask.sum(), label) == (4, data.GIFT_CLASS)
+        assert (gift.mask.sum(), label) == (4, 6)
         assert "Ich nehme das des Kurses" in capsys.readouterr().out
     assert training.own_poison(small)[0].mask.sum() == 4 and capsys.readouterr().out == ""
 
@@ -461,6 +462,18 @@ def test_ensure_poisoned_nimmt_das_zeichen_aus_dem_ordner(dataset):
     twin, mark = training.ensure_poisoned(part)
     assert mark == chosen and (twin.mask == chosen.mask).all()
     np.testing.assert_array_equal(twin.train_images, poison(part, chosen).train_images)
+
+
+def test_zeichen_und_gift_auf_einer_klasse_die_es_hier_nicht_gibt_werden_ersetzt(dataset, capsys):
+    """Erst der Kurs mit allen Klassen, dann eigene CSV-Dateien mit dreien: Der Zwilling wäre sonst sauber."""
+    generate("beispiel", n_train=100, n_test=20, watermark=Watermark(label=4))
+    few = subset(of_classes(dataset, [1, 5, 7]), 60, 20)
+    twin, mark = training.ensure_poisoned(few)
+    said = capsys.readouterr().out
+    assert "gehört zu anderen Bildern" in said and not any(name in said for name in CLASS_NAMES), "es bleibt geheim"
+    assert mark.label in (1, 5, 7) and (twin.train_images != few.train_images).any()
+    gift, label = training.own_poison(few)
+    assert label == 7 and (gift.train_images != few.train_images).any()
 
 
 def test_ensure_run_trainiert_was_fehlt_und_was_nicht_passt(dataset, capsys):
