@@ -318,7 +318,7 @@ WRONG = {
 # Nummer → je Hinweis ein Stück seines Satzes, in der Reihenfolge der Hinweise: So fällt auf, wenn zwei vertauscht sind.
 SAID = {
     "1.1": "um ein Pixel verschoben | vertauscht | ab 1 | Breite | laufende Nummer",
-    "1.2": "unähnlichste | heben sich | Falsche Achse | laufen über | noch nicht die Klassen",
+    "1.2": "unähnlichste | heben sich | zweierlei | Falsche Achse | laufen über | noch nicht die Klassen",
     "1.3": "in beiden Teilen | doppelt | verloren | vertauscht | Anteil | nicht geschichtet | nicht gemischt",
     "1.4": "vertauscht | falschen Richtung | auch als verschoben | im falschen Unterordner nicht | zählen nur",
     "1.5": "Kein einziges Bild | anderer Klassen | Nicht alle Bilder | außerhalb der Maske | zu groß",

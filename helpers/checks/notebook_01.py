@@ -80,6 +80,11 @@ TEMPLATES = Exercise(
         "Bilden Sie vor dem Mitteln den Betrag: np.abs(…).",
     ),
     like(
+        lambda i, t: _distances(i, t, size=np.positive, kind=np.uint8).argmin(axis=1),
+        "Es fehlt zweierlei: Kommazahlen und der Betrag.",
+        "Schreiben Sie images.astype(float) vor dem Abziehen und np.abs(…) vor dem Mitteln.",
+    ),
+    like(
         lambda i, t: _distances(i, t).argmin(axis=0),
         "Falsche Achse: Sie suchen zu jeder Schablone das beste Bild.",
         "Gefragt ist zu jedem Bild die beste Schablone: argmin über die Achse der Schablonen.",
