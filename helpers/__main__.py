@@ -354,7 +354,7 @@ def startwerte(options):
     option("--ziel", type=file, help="Zieldatei (sonst input/blindprobe.json)"),
 )
 def blindprobe(options):
-    from helpers.suspicion import STORED_TRIAL
+    from helpers.trial import STORED_TRIAL
     from helpers.workshop.blind_trial import run
 
     target = options.ziel or STORED_TRIAL

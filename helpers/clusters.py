@@ -2,7 +2,7 @@
 
 Eine einzelne Karte kann täuschen. Zerfallen die Karten *einer* Klasse von selbst in Gruppen, dann entscheidet das Netz
 dort auf verschiedene Arten, und eine davon kann eine Abkürzung sein. Wie viele Gruppen es sind, liest ``group_count``
-am Abstand der Eigenwerte ab (*eigengap*); ``group_maps`` bildet zwei.
+am Abstand der Eigenwerte ab (*eigengap*), ``spray`` bildet so viele, ``group_maps`` zwei.
 
 Lapuschkin et al. (2019), Unmasking Clever Hans predictors and assessing what machines really learn, Nature
 Communications 10, 1096.
@@ -72,8 +72,28 @@ def group_count(maps, most: int = 5) -> int:
     return int(np.diff(values[: most + 1]).argmax()) + 1
 
 
+def _clustered(graph, count: int, seed: int) -> np.ndarray:
+    """Nummer der Gruppe je Karte, (n,): spektrales Clustern, ähnlich sind Nachbarn."""
+    from sklearn.cluster import SpectralClustering
+
+    with warnings.catch_warnings():
+        # Zerfällt der Graph ganz, warnt scikit-learn. Hier ist das kein Mangel, sondern der deutlichste Befund.
+        warnings.filterwarnings("ignore", message="Graph is not fully connected")
+        return SpectralClustering(count, affinity="precomputed", random_state=seed).fit_predict(graph)
+
+
+def spray(maps, seed: int = 0) -> list[np.ndarray]:
+    """Die Gruppen, in die die Karten *einer* Klasse (n, h, b) zerfallen, so viele wie ``group_count``: bool (n,).
+
+    Raises:
+        CourseError: wie ``group_count``.
+    """
+    found = _clustered(_neighbors(maps)[1], group_count(maps), seed)
+    return [found == each for each in np.unique(found)]
+
+
 def group_maps(maps, seed: int = 0) -> Grouping:
-    """Ordnet die Karten *einer* Klasse (n, h, b) mit spektralem Clustern in zwei Gruppen; ähnlich sind Nachbarn.
+    """Ordnet die Karten *einer* Klasse (n, h, b) in zwei Gruppen.
 
     Returns:
         ``groups``: Gruppe je Bild (n,), 0 oder 1; Gruppe 1 hat ihre Relevanz enger beieinander. ``means``: mittlere
@@ -83,13 +103,8 @@ def group_maps(maps, seed: int = 0) -> Grouping:
     Raises:
         CourseError: bei weniger als doppelt so vielen Karten wie ``NEIGHBORS``.
     """
-    from sklearn.cluster import SpectralClustering
-
     coarse, graph = _neighbors(maps)
-    with warnings.catch_warnings():
-        # Zerfällt der Graph ganz, warnt scikit-learn. Hier ist das kein Mangel, sondern der deutlichste Befund.
-        warnings.filterwarnings("ignore", message="Graph is not fully connected")
-        groups = SpectralClustering(2, affinity="precomputed", random_state=seed).fit_predict(graph)
+    groups = _clustered(graph, 2, seed)
     means = np.stack([coarse[groups == group].mean(axis=0) for group in (0, 1)])
     if means[0].max() > means[1].max():
         groups, means = 1 - groups, means[::-1]

@@ -184,7 +184,7 @@ def load_source(where: str | os.PathLike = "auto") -> Dataset:
 
     Args:
         where: "auto" (CSV in input/, idx in input/ oder aus Debians Paket, mitgelieferte Stichprobe), "beispiel" (nur
-            die Stichprobe), "voll" (alle 70.000 Bilder aus dem Netz) oder ein Ordner oder ZIP-Archiv mit CSV- oder
+            die Stichprobe), "voll" (alle 70.000 Bilder aus dem Internet) oder ein Ordner oder ZIP-Archiv mit CSV- oder
             idx-Dateien. Was in einem solchen Ordner sonst noch nach Bilddaten aussieht, wird genannt.
 
     Raises:

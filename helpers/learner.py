@@ -17,7 +17,7 @@ MAX_WARMUP = 500
 SCORES = {"verlust": "loss", "treffer": "accuracy", "val_verlust": "val_loss", "val_treffer": "val_accuracy"}
 
 
-def extract_features(stem: keras.Model, images, profile: Profile | None = None) -> Rows:
+def extract_features(stem: keras.Model, images, precision: str = "auto") -> Rows:
     """Rechnet den festen Stamm für jedes Bild genau einmal und merkt sich die Merkmale in ``ausgabe/merkmale``.
 
     Der Zwischenspeicher erkennt den Stamm an seinen Gewichten und jedes Bild an seiner Prüfsumme: Vom vergifteten
@@ -27,12 +27,12 @@ def extract_features(stem: keras.Model, images, profile: Profile | None = None) 
     Args:
         stem: Stamm aus ``split_model``.
         images: uint8, (n, h, b) oder (n, h, b, 3), ein Feld oder auf der Platte.
-        profile: gerechnet wird mit dessen Rechengenauigkeit, zum Lernen; ohne Profil in float32, zum Auswerten.
+        precision: Rechengenauigkeit, siehe ``quick_copy``.
 
     Returns:
         float32, (n, h, b, Kanäle), auf der Platte (``helpers.rows``).
     """
-    stem = quick_copy(stem, profile.precision) if profile else stem
+    stem = quick_copy(stem, precision)
     last, shape = stem.layers[-1], stem.output.shape[1:]
     folder = output_dir() / "merkmale"
     prefix = f"{last.name}_{stem.input.shape[1]}_{last.compute_dtype}_{weights_checksum(stem)[:12]}"

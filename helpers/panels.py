@@ -16,7 +16,7 @@ from helpers.basics import CLASS_NAMES, german
 CAM_COLORS, RELEVANCE_COLORS = "cividis", "RdBu_r"
 SIGNED = {"cmap": RELEVANCE_COLORS, "vmin": -1, "vmax": 1}
 SCALES = {
-    CAM_COLORS: "Grad-CAM: 0 unwichtig, 1 wichtig\n(jedes Bild für sich gestreckt)",
+    CAM_COLORS: "blau: 0, unwichtig; gelb: 1, wichtig\n(jedes Bild für sich gestreckt)",
     RELEVANCE_COLORS: "Relevanz: rot dafür, blau dagegen\n(jedes Bild auf ±1 bezogen)",
 }
 # Farben nach Okabe und Ito (2008), unterscheidbar auch bei Rot-Grün-Schwäche.

@@ -44,7 +44,7 @@ def _chart(size, xlabel: str, ylabel: str, title: str):
 def class_balance(counts: dict, title: str = "Wie viele Bilder hat jede Klasse?"):
     """Waagrechte Balken: Bilder je Klasse. ``counts``: dict Teil → (10,) Zahlen."""
     figure, ax = _chart((7, 3.4), "Anzahl Bilder", "", title)
-    ax.grouped_bar(counts, tick_labels=CLASS_NAMES, group_spacing=0.3, orientation="horizontal")
+    ax.grouped_bar(counts, tick_labels=CLASS_NAMES, group_spacing=1, orientation="horizontal")
     ax.invert_yaxis()
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(counts))
     return figure
@@ -65,7 +65,7 @@ def bars(values: dict, ylabel: str, title: str, digits: int = 2, limit: float | 
     drawn = ax.bar(range(len(values)), list(values.values()), width=0.6, tick_label=list(values))
     ax.bar_label(drawn, [german(float(v), digits) for v in values.values()], padding=2)
     ax.margins(y=0.15)
-    ax.set_ylim(0, limit)
+    ax.set_ylim(0 if min(values.values(), default=0) >= 0 else None, limit)
     return figure
 
 
@@ -164,7 +164,7 @@ def scorecard(card: dict, measures: dict, title: str = "Wertungstafel"):
     texts = [[[german(float(n), used[name].digits) for n in line[name]] for name in used] for line in card.values()]
     large = [[value for value, _, _ in line] for line in texts]
     small = [[f"{low} bis {high}" if low != high else "" for _, low, high in line] for line in texts]
-    hints = {1: "groß ist gut", -1: "klein ist gut", 0: "Kontrolle"}
+    hints = {1: "groß ist gut", -1: "klein ist gut", 0: "zum Vergleich"}
     heads = [f"{i}  {measure.title}\n({hints[measure.better]})" for i, measure in enumerate(used.values(), start=1)]
     notes = [f"{i}  {measure.misleads}" for i, measure in enumerate(used.values(), start=1)]
     heights, width = (1.0 + 0.42 * len(card), 0.24 * len(used)), max(8.0, 2.4 + 1.3 * len(used))

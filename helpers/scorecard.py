@@ -15,8 +15,8 @@ from helpers.basics import INPUT, CourseError, as_dict, german, progress, try_re
 from helpers.data import stratified_sample
 from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient
 from helpers.lrp_layers import objection
-from helpers.model import enlarge_mask, keras, preprocess, softmax, weights_checksum
-from helpers.training import Evaluation, randomize_down_to
+from helpers.model import enlarge_mask, keras, preprocess, weights_checksum
+from helpers.training import Evaluation, probabilities, randomize_down_to
 
 STORED_CARD = INPUT / "wertungstafel.json"
 STEPS = 6  # Schritte der Lösch- und Einfügekurven
@@ -146,13 +146,13 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
     """
     model, mark = case.model, case.mark
     learned, shuffled = model.get_weights(), randomize_down_to(model, stage_of(model), seed).get_weights()
-    answers, found = {}, {}
+    ask, answers, found = probabilities(model), {}, {}
 
     def predict(inputs):
         # Nach dem ganzen und dem leeren Bild fragt jede Kurve: Das Netz rechnet sie nur einmal.
         key = hash(inputs.tobytes())
         if key not in answers:
-            answers[key] = softmax(model.predict_on_batch(inputs))
+            answers[key] = ask(inputs)
         return answers[key]
 
     def place(explain, images) -> dict:

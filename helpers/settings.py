@@ -14,7 +14,6 @@ LIMITS = {
     "n_test": ("Die Zahl der Bilder", 10, 10**9),
     "image_size": ("Die Bildgröße", MIN_SIZE, MAX_SIZE),
     "epochs": ("Die Zahl der Epochen", 1, 1000),
-    "twin_epochs": ("Die Zahl der Epochen", 1, 1000),
     "batch_size": ("Die Stapelgröße", 1, 10_000),
 }
 
@@ -42,7 +41,7 @@ class Profile:
         n_train, n_test: Zahl der Bilder, None für alle.
         image_size: Kantenlänge der Netzeingabe in Pixeln.
         frozen_until: letzte Schicht des festen Stamms; None trainiert das ganze Netz.
-        epochs, twin_epochs: Epochen für das saubere Modell und den vergifteten Zwilling.
+        epochs: Epochen, für jedes Netz eines Laufs: Der Zwilling lernt nach demselben Rezept wie seine Kontrolle.
         augment: Bilder in jeder Epoche anders spiegeln und verschieben; der feste Stamm rechnet dann jedes Mal neu.
         batch_size: Bilder je Trainingsschritt.
         learning_rate: höchste Lernrate von AdamW.
@@ -61,7 +60,6 @@ class Profile:
     image_size: int = 64
     frozen_until: str | None = "block4_pool"
     epochs: int = 4
-    twin_epochs: int = 3
     augment: bool = False
     batch_size: int = 32
     learning_rate: float = 2e-4
@@ -81,7 +79,7 @@ PROFILES = {
     # Nur der Kopf lernt: Alles andere rechnet jedes Bild einmal.
     "probe": Profile("probe", n_train=300, n_test=200, image_size=32, frozen_until="block5_pool"),
     # Halb so viele Schritte wie mit 32 Bildern: AdamW braucht je Schritt so lange wie acht Bilder.
-    "schnell": Profile("schnell", n_train=2000, n_test=2000, twin_epochs=4, batch_size=64, learning_rate=3e-4),
+    "schnell": Profile("schnell", n_train=2000, n_test=2000, batch_size=64, learning_rate=3e-4),
     "voll": Profile(
         "voll", frozen_until="block2_pool", augment=True, epochs=10, batch_size=64, weight_decay=1e-4, patience=3
     ),

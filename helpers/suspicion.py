@@ -14,17 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from helpers import clusters
 from helpers.basics import (
     CLASS_NAMES,
-    INPUT,
     CourseError,
-    as_dict,
-    display_path,
     german,
     german_interval,
     progress,
     quiet_stderr,
-    try_read_json,
 )
 from helpers.learner import quick_copy
 from helpers.metrics import bootstrap_interval
@@ -46,14 +43,13 @@ from helpers.places import (
 with quiet_stderr():
     import tensorflow as tf
 
-STORED_TRIAL = INPUT / "blindprobe.json"
 SHORTCUT, UNCLEAR, NOTHING = "Abkürzung", "unklar", "kein Befund"
 PLACE, GROUP = "Stelle", "Gruppe"
 MIN_IMAGES = 8  # so viele Bilder einer Klasse braucht jede Hälfte
 PATHS = 256  # Bildpaare je Klasse für die Relevanz
 EFFECT = 0.01  # so viel Wahrscheinlichkeit muss die Stelle sicher kosten und, verpflanzt, sicher bringen
 # Höchstens so viele eigene und fremde Bilder: beim Aussuchen, beim Messen, und beim Messen ohne festen Rand.
-TRIED, MEASURED, SHOWN = (48, 64), (100, 160), (24, 24)
+TRIED, MEASURED, SHOWN = (48, 64), (100, 160), (16, 16)
 BATCH = 64
 MOST, MOST_BYTES = 400, 2**28  # so viele Farbbilder einer Klasse genügen, und so viel Speicher für alle zusammen
 
@@ -143,32 +139,37 @@ class Questions:
 
 
 def relevance_between(net: Questions, images, others, label: int, seed: int = 0, count: int = PATHS) -> np.ndarray:
-    """Mittlere Relevanz jedes Pixels auf dem Weg von Bildern anderer Klassen zu Bildern dieser Klasse.
+    """Relevanz jedes Pixels auf dem Weg von Bildern anderer Klassen zu einem dieser Klasse, für jedes Bild.
 
     Eingabe × Ableitung (= LRP-0) fragt, was ein Pixel gegenüber Grau ausmacht. Hier ist der Vergleich ein anderes Bild:
-    Unterschied der Pixel mal Ableitung der Log-Chance, an einem zufälligen Punkt zwischen beiden, gemittelt über Paare.
-    Was alle Bilder anders macht als die anderen, bleibt stehen, Rauschen mittelt sich weg.
+    Unterschied der Pixel mal Ableitung der Log-Chance, an einem zufälligen Punkt zwischen beiden. Jedes Bild kommt
+    gleich oft dran. Im Mittel über alle bleibt stehen, was alle anders macht als die anderen, Rauschen mittelt sich
+    weg; was nur einen Teil der Bilder anders macht, zeigen Gruppen (``clusters.spray``).
 
     Args:
         images, others: uint8, (n, h, b) und (m, h, b) oder beide farbig, (…, 3), n, m ≥ 1.
         label: die Klasse von ``images``.
+        count: höchstens so viele Bildpaare, außer es sind mehr Bilder.
 
     Returns:
-        float64, (h, b), über die Farben summiert.
+        float32, (n, h, b), über die Farben summiert.
 
     Erion et al. (2021), Expected Gradients, arXiv 1906.10670; Sundararajan et al. (2017), arXiv 1703.01365.
     """
     rng = np.random.default_rng(seed)
-    x, o = (part[rng.integers(len(part), size=count)].astype(np.float32) for part in (images, others))
-    between = o + rng.random((count, *[1] * (x.ndim - 1)), dtype=np.float32) * (x - o)
-    relevance = (net.slope(between, label) * (x - o)).mean(axis=0, dtype=float)
-    return relevance if relevance.ndim == 2 else relevance.sum(axis=-1)
+    x = np.repeat(images, max(1, count // len(images)), axis=0).astype(np.float32)
+    o = others[rng.integers(len(others), size=len(x))].astype(np.float32)
+    between = o + rng.random((len(x), *[1] * (x.ndim - 1)), dtype=np.float32) * (x - o)
+    relevance = net.slope(between, label) * (x - o)
+    relevance = relevance if relevance.ndim == 3 else relevance.sum(axis=-1)
+    return relevance.reshape(len(images), -1, *relevance.shape[1:]).mean(axis=1)
 
 
-def _effects(net, images, answers, label: int, region, rows):
+def _effects(net, images, before, label: int, region, rows):
     """Was ein Eingriff an der Wahrscheinlichkeit der Klasse ändert, je Bild.
 
     Args:
+        before: Antworten auf die eigenen und die fremden Bilder, wie sie sind, (n + m, k).
         rows: Nummern der eigenen (n,) und der fremden Bilder (m,), dann zu jedem eines der anderen, aus dem gefüllt
             (n,) und verpflanzt (m,) wird.
 
@@ -181,9 +182,14 @@ def _effects(net, images, answers, label: int, region, rows):
     changed = (np.where(place, donors, own), infilled(own, region), np.where(place, sources, strangers))
     now = net.answer(np.concatenate(changed))
     filled, near, moved = np.split(now[:, label], [len(own), 2 * len(own)])
-    before, others = answers[rows[0], label], answers[rows[1]]
+    mine, others = before[: len(own)], before[len(own) :]
     flips = (now[2 * len(own) :].argmax(axis=1) == label) & (others.argmax(axis=1) != label)
-    return before - filled, before - near, moved - others[:, label], flips
+    return mine[:, label] - filled, mine[:, label] - near, moved - others[:, label], flips
+
+
+def _before(net, images, rows) -> np.ndarray:
+    """Antworten auf die eigenen und die fremden Bilder: ``before`` für ``_effects``."""
+    return net.answer(images[np.concatenate(rows[:2])])
 
 
 def _drawn(rng, own, strangers, most: tuple[int, int]) -> list[np.ndarray]:
@@ -246,7 +252,7 @@ def _searched(pointer, net, images, labels, rng) -> list[Suspect]:
             f"{german(len(images))} Bilder sind für die Suche zu wenige: Sie braucht von mindestens zwei Klassen je "
             f"{2 * MIN_IMAGES} Testbilder."
         )
-    asked, chosen = (net, images, labels, half, net.answer(images)), []
+    asked, chosen = (net, images, labels, half), []
     for each in progress(classes, text="Verdacht", unit="Klassen"):
         chosen += _candidates(pointer, *asked, int(each), rng)
     measured = progress(chosen, text="Eingriffe", unit="Stellen")
@@ -256,13 +262,28 @@ def _searched(pointer, net, images, labels, rng) -> list[Suspect]:
     return sorted(suspects, key=lambda suspect: (order.index(suspect.verdict), -suspect.score))
 
 
-def _candidates(pointer, net, images, labels, half, answers, label: int, rng) -> list[tuple]:
+def _pointed(maps, shown) -> list[tuple]:
+    """(Stelle, Relevanz) für alles, worauf die Karten (n, h, b) der Bilder ``shown`` zeigen: zusammen und je Gruppe.
+
+    Eine Gruppe ist, was ``clusters.spray`` findet; an ihr zählt, was sie von den übrigen unterscheidet.
+    """
+    relevance = maps.mean(axis=0)
+    found = [(place, relevance) for place in places(relevance)]
+    for group in clusters.spray(maps) if len(maps) >= 2 * clusters.NEIGHBORS else ():
+        if 2 * MIN_IMAGES <= group.sum() < len(maps):
+            apart = maps[group].mean(axis=0) - maps[~group].mean(axis=0)
+            steps = fixed_steps(shown[group])
+            found += [(stamp, apart) for place in places(apart) for stamp in stamps(place, steps)]
+    return found
+
+
+def _candidates(pointer, net, images, labels, half, label: int, rng) -> list[tuple]:
     """Von den Stellen einer Klasse die mit festem Rand, die auf der Suchhälfte am meisten ausmacht, und die, auf die
     die meiste Relevanz zeigt, ohne festen Rand."""
     members, others = np.flatnonzero((labels == label) & half), np.flatnonzero((labels != label) & half)
-    relevance = pointer(net, images[members], images[others], label, int(rng.integers(2**31)))
+    shown = images[rng.permutation(members)[:PATHS]]
     fixed, loose = {}, []
-    for place in places(relevance):
+    for place, relevance in _pointed(pointer(net, shown, images[others], label, int(rng.integers(2**31))), shown):
         for carried in groups(images, members, others, place, relevance):
             own = members[carried[members]]
             if len(own) < MIN_IMAGES or carried[(labels == label) & ~half].sum() < MIN_IMAGES:
@@ -275,23 +296,26 @@ def _candidates(pointer, net, images, labels, half, answers, label: int, rng) ->
                 else:
                     fixed[region.tobytes() + carried.tobytes()] = found
 
-    def urgency(found) -> tuple[bool, float]:
+    def urgency(found) -> tuple[bool, float, int]:
         rows = _drawn(rng, members[found[2][members]], others, TRIED)
-        filled, near, moved, _ = (each.mean() for each in _effects(net, images, answers, *found[:2], rows))
-        return found[-1] >= FIXED, min(max(filled, near), moved)
+        effects = _effects(net, images, _before(net, images, rows), *found[:2], rows)
+        filled, near, moved, _ = (each.mean() for each in effects)
+        # Eine größere Stelle bewirkt leicht etwas mehr: Bei gleicher Wirkung zählt die kleinere.
+        return found[-1] >= FIXED, round(float(min(max(filled, near), moved)), 2), -int(found[1].sum())
 
     strongest = sorted(fixed.values(), key=urgency)[-1:]
     return strongest + loose[:1]
 
 
-def _measured(net, images, labels, half, answers, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
+def _measured(net, images, labels, half, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
     """Misst eine Stelle auf der zweiten Hälfte, gepaart mit gleich großen Stellen anderswo."""
     mine = (labels == label) & carried
     most = MEASURED if edge >= LOOSE else SHOWN
     rows = _drawn(rng, np.flatnonzero(mine & ~half), np.flatnonzero((labels != label) & ~half), most)
-    *effects, flips = _effects(net, images, answers, label, region, rows)
+    before = _before(net, images, rows)
+    *effects, flips = _effects(net, images, before, label, region, rows)
     # Die Kontrolle unterscheidet sich nur im Ort: dieselben Bilder, gefüllt und verpflanzt aus denselben.
-    controls = [_effects(net, images, answers, label, other, rows) for other in elsewhere(region, relevance, 2, rng)]
+    controls = [_effects(net, images, before, label, other, rows) for other in elsewhere(region, relevance, 2, rng)]
     intervals = []
     for here, *there in zip(effects, *controls, strict=False):
         difference = here - np.mean(there, axis=0)
@@ -324,52 +348,3 @@ def table(suspects: list[Suspect], names=CLASS_NAMES):
         judged = {"Rand": german(suspect.edge, 2), "Urteil": suspect.verdict}
         rows.append({"Klasse": names[suspect.label], **where, "tragen": carried, **effects, **judged})
     return pd.DataFrame(rows)
-
-
-# --- Wie gut sie ist: die Blindprobe ---------------------------------------------------------------------------------
-
-
-def trial(path=STORED_TRIAL) -> dict:
-    """Die mitgelieferte Blindprobe: ``netze`` und ``ergebnis``, wie ``python -m helpers blindprobe`` sie ablegt.
-
-    Raises:
-        CourseError: wenn sie fehlt oder beschädigt ist.
-    """
-    stored = try_read_json(path, {})
-    if not stored.get("netze") or not as_dict(stored.get("ergebnis")):
-        raise CourseError(f"{display_path(path)} fehlt oder ist beschädigt: Holen Sie die Datei neu.")
-    return stored
-
-
-def trial_table(stored: dict):
-    """Die Blindprobe zum Lesen, als pandas.DataFrame: eine Spalte je Verfahren, Anteile als „Treffer von Fällen“."""
-    import pandas as pd
-
-    def text(share) -> str:
-        return f"{round(share[0] * share[3])} von {share[3]}" if share else "–"
-
-    columns = {}
-    for name, each in stored["ergebnis"].items():
-        column = {f"gefunden: {group}": text(share) for group, share in each["gefunden"].items()}
-        column["gezeigt, mit jedem Urteil"] = text(each["gezeigt"])
-        column["zu Unrecht beschuldigt: saubere Klassen"] = text(each["beschuldigte Klassen"])
-        column["zu Unrecht beschuldigt: saubere Netze"] = text(each["beschuldigte Netze"])
-        column["Abstand der Mitten (Median, Pixel)"] = "–" if each["abstand"] is None else german(each["abstand"], 1)
-        column["gefunden je Minute"] = german(each["gefunden je Minute"], 2)
-        columns[name] = column
-    return pd.DataFrame(columns)
-
-
-def missed_in_trial(stored: dict) -> str:
-    """Ein Satz: wie viele benutzte Zeichen die Suche in der Blindprobe fand und wie groß die übersehenen waren."""
-    found = stored["ergebnis"]["Suche"]["gefunden"]["alle"]
-    if not found:
-        return ""
-    hits = round(found[0] * found[3])
-    said = (
-        f"In der Blindprobe ({len(stored['netze'])} Netze) fand sie {hits} von {found[3]} Zeichen, die ein Netz nutzte"
-    )
-    if not (sizes := stored["ergebnis"]["Suche"]["übersehene Pixel"]):
-        return f"{said}."
-    span = f"{sizes[0]} bis {sizes[-1]}" if sizes[0] < sizes[-1] else sizes[0]
-    return f"{said}; die übersehenen hatten {span} Pixel."

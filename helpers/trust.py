@@ -12,18 +12,18 @@ from collections import namedtuple
 
 import numpy as np
 
-from helpers import clusters, metrics, stability
+from helpers import clusters, metrics, stability, trial
 from helpers.basics import CLASS_NAMES, german
 from helpers.model import enlarge_mask, predict_logits, preprocess
 from helpers.places import LOOSE, infilled
 from helpers.scorecard import CHANCE, METHOD, method_of
-from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Suspect, missed_in_trial, trial
+from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Questions, Suspect
 from helpers.training import Evaluation
 
 TRUST, DISTRUST, UNDECIDED = "kein Einwand gefunden", "nicht vertrauen", "nicht entscheidbar"
 RULE_TEXT = (
     "Zuerst das Werkzeug: Besteht die Erklärung ihre drei Prüfungen (Treue, Plausibilität, Mitgehen) nicht sicher, "
-    "zählen Ort und Gruppen nicht. "
+    "zählen Ort und Gruppen nicht; die drei selbst zählen nie gegen das Netz. "
     "„Nicht vertrauen“ heißt: Mindestens eine Frage, die zählt, ist sicher mit Nein beantwortet. "
     "„Kein Einwand gefunden“ heißt: Alle Fragen sind sicher mit Ja beantwortet. "
     "In allen anderen Fällen lautet das Urteil „nicht entscheidbar“. "
@@ -169,10 +169,10 @@ def ask_stability(model, evaluation: Evaluation, images, seed: int = 0) -> dict[
     """``antworten`` und ``karten`` wie aus ``stability``: auf 100 Testbildern und auf 12 der häufigsten Antwort."""
     _, explain_class = method_of(model)
     label = int(np.bincount(evaluation.predictions).argmax())
-    mine = images[np.flatnonzero(evaluation.predictions == label)[:12]]
+    mine, net = images[np.flatnonzero(evaluation.predictions == label)[:12]], Questions(model)
 
     def answers(pictures):
-        return predict_logits(model, pictures).argmax(axis=1)
+        return net.answer(pictures).argmax(axis=1)
 
     def explain(pictures):
         return explain_class(model, preprocess(pictures, model), label)
@@ -249,11 +249,11 @@ def report_figures(models: dict[str, dict], suspect: Suspect | None, names=CLASS
         suspicion = (
             f"Die Suche fand in der Klasse „{names[suspect.label]}“ eine Stelle, ohne dass ihr jemand sagte, wo: "
             f"Zeilen {top} bis {bottom}, Spalten {left} bis {right}, {int(suspect.region.sum())} Pixel, auf "
-            f"{german(100 * suspect.share, 0)} % der Bilder. Nach ihr fragen Ort, Gruppen und Eingriff."
+            f"{german(100 * suspect.share, 0)} % der Bilder der Klasse. Nach ihr fragen Ort, Gruppen und Eingriff."
         )
     else:
         where = "in keinem Netz eine" if len(models) > 1 else "in diesem Netz keine"
-        suspicion = f"Die Suche fand {where} Stelle, die wie aufgestempelt liegt. {missed_in_trial(trial())}"
+        suspicion = f"Die Suche fand {where} Stelle, die wie aufgestempelt liegt. {trial.missed(trial.stored_trial())}"
     keys = ("frage", "gemessen", "schwelle", "ja_wenn", "wert", "tief", "hoch", "antwort")
     figures = {"regel": RULE_TEXT, "verdacht": suspicion, "modelle": {}}
     for model, findings in models.items():

@@ -266,7 +266,10 @@ WRONG = {
         (lambda *a: poison_square(*a, dtype=float), "uint8 bleiben"),
         (lambda *a: poison_square(*a, copy=False), "verändert ihre Eingabe"),
     ],
-    "2.1": [(lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht")],
+    "2.1": [
+        (lambda i, k, b: convolve_same(i, k, b, boundary="wrap"), "nur am Rand nicht"),
+        (lambda i, k, b: convolve_same(i, k + b, 0), "falsche Werte"),
+    ],
     "2.5": [(lambda *_: np.ones(10), "nicht richtig in eine Reihe")],
     "3.3": [(lambda h: min(h, key=lambda row: row["val_verlust"]), "Verlangt ist eine ganze Zahl")],
     "3.4": [
@@ -320,11 +323,11 @@ SAID = {
     "1.4": "vertauscht | falschen Richtung | auch als verschoben | im falschen Unterordner nicht | zählen nur",
     "1.5": "Kein einziges Bild | anderer Klassen | Nicht alle Bilder | außerhalb der Maske | zu groß",
     "2.1": "kleiner als das Bild | Bias fehlt | neunmal | gespiegelt | vertauscht | ReLU | nur am Rand nicht",
-    "2.2": "Bias fehlt | nur eine Seite | Eingangskanäle fehlen | je Eingang | nur die erste Schicht",
-    "2.3": "Abstand fehlt | zu früh | um eins zu klein | überlappen",
+    "2.2": "Bias fehlt | nur eine Seite | Eingangskanäle fehlen | je Eingang | je Schicht | nur die erste Schicht",
+    "2.3": "Abstand fehlt | zu früh | bei jeder Schicht | um eins zu klein | überlappen",
     "2.4": "Rot, Grün, Blau (RGB) | BGR und RGB | falschen Mittelwert | zusätzlich durch 255 | "
     "statt die Mittelwerte | noch nicht abgezogen | auf dem Kopf | laufen über",
-    "2.5": "fehlt das ReLU | Softmax | bei null abgeschnitten | Bias fehlt | nicht richtig in eine Reihe",
+    "2.5": "fehlt ReLU | Softmax | bei null abgeschnitten | Bias fehlt | nicht richtig in eine Reihe",
     "3.1": "bergauf | nur einmal | Lernrate fehlt | nur das Vorzeichen | Anfangsgewicht fehlt | nur das letzte",
     "3.2": "Aufwärmen fehlt | allererste Schritt | eine Stufe | negativ | doppelt so hoch | "
     "nicht am Ende des Aufwärmens | Gerade",
@@ -333,24 +336,26 @@ SAID = {
     "3.5": "Falsche Achse | durch alle Bilder | ganze Matrix | mitteln über die Klassen | Beide Ergebnisse",
     "3.6": "zählen bei Ihnen gleich viel | heben sich bei Ihnen auf | nur die beiden Mittelwerte | "
     "größte Abstand | Fach ist leer",
-    "3.7": "schlechteste | multiplizieren | nach der Trefferquote | belohnen Sicherheit | kleinste Verlust selbst",
-    "3.8": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder",
+    "3.7": "schlechteste | multiplizieren | nach der Trefferquote | belohnen Sicherheit | kleinste Verlust selbst | "
+    "Nummer der besten",
+    "3.8": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder | Anzahlen",
     "4.1": "ReLU am Ende fehlt | Falsche Achse | zweite Schritt fehlt | Gewichte ab statt der Summe | "
-    "Gewichte fehlen | gefragt ist ihr Mittelwert | noch nicht addiert",
+    "Gewichte fehlen | gefragt ist ihr Mittelwert | gewichteten Karten | noch nicht addiert",
     "4.2": "noch Grad-CAM | ReLU am Ende fehlt | bevor Sie addieren | noch nicht addiert | Mittelwert über die Karten",
     "4.3": "voneinander ab. Beide | noch einmal ab | Richtung ist vertauscht | gewöhnliche Grad-CAM | "
     "addieren die Ableitungen | Das ist HiResCAM | ReLU am Ende fehlt",
-    "4.4": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | neben der Stelle | Falsche Achse",
+    "4.4": "Negative Werte zählen | was gegen die Klasse spricht | kein Anteil | zwei Mittelwerte | neben der Stelle | "
+    "Falsche Achse",
     "4.5": "schon vorher | Nenner | jede Änderung | Anzahlen | über alle Klassen",
     "4.6": "unwichtigsten | wieder da | immer auf null | Anfang fehlt | Ende fehlt | höchste Wahrscheinlichkeit | "
     "rückwärts",
     "4.7": "negative Werte | Karte ist leer | überall gleich | verloren | kein Trick",
     "5.1": "„versteckt“ und „Eingang“ | Anteile | ReLU vergessen | nicht ihre Relevanz | "
     "vertauscht | Ausgang stimmt nicht | nicht erhalten | Verteilung noch nicht",
-    "5.2": "Aktivierung fehlt | dasselbe Vorzeichen | ε fehlt | fehlt der Bias | Falsche Achse | nicht erhalten",
+    "5.2": "Faktor a fehlt | dasselbe Vorzeichen | ε fehlt | fehlt der Bias | Falsche Achse | nicht erhalten",
     "5.3": "unauffälligen | am besten passt | in einem Zug | mitteln die Korrelationen | alle Bilder abweichen | "
-    "andere Reihenfolge | am schlechtesten passt",
+    "andere Reihenfolge | am schlechtesten passt | jedes auffällige Bild",
     "5.4": "nicht sicher „ja“ | obere Ende | Mitte des Intervalls | vertauscht | gerade berührt | kein Wahrheitswert",
-    "5.5": "gegen das Netz | klagt bei Ihnen | hören Sie auf | zählen bei Ihnen nie | „offen“ wie „nein“ | "
-    "„offen“ wie „ja“ | vertauscht | kein Wahrheitswert | mehr, als die elf",
+    "5.5": "zu Treue, Plausibilität | zur Erklärung selbst | klagt bei Ihnen | endet alles | zählen bei Ihnen nie | "
+    "„offen“ wie „nein“ | „offen“ wie „ja“ | vertauscht | kein Wahrheitswert | mehr, als die elf",
 }

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from helpers import data
+from helpers import data, trial
 from helpers.basics import CourseError, read_json, write_json
 from helpers.places import places
 from helpers.suspicion import (
@@ -14,9 +14,6 @@ from helpers.suspicion import (
     UNCLEAR,
     Questions,
     Suspect,
-    missed_in_trial,
-    trial,
-    trial_table,
 )
 from helpers.workshop import blind_trial
 
@@ -106,13 +103,13 @@ def test_jedes_netz_hat_seine_zeichen_und_ein_drittel_keines():
 def test_verdecken_und_grad_cam_zeigen_auf_das_zeichen_des_zwillings(tiny_nets, small):
     net, images, labels = tiny_nets[1], small.test_images, small.test_labels
     own, others = MARK.stamp(images[labels == MARK.label]), images[labels != MARK.label]
-    covered = blind_trial.occlusion(Questions(net), own, others, MARK.label, 0)
+    (covered,) = blind_trial.occlusion(Questions(net), own, others, MARK.label, 0)
     assert covered.shape == (28, 28) and MARK.mask[np.unravel_index(covered.argmax(), (28, 28))]
     assert covered[MARK.mask].mean() > 5 * np.abs(covered[~MARK.mask]).mean()
     for pointer in (blind_trial.cam_between(net), blind_trial.edges_between, blind_trial.chance):
-        assert pointer(Questions(net), own, others, MARK.label, 0).shape == (28, 28)
-    assert places(blind_trial.chance(None, own, others, MARK.label, 0)), "auch der Zufall nennt Stellen"
-    edges = blind_trial.edges_between(None, own, others, MARK.label, 0)
+        assert pointer(Questions(net), own, others, MARK.label, 0).shape == (1, 28, 28)
+    assert places(blind_trial.chance(None, own, others, MARK.label, 0)[0]), "auch der Zufall nennt Stellen"
+    (edges,) = blind_trial.edges_between(None, own, others, MARK.label, 0)
     assert edges[18:, :9].max() > 2 * np.abs(edges[:15, 12:]).max()
 
 
@@ -120,20 +117,20 @@ def test_was_die_blindprobe_ergab_liest_man_in_05_und_im_bericht(tmp_path):
     used = {**vars(MARK), "verlust": 0.2}
     rows = [row(0, [used], [suspect()]), row(1, [used], []), row(2, [], [])]
     write_json(tmp_path / "tafel.json", {"netze": rows, "ergebnis": blind_trial.summary(rows)})
-    stored = trial(tmp_path / "tafel.json")
-    shown = trial_table(stored)["Suche"]
+    stored = trial.stored_trial(tmp_path / "tafel.json")
+    shown = trial.table(stored)["Suche"]
     assert shown["gefunden: alle"] == "1 von 2" and shown["gefunden: Linie"] == "–"
     assert shown["zu Unrecht beschuldigt: saubere Klassen"] == "0 von 10"
-    assert missed_in_trial(stored) == (
+    assert trial.missed(stored) == (
         "In der Blindprobe (3 Netze) fand sie 1 von 2 Zeichen, die ein Netz nutzte; die übersehenen hatten 36 Pixel."
     )
     for content in ({}, {"netze": rows}):
         write_json(tmp_path / "leer.json", content)
         with pytest.raises(CourseError, match="leer.json"):
-            trial(tmp_path / "leer.json")
+            trial.stored_trial(tmp_path / "leer.json")
 
 
 def test_die_mitgelieferte_tafel_ist_mit_den_heutigen_einstellungen_gemacht_und_richtig_gezaehlt():
-    stored = trial()
+    stored = trial.stored_trial()
     assert all(each["einstellungen"] == blind_trial.settings() for each in stored["netze"])
     assert stored["ergebnis"] == blind_trial.summary(stored["netze"])

@@ -74,6 +74,8 @@ def test_every_typical_mistake_gets_its_own_hint_and_every_hint_is_in_reach(numb
             assert verdict.status == "falsch" and said in verdict.hints[0], (said, verdict)
             assert len(verdict.hints) >= 2 and len(set(verdict.hints)) == len(verdict.hints)
             assert verdict.hints[-1].endswith((".", "?", "!", "…")), verdict.hints
+            shown = re.fullmatch(r".* ergibt (.+), richtig ist (.+)\.", verdict.hints[-1])
+            assert not shown or "Array" in shown[1] or shown[1] != shown[2], "ein Beispiel ohne den Fehler"
             heard.add(verdict.hints[0])
     assert len(heard) >= 3 and {hint.says for hint in EXERCISES[number].hints} <= heard
 
@@ -224,6 +226,14 @@ def test_the_third_hint_after_an_error_names_the_failing_input_and_a_hint_that_c
     verdict = engine.review(exercise, lambda x: x / x, 1)
     assert "ZeroDivisionError" in verdict.hints[0] and verdict.hints[2] == "Beispiel: Für 0 bricht sie ab."
     assert "falsche Werte" in engine.review(exercise, lambda x: 3, 1).hints[0]
+
+
+def test_the_third_hint_shows_a_place_where_two_large_arrays_differ_and_no_memory_addresses():
+    """Zwei gleiche Formen oder „<function … at 0x7f…>“ helfen niemandem."""
+    exercise = Exercise("9.9", lambda x, move: x + 1.0, "warum", lambda rng: [(np.zeros((4, 5)), identity)])
+    shown = engine.review(exercise, lambda x, move: x + np.eye(4, 5), 1).hints[2]
+    assert shown.endswith("„identity“ gilt an der Stelle 0, 1: Ihre Funktion ergibt 0.0, richtig ist 1.0.")
+    assert hints.short((np.float64(0.5), np.array(3))) == "(0.5, 3)"
 
 
 # --- Was Lernende sehen ----------------------------------------------------------------------------------------------

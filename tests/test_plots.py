@@ -167,6 +167,13 @@ def test_speichern_schreibt_bild_und_text(ausgabe):
     assert plt.fignum_exists(figure.number), "das Notebook will die Figur danach noch zeigen"
 
 
+def test_auch_ein_balken_unter_null_ist_zu_sehen():
+    """In 04 gewinnt manche Klasse durch den Eingriff ein wenig: Auch das ist ein Ergebnis."""
+    figure = plots.bars({"Hose": 0.4, "Hemd": -0.02}, "Verlust", "Je Klasse")
+    assert figure.axes[0].get_ylim()[0] < -0.02
+    check_figure(figure)
+
+
 def test_die_zahlen_in_der_konfusionsmatrix_sind_die_der_matrix():
     ax = plots.confusion_matrix(CONFUSION).axes[0]
     drawn = {text.get_position(): text.get_text() for text in ax.texts}

@@ -62,7 +62,7 @@ def test_report_and_pages_of_a_whole_run_need_no_network_and_speak_to_screen_rea
 
 def test_report_shows_the_figures_in_german(full):
     text = shown(build_report(full).read_text(encoding="utf-8"))
-    for expected in ("0,874", "auf 10.000 Testbildern", "0,867 bis 0,880", "2.000", "12,0 min", "schnell", "3,1 GB"):
+    for expected in ("0,874", "03_Training auf 10.000", "0,867 bis 0,880", "2.000", "12,0 min", "schnell", "3,1 GB"):
         assert expected in text
     assert "gradcam › kurve › Kanten49,0" in text and "gradcam › masse0,210" in text
     assert "tensorflow2.21.0" in text and "liste" not in text

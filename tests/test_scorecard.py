@@ -18,7 +18,7 @@ from helpers.workshop import tables
 
 MARK = Watermark(size=6, top=21)
 QUICK = ["Grad-CAM", METHOD, CHANCE, EDGES, "leere Karte"]
-PROFILE = Profile("schnell", n_train=300, n_test=200, image_size=32, augment=True, epochs=2, twin_epochs=3)
+PROFILE = Profile("schnell", n_train=300, n_test=200, image_size=32, augment=True, epochs=2)
 
 
 @pytest.fixture

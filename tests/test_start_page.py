@@ -32,6 +32,8 @@ def test_map_agrees_with_notebooks_and_readme(ausgabe):
     total, memory = german(float(sum(stored["minuten"].values())), 1), german(stored["max_rss_mb"] / 1000, 1)
     text = " ".join(readme.split())
     assert f"zusammen {total} Minuten und höchstens {memory} GB" in text and stored["gemessen"][:19] in text
+    hours = round(sum(stop.reading + stop.exercises for stop in stops) / 60)
+    assert f"Allein braucht man etwa {hours} Stunden." in text
     assert stored["max_rss_mb"] == max(stored["rss_mb"].values())
     each = ", ".join(f"{name[:2]}: {german(stored['rss_mb'][name] / 1000, 1)} GB" for name in COURSE_NOTEBOOKS)
     assert f"({each})" in text, "welches Notebook welchen Speicher braucht"

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 
 import pytest
 
@@ -10,7 +11,16 @@ from helpers.basics import ROOT, SOLUTIONS, CourseError
 from helpers.workshop import glossary
 
 TERMS = glossary.read_terms()
-BANNED = glossary.banned(TERMS)
+
+
+def banned(terms: list[dict]) -> dict[str, re.Pattern]:
+    """Verbotenes Synonym → Muster, das es als ganzes Wort findet."""
+    words = [word.strip() for term in terms for word in term["verbotene Synonyme"].split(";") if word.strip()]
+    shapes = {word: re.escape(word).replace(r"\*", r"\w*") for word in words}
+    return {word: re.compile(rf"(?<!\w){shape}(?!\w)") for word, shape in shapes.items()}
+
+
+BANNED = banned(TERMS)
 
 
 def german_texts(source: str, name: str) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from conftest import of_classes
 from sklearn.metrics import accuracy_score, confusion_matrix
 from two_layers import replace_vgg16, two_layer_net
 
-from helpers import data, model, training
+from helpers import data, learner, model, training
 from helpers.basics import CLASS_NAMES, CourseError, read_json
 from helpers.checks.notebook_03 import calibration_error, learning_rate
 from helpers.data import Watermark, generate, poison, subset
@@ -27,7 +27,7 @@ from helpers.training import Evaluation, Profile, get_profile, train
 
 pytestmark = pytest.mark.usefixtures("ausgabe", "two_layers")
 
-TINY = Profile("winzig", n_train=60, n_test=20, image_size=32, epochs=1, twin_epochs=1, precision="float32")
+TINY = Profile("winzig", n_train=60, n_test=20, image_size=32, epochs=1, precision="float32")
 FULL = dataclasses.replace(
     TINY, frozen_until="block1_pool", augment=True, epochs=3, batch_size=18, patience=2, learning_rate=0.01
 )
@@ -53,7 +53,7 @@ def assert_same(ones, others):
     [
         ("langsam", {}, "„langsam“.*probe, schnell oder voll"),
         (None, {}, "probe, schnell oder voll"),
-        ("schnell", {"twin_epochs": 0}, "mindestens 1 "),
+        ("schnell", {"epochs": 0}, "mindestens 1 "),
         ("schnell", {"image_size": 513}, "513.*512"),
         ("schnell", {"n_train": 2.5}, "ganze Zahl"),
         ("schnell", {"devices": 65}, "Geräte bei 64 Bildern.*65"),
@@ -89,14 +89,14 @@ def test_jedes_bild_laeuft_nur_einmal_durch_den_stamm(small, monkeypatch):
     seen, images = [], small.train_images
     stem, other = (model.split_model(two_layer_net(seed=seed), "block1_pool")[0] for seed in range(2))
     monkeypatch.setattr(model, "preprocess", lambda batch, size: seen.append(len(batch)) or preprocess(batch, size))
-    first = extract_features(stem, images[:50])
+    first = extract_features(stem, images[:50], "float32")
     again = images[[*range(60), 55, 3, 55]][::-1].copy()
     again[32] = 255 - again[32]
-    found = extract_features(stem, again)
+    found = extract_features(stem, again, "float32")
     assert seen == [50, 11], "zehn neue, ein verändertes; doppelte und bekannte nicht"
     np.testing.assert_allclose(found, stem.predict_on_batch(preprocess(again, 32)), atol=1e-4)
-    np.testing.assert_array_equal(extract_features(stem, images[:50]), first)
-    assert not np.allclose(extract_features(other, images[:9]), first[:9])
+    np.testing.assert_array_equal(extract_features(stem, images[:50], "float32"), first)
+    assert not np.allclose(extract_features(other, images[:9], "float32"), first[:9])
     assert seen == [50, 11, 9], "andere Gewichte heißt: neu rechnen"
 
 
@@ -377,7 +377,8 @@ def test_neu_gewuerfelte_schichten():
 # --- Auswerten ------------------------------------------------------------------------------------------------------
 
 
-def test_ein_netz_und_ein_training_fragt_man_gleich(sixty):
+def test_ein_netz_und_ein_training_fragt_man_gleich(sixty, monkeypatch):
+    monkeypatch.setattr(learner, "fast_bfloat16", lambda: False)
     run = model.Run(two_layer_net(), [], {})
     logits = predict_logits(run, sixty[0])
     np.testing.assert_array_equal(logits, predict_logits(run.model, sixty[0]))
@@ -485,7 +486,7 @@ def test_ensure_run_trainiert_was_fehlt_und_was_nicht_passt(dataset, capsys):
         run = training.ensure_run(training.POISONED, chosen, images)
         out = capsys.readouterr().out
         said = "noch kein Modell „vergiftet“" if chosen is profile else "zu anderen Bildern oder einem anderen Profil"
-        assert said in out and "Epoche 1 von 1" in out, "der Zwilling lernt twin_epochs"
+        assert said in out and "Epoche 1 von 2" in out, "der Zwilling lernt so lang wie jedes Netz des Profils"
         assert run.model.input.shape[1] == chosen.image_size and run.settings["daten"] == images.source
         again = training.ensure_run(training.POISONED, chosen, images)
         assert capsys.readouterr().out == "", "jetzt passt es"

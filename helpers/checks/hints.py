@@ -9,6 +9,7 @@ from helpers.checks.exercise import Exercise, Trial, plain, same
 
 TIME_LIMIT_S = 10.0  # so lange darf eine Antwort für alle Eingaben zusammen rechnen
 SHOWN_CHARACTERS = 80
+SHOWN_VALUES = 12
 
 
 def for_error(exercise: Exercise, error: str, args: tuple) -> tuple[str, ...]:
@@ -41,12 +42,12 @@ def for_form(exercise: Exercise, trials: list[Trial]) -> tuple[str, ...] | None:
 def for_typical_mistake(exercise: Exercise, trials: list[Trial]) -> tuple[str, ...] | None:
     """Der erste typische Fehler, der zu allen Versuchen passt."""
     for hint in exercise.hints:
-        try:
-            found = hint.found(trials)
+        try:  # Das Beispiel soll ein Versuch sein, in dem der Fehler auch zu sehen ist.
+            seen = [trial for trial in trials if hint.found([trial])] if hint.found(trials) else []
         except Exception:  # zu einer Ausgabe dieser Art passt der Fehler nicht
-            found = False
-        if found:
-            return hint.says, hint.remedy, example(trials[0])
+            seen = []
+        if seen:
+            return hint.says, hint.remedy, example(seen[0])
     return None
 
 
@@ -86,8 +87,14 @@ def example(trial: Trial) -> str:
     """Der deutlichste Hinweis: ein Fall mit Eingabe, Ausgabe und, wenn es nur eine gibt, der richtigen."""
     if not trial.args:  # Bei einer Variablen wäre die richtige Ausgabe schon die ganze Lösung.
         return f"Ihre Antwort ist {short(trial.output)}."
-    wanted = "" if trial.expected is None else f", richtig ist {short(trial.expected)}"
-    return f"{given(trial.args)} gilt: Ihre Funktion ergibt {short(trial.output)}{wanted}."
+    got, want, place = trial.output, trial.expected, ""
+    both = isinstance(got, np.ndarray) and isinstance(want, np.ndarray) and got.shape == want.shape
+    if both and want.size > SHOWN_VALUES and got.dtype.kind in "biuf":
+        # Zwei Formen sagen hier nichts: Gezeigt wird die erste Stelle, an der die Arrays verschieden sind.
+        spot = np.unravel_index((~np.isclose(got, want)).argmax(), want.shape)
+        got, want, place = got[spot], want[spot], f" an der Stelle {', '.join(map(str, spot))}"
+    wanted = "" if want is None else f", richtig ist {short(want)}"
+    return f"{given(trial.args)} gilt{place}: Ihre Funktion ergibt {short(got)}{wanted}."
 
 
 def given(args: tuple) -> str:
@@ -97,8 +104,16 @@ def given(args: tuple) -> str:
 def short(value) -> str:
     """Ein Wert in höchstens 80 Zeichen."""
     try:
+        if isinstance(value, np.random.Generator):
+            return "ein Zufallsgenerator"
+        if hasattr(value, "__name__"):  # eine Funktion
+            return f"„{value.__name__}“"
         value = value.item() if isinstance(value, np.generic) else plain(value)
-        if isinstance(value, np.ndarray) and value.size > 12:
+        if isinstance(value, tuple | list):
+            value = type(value)(
+                each.item() if isinstance(each, np.generic | np.ndarray) and each.ndim == 0 else each for each in value
+            )
+        if isinstance(value, np.ndarray) and value.size > SHOWN_VALUES:
             return f"ein Array der Form {value.shape}"
         if isinstance(value, np.ndarray) and value.dtype.kind in "iub":
             value = value.tolist()

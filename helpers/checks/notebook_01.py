@@ -33,7 +33,7 @@ POSITION = Exercise(
     like(
         lambda name: divmod(int(name[5:]) - 1, 27),
         "Die Breite des Bilds stimmt nicht.",
-        "Jede Zeile hat 28 Pixel. Auch wenn die letzte Spalte die Nummer 27 trägt, geteilt wird durch 28.",
+        "Jede Zeile hat 28 Pixel: Auch wenn die letzte Spalte die Nummer 27 trägt, wird durch 28 geteilt.",
     ),
     like(
         lambda name: int(name[5:]) - 1,
@@ -87,7 +87,7 @@ TEMPLATES = Exercise(
     like(
         lambda i, t: _distances(i, t, kind=np.uint8).argmin(axis=1),
         "Die Grauwerte laufen über: Mit uint8 ist 3 − 5 = 254.",
-        "Wandeln Sie die Bilder vor dem Abziehen um: images.astype(float).",
+        "Wandeln Sie die Bilder vor dem Abziehen um: images.astype(float). In der Prüfung sind auch Schablonen uint8.",
     ),
     like(
         _distances,

@@ -22,7 +22,7 @@ CONVOLUTION = Exercise(
     "Mit Rand bleibt das Bild gleich groß. Ohne Rand wäre bei 64 × 64 schon im vierten Block nichts mehr übrig.",
     lambda rng: [
         (rng.normal(size=shape).round(2), rng.normal(size=(3, 3)).round(2), bias)
-        for shape, bias in (((6, 6), 0.5), ((5, 8), -2.0), ((9, 4), 0.0))
+        for shape, bias in (((6, 6), 0.5), ((5, 8), -2.0), ((9, 4), 1.0))
     ],
     like(
         lambda i, k, b: convolve_same(i, k, b)[1:-1, 1:-1],
@@ -95,6 +95,11 @@ COUNT = Exercise(
         "Der Bias gehört zum Ergebnis: einer je Ausgangskanal.",
     ),
     like(
+        lambda c, k: sum(k * k * i * o + 1 for i, o in pairwise(c)),
+        "Sie zählen nur einen Bias je Schicht.",
+        "Jeder Kern hat seinen eigenen Bias, und es gibt so viele Kerne wie Ausgangskanäle.",
+    ),
+    like(
         lambda c, k: sum((k * k * i + 1) * o for i, o in pairwise(c[:2])),
         "Sie zählen nur die erste Schicht.",
         "Gehen Sie durch alle benachbarten Paare: zip(channels[:-1], channels[1:]).",
@@ -103,10 +108,10 @@ COUNT = Exercise(
 
 
 # --- 2.3 Das rezeptive Feld ------------------------------------------------------------------------------------------
-def receptive_field(layers, stride_first=False):
+def receptive_field(layers, stride_first=False, always=None):
     field, jump = 1, 1
     for size, stride in layers:
-        field += (size - 1) * jump * (stride if stride_first else 1)
+        field += ((always or size) - 1) * jump * (stride if stride_first else 1)
         jump *= stride
     return field
 
@@ -131,6 +136,11 @@ FIELD = Exercise(
         lambda layers: receptive_field(layers, stride_first=True),
         "Der Abstand wächst zu früh.",
         "Erst das Feld mit dem alten Abstand vergrößern, dann den Abstand mit der Schrittweite multiplizieren.",
+    ),
+    like(
+        lambda layers: receptive_field(layers, always=3),
+        "Sie vergrößern das Feld bei jeder Schicht um 2 · Abstand.",
+        "Das gilt nur für Fenster der Größe 3. Zeichnen Sie: Wie weit reicht ein Fenster der Größe 5 zu beiden Seiten?",
     ),
     like(
         lambda layers: receptive_field(layers) - 1,
@@ -224,19 +234,19 @@ HEAD = Exercise(
     _features_and_weights,
     like(
         lambda *args: my_head(*args, lowest=-np.inf),
-        "Nach der versteckten Schicht fehlt das ReLU.",
-        "Setzen Sie negative Werte der versteckten Schicht auf null: np.maximum(…, 0). Ohne ReLU wären zwei "
+        "Nach der ersten Schicht fehlt ReLU.",
+        "Setzen Sie ihre negativen Werte auf null: np.maximum(…, 0). Ohne ReLU wären zwei "
         "Schichten nicht mehr als eine.",
     ),
     like(
         lambda *args: softmax(my_head(*args), axis=-1),
-        "Am Ende steht noch ein Softmax.",
+        "Am Ende steht noch Softmax.",
         "Gefragt sind Logits: Geben Sie die zehn Zahlen der letzten Schicht unverändert zurück.",
     ),
     like(
         lambda *args: np.maximum(my_head(*args), 0),
         "Auch die Logits sind bei null abgeschnitten.",
-        "ReLU gehört nur hinter die versteckte Schicht. Ein Logit darf negativ sein.",
+        "ReLU gehört nur hinter die erste Schicht. Ein Logit darf negativ sein.",
     ),
     like(
         lambda f, hidden, output: my_head(f, (hidden[0], 0), (output[0], 0)),

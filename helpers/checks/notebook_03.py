@@ -238,7 +238,7 @@ BOOTSTRAP = Exercise(
     when(
         lambda *a: _width(*a) > 1.1,
         "Ihr Intervall ist zu breit.",
-        "Jede Stichprobe hat len(values) Werte, und die Grenzen sind die Prozentpunkte 2,5 und 97,5.",
+        "Jede Stichprobe hat len(values) Werte, und zwischen 2,5 und 97,5 liegen die mittleren 95 Prozent.",
     ),
     form=_interval_form,
 )
@@ -378,12 +378,18 @@ TEMPERATURE = Exercise(
     like(
         lambda *a: best_temperature(*a, score=lambda p: -np.log(p.max(axis=1)).mean()),
         "Sie belohnen Sicherheit, auch wenn die Antwort falsch ist.",
-        "Gefragt ist die Wahrscheinlichkeit der *richtigen* Klasse: p[np.arange(len(labels)), labels].",
+        "Gefragt ist die Wahrscheinlichkeit der richtigen Klasse, p[np.arange(len(labels)), labels], und geteilt "
+        "werden die Logits, nicht p.",
     ),
     like(
         lambda x, y, c: min(-np.log(softmax(x / t, axis=1)[np.arange(len(y)), y]).mean() for t in c),
         "Das ist der kleinste Verlust selbst, gefragt ist die Temperatur dazu.",
         "Geben Sie candidates[…] zurück, mit der Nummer aus np.argmin.",
+    ),
+    like(
+        lambda x, y, c: best_temperature(x, y, np.arange(len(c)), lambda logits, number: logits / c[number]),
+        "Das ist die Nummer der besten Temperatur, gefragt ist die Temperatur selbst.",
+        "Geben Sie candidates[…] zurück, mit dieser Nummer.",
     ),
 )
 
@@ -455,5 +461,10 @@ SUSPICION = Exercise(
         lambda p, i, y, s, k: (((p(i) == k) & (y == k)).mean(), ((p(s(i)) == k) & (y != k)).mean()),
         "Sie teilen durch alle Bilder.",
         "Wählen Sie die Gruppe zuerst aus und mitteln Sie nur über sie.",
+    ),
+    like(
+        lambda p, i, y, s, k: ((p(i[y == k]) == k).sum(), (p(s(i[y != k])) == k).sum()),
+        "Das sind Anzahlen, gefragt sind Anteile.",
+        "Nehmen Sie .mean() statt .sum().",
     ),
 )

@@ -9,8 +9,8 @@ from helpers.secret import suspected
 
 
 # --- 4.1 Grad-CAM selbst schreiben -----------------------------------------------------------------------------------
-def cam(maps, gradients):
-    weights = gradients.mean(axis=(1, 2), keepdims=True)
+def cam(maps, slopes):
+    weights = slopes.mean(axis=(1, 2), keepdims=True)
     return np.maximum((weights * maps).sum(axis=-1), 0)
 
 
@@ -30,7 +30,7 @@ GRAD_CAM = Exercise(
     like(
         lambda m, g: np.maximum((g.mean(axis=-1, keepdims=True) * m).sum(axis=-1), 0),
         "Falsche Achse: Sie mitteln die Ableitungen über die Kanäle.",
-        "Das Gewicht einer Karte ist der Mittelwert über ihre Stellen: gradients.mean(axis=(1, 2), keepdims=True).",
+        "Das Gewicht einer Karte ist der Mittelwert über ihre Stellen: slopes.mean(axis=(1, 2), keepdims=True).",
     ),
     like(
         lambda m, g: np.maximum((g * m).sum(axis=-1), 0),
@@ -50,7 +50,12 @@ GRAD_CAM = Exercise(
     like(
         lambda m, g: np.maximum((g.sum(axis=(1, 2), keepdims=True) * m).sum(axis=-1), 0),
         "Sie summieren die Ableitungen, gefragt ist ihr Mittelwert.",
-        "Nehmen Sie gradients.mean statt gradients.sum.",
+        "Nehmen Sie slopes.mean statt slopes.sum.",
+    ),
+    like(
+        lambda m, g: np.maximum((g.mean(axis=(1, 2), keepdims=True) * m).mean(axis=-1), 0),
+        "Sie bilden den Mittelwert über die gewichteten Karten, gefragt ist ihre Summe.",
+        "Nehmen Sie am Ende .sum(axis=-1).",
     ),
     like(
         lambda m, g: np.maximum(g.mean(axis=(1, 2), keepdims=True) * m, 0),
@@ -61,8 +66,8 @@ GRAD_CAM = Exercise(
 
 
 # --- 4.2 HiResCAM ----------------------------------------------------------------------------------------------------
-def hires_cam(maps, gradients):
-    return np.maximum((gradients * maps).sum(axis=-1), 0)
+def hires_cam(maps, slopes):
+    return np.maximum((slopes * maps).sum(axis=-1), 0)
 
 
 HIRES_CAM = Exercise(
@@ -186,6 +191,11 @@ MASS = Exercise(
         lambda c, m: np.maximum(c, 0)[:, m].mean(axis=1),
         "Das ist die mittlere Stärke in der Maske, kein Anteil.",
         "Teilen Sie die Summe in der Maske durch die Summe im ganzen Bild.",
+    ),
+    like(
+        lambda c, m: mass_on(c, m) / m.mean(),
+        "Sie vergleichen zwei Mittelwerte, gefragt ist der Anteil an der Summe.",
+        "Nehmen Sie beide Male .sum statt .mean.",
     ),
     like(
         lambda c, m: 1 - mass_on(c, m),

@@ -100,7 +100,7 @@ LAYER = Exercise(
     _layers,
     like(
         lambda *a: lrp_layer(*a, times_a=False),
-        "Die Aktivierung fehlt: Auch ein Eingang mit dem Wert null bekommt bei Ihnen Relevanz.",
+        "Der Faktor a fehlt: Auch ein Eingang mit dem Wert null bekommt bei Ihnen Relevanz.",
         "Der Beitrag ist a · w. Multiplizieren Sie das Ergebnis am Ende mit a.",
     ),
     like(
@@ -212,13 +212,18 @@ SUSPECTS = Exercise(
     ),
     like(
         _by_place,
-        "Die beiden Wörterbücher haben eine andere Reihenfolge: Sie vergleichen, was nicht zueinander gehört.",
+        "Die beiden Wörterbücher haben eine andere Reihenfolge: Sie vergleichen, was nicht zueinandergehört.",
         "Holen Sie zu jedem Namen die passenden Karten: reference[name].",
     ),
     like(
         lambda f, r, t: [name for name, _ in suspects(f, r, t)],
         "Es fehlt, welches Bild am schlechtesten passt.",
         "Hängen Sie Paare an: (name, Nummer des Bilds).",
+    ),
+    like(
+        lambda f, r, t: [(n, int(i)) for n, m in f.items() for i in np.flatnonzero(_closeness(m, r[n]) < t)],
+        "Sie nennen jedes auffällige Bild, verlangt ist je Regel nur das schlechteste.",
+        "Bilden Sie je Regel ein Paar, mit dem Bild der kleinsten Korrelation: np.argmin.",
     ),
 )
 
@@ -297,6 +302,11 @@ def _said(answers, *left_out):
     return [said for name, said in answers.items() if name not in left_out]
 
 
+def _void(answers):
+    """Was nicht zählt, weil die Erklärung nichts taugt."""
+    return () if all(answers[name] == "ja" for name in TOOL) else NEEDS_TOOL
+
+
 def _answer_sheets(rng):
     good = dict.fromkeys(NAMES, "ja")
     sheets = [good] + [good | {name: said} for name in NAMES for said in ("nein", "offen")]
@@ -324,14 +334,19 @@ JUDGE = Exercise(
         "Über das Netz sagen nur die anderen acht Fragen etwas.",
     ),
     like(
+        lambda a: _verdict("nein" in _said(a, *_void(a)), set(_said(a)) == {"ja"}),
+        "Ort und Gruppen lassen Sie richtig weg, aber das Nein zur Erklärung selbst zählt bei Ihnen gegen das Netz.",
+        "Treue, Plausibilität und Mitgehen zählen in Punkt 2 nie: Über das Netz sagen sie nichts.",
+    ),
+    like(
         lambda a: _verdict("nein" in _said(a, *TOOL), set(_said(a)) == {"ja"}),
         "Eine Erklärung, die ihre eigene Prüfung nicht besteht, klagt bei Ihnen trotzdem an.",
         "Ohne dreimal „ja“ bei Treue, Plausibilität und Mitgehen zählen „ort“ und „gruppen“ nicht.",
     ),
     like(
         lambda a: judge(a) if all(a[name] == "ja" for name in TOOL) else UNDECIDED,
-        "Taugt die Erklärung nichts, hören Sie auf. Leistung, Suche, Eingriff und drei andere brauchen sie aber nicht.",
-        "Ein sicheres Nein zu einer dieser sechs Fragen heißt auch dann „nicht vertrauen“.",
+        "Bei Ihnen endet alles, wenn die Erklärung nichts taugt. Sechs Fragen brauchen sie aber nicht.",
+        "Ein Nein zu Leistung, Suche, Eingriff oder einer der drei anderen heißt auch dann „nicht vertrauen“.",
     ),
     like(
         lambda a: _verdict("nein" in _said(a, *TOOL, *NEEDS_TOOL), set(_said(a, *TOOL, *NEEDS_TOOL)) == {"ja"}),

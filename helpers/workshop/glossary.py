@@ -5,7 +5,6 @@ Buchstaben). Über die verbotenen wacht ``tests/test_terms.py``.
 """
 
 import csv
-import re
 
 from helpers.basics import INPUT, ROOT, CourseError, atomic_file, display_path
 
@@ -32,13 +31,6 @@ def read_terms(path=TERMS) -> list[dict]:
             where = f"{display_path(path)}, Zeile {number}"
             raise CourseError(f"{where}: Es braucht vier Spalten; setzen Sie Text mit Komma in Anführungszeichen.")
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-
-
-def banned(terms: list[dict]) -> dict[str, re.Pattern]:
-    """Verbotenes Synonym → Muster, das es als ganzes Wort findet."""
-    words = [word.strip() for term in terms for word in term["verbotene Synonyme"].split(";") if word.strip()]
-    shapes = {word: re.escape(word).replace(r"\*", r"\w*") for word in words}
-    return {word: re.compile(rf"(?<!\w){shape}(?!\w)") for word, shape in shapes.items()}
 
 
 def glossary(terms: list[dict]) -> str:

@@ -82,7 +82,7 @@ def build_report(out_dir=None, own: str = "") -> Path:
     class_names = figures.get("klassen", CLASS_NAMES)
     html = environment.get_template("report.html.j2").render(
         created=datetime.datetime.now().strftime("%d.%m.%Y, %H:%M Uhr"),
-        headlines=headlines(figures),
+        headlines=headlines(figures, own),
         first=[picture for picture in pictures if picture["src"] and picture["name"] in FIRST],
         pictures=[picture for picture in pictures if picture["src"] and picture["name"] not in FIRST],
         missing=[picture for picture in pictures if not picture["src"]],
@@ -145,14 +145,15 @@ def cell_link(folder: Path, notebook: str, picture: str) -> dict | None:
     return {"href": href, "text": name}
 
 
-def headlines(figures: dict) -> list[dict]:
+def headlines(figures: dict, own: str = "") -> list[dict]:
     """Die Zahlen ganz oben: was, Wert, Erläuterung. Ohne Messung steht dort, welches Notebook fehlt."""
     accuracy, n_test, minutes = (figures.get(name) for name in ("test_accuracy", "n_test", "minuten"))
     value, note = "–", "fehlt noch: Führen Sie 03_Training aus."
     if is_number(accuracy) and n_test:
         low, high = wilson_interval(accuracy, n_test)
         value = german(float(accuracy))
-        note = f"auf {german(n_test)} Testbildern; 95-%-Intervall {german(low)} bis {german(high)}"
+        net = "" if own else "Ihr Netz aus 03_Training "
+        note = f"{net}auf {german(n_test)} Testbildern; 95-%-Intervall {german(low)} bis {german(high)}"
     numbers = [("Trefferquote im Test", value, note)]
     if n_train := figures.get("n_train"):
         numbers.append(("Trainingsbilder", german(n_train), ""))

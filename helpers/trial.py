@@ -1,0 +1,52 @@
+"""Die Blindprobe lesen: wie oft die Verdachtssuche fand, was da war, und wie oft sie Unschuldige beschuldigte."""
+
+import pandas as pd
+
+from helpers.basics import INPUT, CourseError, as_dict, display_path, german, try_read_json
+
+STORED_TRIAL = INPUT / "blindprobe.json"
+
+
+def stored_trial(path=STORED_TRIAL) -> dict:
+    """Die mitgelieferte Blindprobe: ``netze`` und ``ergebnis``, wie ``python -m helpers blindprobe`` sie ablegt.
+
+    Raises:
+        CourseError: wenn sie fehlt oder beschädigt ist.
+    """
+    stored = try_read_json(path, {})
+    if not stored.get("netze") or not as_dict(stored.get("ergebnis")):
+        raise CourseError(f"{display_path(path)} fehlt oder ist beschädigt: Holen Sie die Datei neu.")
+    return stored
+
+
+def table(stored: dict):
+    """Die Blindprobe zum Lesen, als pandas.DataFrame: eine Spalte je Verfahren, Anteile als „Treffer von Fällen“."""
+
+    def text(share) -> str:
+        return f"{round(share[0] * share[3])} von {share[3]}" if share else "–"
+
+    columns = {}
+    for name, each in stored["ergebnis"].items():
+        column = {f"gefunden: {group}": text(share) for group, share in each["gefunden"].items()}
+        column["gezeigt, mit jedem Urteil"] = text(each["gezeigt"])
+        column["zu Unrecht beschuldigt: saubere Klassen"] = text(each["beschuldigte Klassen"])
+        column["zu Unrecht beschuldigt: saubere Netze"] = text(each["beschuldigte Netze"])
+        column["Abstand der Mitten (Median, Pixel)"] = "–" if each["abstand"] is None else german(each["abstand"], 1)
+        column["gefunden je Minute"] = german(each["gefunden je Minute"], 2)
+        columns[name] = column
+    return pd.DataFrame(columns)
+
+
+def missed(stored: dict) -> str:
+    """Ein Satz: wie viele benutzte Zeichen die Suche in der Blindprobe fand und wie groß die übersehenen waren."""
+    found = stored["ergebnis"]["Suche"]["gefunden"]["alle"]
+    if not found:
+        return ""
+    hits = round(found[0] * found[3])
+    said = (
+        f"In der Blindprobe ({len(stored['netze'])} Netze) fand sie {hits} von {found[3]} Zeichen, die ein Netz nutzte"
+    )
+    if not (sizes := stored["ergebnis"]["Suche"]["übersehene Pixel"]):
+        return f"{said}."
+    span = f"{sizes[0]} bis {sizes[-1]}" if sizes[0] < sizes[-1] else sizes[0]
+    return f"{said}; die übersehenen hatten {span} Pixel."
