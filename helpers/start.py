@@ -104,7 +104,8 @@ def show_progress(after: float = 2, every: float = 1) -> None:
 
         begin, handle = time.monotonic(), None
         while not ended.wait(every if handle else after):
-            bar = next((bar for bar in basics.cell_bars if not bar.disable), "")  # abgeschaltet: fertig
+            # Abgeschaltet heißt fertig, und „0 von 1“ sagt nichts.
+            bar = next((bar for bar in basics.cell_bars if not bar.disable and bar.total != 1), "")
             shown = {"text/plain": f"Die Zelle rechnet seit {time.monotonic() - begin:.0f} s. {bar}"}
             if handle is None:
                 handle = display(shown, raw=True, display_id=True)

@@ -115,7 +115,7 @@ def test_own_csv_files_without_some_classes_run_through_everything(classes, coun
         ["kurs", "--profil", "probe", "-p", "quelle", folder, "-p", "bilder", "4"],
         ["verdacht", "--modell", "sauber"],
         ["auswerten", "--eingabe", folder],
-        ["cnn", "--profil", "probe", "--eingabe", folder],
+        ["cnn", "--profil", "probe", "--eingabe", folder, "--n-train", "240", "--n-test", "150"],
     ):
         done = offline("-m", "helpers", *command)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout[-3000:] + done.stderr[-3000:]

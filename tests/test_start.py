@@ -123,7 +123,13 @@ def test_eine_lange_zelle_sagt_wie_weit_sie_ist_und_danach_nichts_mehr(front_end
 
     monkeypatch.setenv("KURS_OBERFLAECHE", front_end)
     begin = "from helpers.start import show_progress\nshow_progress(0.2, 0.1)"
-    cells = [begin, COUNTING, "time.sleep(1)", COUNTING + "1 / 0", "print('kurz')"]
+    cells = [
+        begin,
+        COUNTING,
+        "for _ in progress([1], text='innen'):\n    time.sleep(1)",
+        COUNTING + "1 / 0",
+        "print('kurz')",
+    ]
     cells += ["get_ipython().run_cell('time.sleep(0.5)');"]  # wie %run: eine Zelle in der Zelle
     path = write_small_notebook(tmp_path, "lang", *cells)
     client = Watching(nbformat.read(path, as_version=4), kernel_name=KERNEL_NAME, allow_errors=True, timeout=60)
@@ -133,7 +139,9 @@ def test_eine_lange_zelle_sagt_wie_weit_sie_ist_und_danach_nichts_mehr(front_end
         for index, word in {1: "| 2 von 4 Stellen", 2: "Die Zelle rechnet seit 1 s.", 3: "| 3 von 4 Stellen"}.items():
             *shown, last = seen[index]
             assert any(word in each for each in shown) and last == ""
-            assert not any("innen" in each for each in shown), "gezählt wird, was außen läuft"
+            assert not any("innen" in each for each in shown), (
+                "gezählt wird, was außen läuft und mehr als einen Schritt hat"
+            )
     else:
         assert seen == {}
     left = [
