@@ -4,8 +4,8 @@ Eine Erklärung ist ein Verdacht, ein Eingriff ist der Beweis (Adebayo et al. 20
 Abkürzungen verraten Erklärungen allein meist nicht). Die Testbilder werden deshalb in zwei Hälften geteilt: Auf der
 ersten suchen Relevanz und Probeeingriffe Stellen aus, auf der zweiten wird gemessen.
 
-1. ``relevance_between``: Welche Pixel machen aus Bildern anderer Klassen eines dieser Klasse? Gefragt werden alle Bilder
-   zusammen und Gruppen mit ähnlichen Karten (SpRAy, ``clusters.spray``).
+1. ``relevance_between``: Welche Pixel machen aus Bildern anderer Klassen eines dieser Klasse? Gefragt werden alle
+   Bilder zusammen und Gruppen mit ähnlichen Karten (SpRAy, ``clusters.spray``).
 2. ``places``: zusammenhängende Flecken dieser Karten; ``groups``: Trägt sie nur ein Teil der Bilder? ``stamps``: Liegt
    ihr Rand in jedem Bild auf demselben Pixel, wie bei einem Stempel? Ein Gegenstand liegt jedes Mal anders.
 3. ``search``: Stelle füllen, Stelle verpflanzen, beides gegen gleich große Stellen, auf die keine Relevanz zeigt.
