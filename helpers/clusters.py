@@ -115,7 +115,7 @@ def purity(groups, truth) -> np.ndarray:
     """1, wo die Gruppe des Bilds dazu passt, ob es die Stelle trägt, sonst 0: (n,); die Gruppen dürfen vertauscht sein.
 
     Der Mittelwert ist die Reinheit: bei zwei zufälligen Gruppen etwas über 0,5, nie kleiner. ``truth``: Trägt das Bild
-    die Stelle? bool (n,). Ihr Intervall hat ``trust.grouped``.
+    die Stelle? bool (n,). Ihr Intervall hat ``trust.purity``.
     """
     hits = (np.asarray(groups) == truth).astype(float)
     return hits if hits.mean() >= 0.5 else 1 - hits
