@@ -10,10 +10,10 @@ from helpers import lrp, metrics, scorecard
 from helpers.__main__ import main
 from helpers.basics import CourseError, read_json, write_json
 from helpers.data import Watermark
-from helpers.model import Run, enlarge_mask, predict_logits, preprocess, softmax, weights_checksum
+from helpers.model import Run, enlarge_mask, predict_logits, preprocess, weights_checksum
 from helpers.scorecard import CHANCE, EDGES, MEASURES, METHOD, Case, measure, methods, summarize
 from helpers.settings import Profile
-from helpers.training import Evaluation, randomize_down_to
+from helpers.training import Evaluation, probabilities, randomize_down_to
 from helpers.workshop import tables
 
 MARK = Watermark(size=6, top=21)
@@ -61,7 +61,7 @@ def test_jede_zahl_ist_die_des_masses(case, measured):
     rule = lrp.bounded_pixels(lrp.epsilon())
     x, mask = preprocess(case.images, 32), enlarge_mask(MARK.mask, 32)
     maps = lrp.relevance(model, x, case.classes, rule)
-    predict = lambda inputs: softmax(model.predict(inputs, verbose=0))  # noqa: E731
+    predict = probabilities(model)
     for name in ("loeschen", "einfuegen"):
         curve = metrics.perturbation_curve(predict, x, maps, case.classes, scorecard.STEPS, name == "einfuegen")
         np.testing.assert_allclose(clean[name], metrics.area_under_curve(curve), atol=1e-4)
