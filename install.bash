@@ -13,7 +13,7 @@ Ohne Befehl wird der Kurs eingerichtet: Pakete in .venv (oder in der aktiven con
 
   lab …      JupyterLab mit der Startseite öffnen                 (weitere Angaben gehen an JupyterLab)
   kurs …     alle fünf Notebooks ausführen, Bericht in ausgabe/   (mehr: bash install.bash kurs --hilfe)
-  test …     die kurzen Tests ausführen, etwa zehn Minuten        (weitere Angaben gehen an pytest)
+  test …     die kurzen Tests ausführen, etwa fünfzehn Minuten    (weitere Angaben gehen an pytest)
              test --alles führt auch die langen aus, wie jede Woche die Prüfung des Kurses
   doctor     zeigen, ob alles da ist
   lock …     requirements.txt neu aus pyproject.toml machen       (--neu: neueste Versionen, --pruefen: nur prüfen)

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +234,19 @@ def quick_copy(model: keras.Model, precision: str = "auto") -> keras.Model:
     copy = keras.models.clone_model(model, clone_function=copied)
     copy.set_weights(model.get_weights())
     return copy
+
+
+_asking = weakref.WeakKeyDictionary()
+
+
+def asking_copy(model: keras.Model) -> keras.Model:
+    """``quick_copy`` zum Fragen, je Modell nur einmal gebaut und kompiliert, mit den Gewichten, die es jetzt hat."""
+    if model not in _asking:
+        _asking[model] = quick_copy(model)
+        if hasattr(model, "prepare"):
+            _asking[model].prepare = model.prepare
+    _asking[model].set_weights(model.get_weights())
+    return _asking[model]
 
 
 def build_learner(

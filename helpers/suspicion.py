@@ -24,7 +24,7 @@ from helpers.basics import (
     progress,
     quiet_stderr,
 )
-from helpers.learner import quick_copy
+from helpers.learner import asking_copy
 from helpers.metrics import bootstrap_interval
 from helpers.model import checked_classes, checked_model, enlarge
 from helpers.places import (
@@ -100,17 +100,23 @@ class Suspect:
 class Questions:
     """Antworten und Ableitungen eines Netzes, kompiliert und in der Rechengenauigkeit, in der die Maschine schnell ist.
 
+    Kompiliert wird je Modell einmal; die Gewichte sind die, die es beim letzten ``Questions(model)`` hatte.
+
     Attributes:
         answer: Bilder (uint8, (n, h, b) oder (n, h, b, 3)) → Wahrscheinlichkeiten (n, k).
         slope: Bilder (float32) und eine Klasse → Ableitung ihrer Log-Chance nach jedem Pixel, in der Form der Bilder.
     """
 
     def __init__(self, model):
-        model = checked_model(model, "Die Verdachtssuche")
-        net = quick_copy(model)
+        net = asking_copy(checked_model(model, "Die Verdachtssuche"))
+        if not hasattr(net, "steps"):
+            net.steps = self._compiled(net)
+        self._answer, self._slope = net.steps
 
+    @staticmethod
+    def _compiled(net) -> tuple:
         def logits(images):
-            return tf.cast(net(enlarge(images, model), training=False), tf.float32)
+            return tf.cast(net(enlarge(images, net), training=False), tf.float32)
 
         @tf.function(reduce_retracing=True)
         def answer(images):
@@ -125,7 +131,7 @@ class Questions:
                 odds = z[:, label] - tf.reduce_logsumexp(tf.where(mine, -np.inf, z), axis=-1)
             return tape.gradient(odds, images)
 
-        self._answer, self._slope = answer, slope
+        return answer, slope
 
     @staticmethod
     def _batchwise(step, images, *given):

@@ -15,13 +15,13 @@ from helpers.data import PROVENANCE, REWRITE_DATA, Dataset, Watermark, training_
 from helpers.files import name_empty_classes
 from helpers.learner import (
     SCORES,
+    asking_copy,
     build_learner,
     class_weights,
     extract_features,
     in_order,
     load_state,
     mirror_and_shift,  # noqa: F401
-    quick_copy,
     save_state,
     shuffled,
 )
@@ -222,9 +222,9 @@ def evaluate(model, images, labels) -> Evaluation:
 def probabilities(model: keras.Model):
     """Funktion: vorverarbeitete Bilder (n, h, b, 3) → Wahrscheinlichkeiten (n, k), gerechnet wie in ``quick_copy``.
 
-    Sie behält die Gewichte, die das Modell beim Aufruf hat.
+    Sie behält die Gewichte, die das Modell jetzt hat, bis zum nächsten Aufruf.
     """
-    net = quick_copy(model)
+    net = asking_copy(model)
     return lambda inputs: softmax(net.predict_on_batch(inputs))
 
 

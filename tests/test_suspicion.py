@@ -67,6 +67,18 @@ def test_relevanz_zwischen_bildern_ist_bei_einem_linearen_netz_gewicht_mal_unter
     np.testing.assert_allclose(found[0], wanted, atol=0.02 * np.abs(wanted).max())  # bfloat16, wo es schneller ist
 
 
+def test_wer_weiterlernt_bekommt_die_antworten_der_neuen_gewichte(tiny_nets, images):
+    """Kompiliert wird einmal je Modell: Die alten Antworten wären unbemerkt die eines anderen Netzes."""
+    clean, twin = (keras.models.clone_model(net) for net in tiny_nets)
+    clean.set_weights(tiny_nets[0].get_weights())
+    first = Questions(clean).answer(images[0][:20])
+    clean.set_weights(tiny_nets[1].get_weights())
+    twin.set_weights(tiny_nets[1].get_weights())
+    again = Questions(clean).answer(images[0][:20])
+    np.testing.assert_array_equal(again, Questions(twin).answer(images[0][:20]))
+    assert np.abs(again - first).max() > 0.01
+
+
 def test_wer_das_zeichen_traegt_wird_am_inhalt_erkannt(marked):
     stamped, labels, truth = marked
     members, others = np.flatnonzero(labels == HALF.label), np.flatnonzero(labels != HALF.label)
