@@ -33,10 +33,9 @@ def extract_features(stem: keras.Model, images, precision: str = "auto") -> Rows
     Returns:
         float32, (n, h, b, Kanäle), auf der Platte (``helpers.rows``).
     """
-    stem = quick_copy(stem, precision)
-    last, shape = stem.layers[-1], stem.output.shape[1:]
+    shape, computed = stem.output.shape[1:], keras.DTypePolicy(policy(precision)).compute_dtype
     folder = output_dir() / "merkmale"
-    prefix = f"{last.name}_{stem.input.shape[1]}_{last.compute_dtype}_{weights_checksum(stem)[:12]}"
+    prefix = f"{stem.layers[-1].name}_{stem.input.shape[1]}_{computed}_{weights_checksum(stem)[:12]}"
     stored, known = [], {}
     for path in sorted(folder.glob(f"{prefix}_*.npz")):
         with contextlib.suppress(Exception):
@@ -51,7 +50,7 @@ def extract_features(stem: keras.Model, images, precision: str = "auto") -> Rows
             new.setdefault(name, row)
     if new:
         path = folder / f"{prefix}_{hashlib.sha256(''.join(new).encode()).hexdigest()[:12]}.npz"
-        features = batch_outputs(stem, images, list(new.values()))
+        features = batch_outputs(quick_copy(stem, precision), images, list(new.values()))
         write_rows(path, len(new), shape, np.float32, features, bilder=lambda: np.array(list(new)))
         known |= {name: (len(stored), row) for row, name in enumerate(new)}
         stored.append(open_rows(path, shape, np.float32)[0])
@@ -218,18 +217,22 @@ def fast_bfloat16() -> bool:
     return has_gpu() or "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def policy(precision: str) -> str:
+    """Womit Keras bei dieser Angabe rechnet: „mixed_bfloat16“ oder „float32“."""
+    mixed = precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
+    return "mixed_bfloat16" if mixed else "float32"
+
+
 def quick_copy(model: keras.Model, precision: str = "auto") -> keras.Model:
     """Ein Modell noch einmal, mit der Rechengenauigkeit „auto“ in bfloat16, wo die Maschine das schneller kann.
 
     Die Gewichte bleiben float32. Auf einer CPU mit AMX brauchte der Stamm von VGG16 so ein Fünftel der Zeit.
     """
-    mixed = precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
-    policy = "mixed_bfloat16" if mixed else "float32"
 
     def copied(layer):
         if not isinstance(layer, keras.Layer):  # eine Rechnung ohne Gewichte und eigene Genauigkeit
             return layer
-        return type(layer).from_config({**layer.get_config(), "dtype": policy})
+        return type(layer).from_config({**layer.get_config(), "dtype": policy(precision)})
 
     copy = keras.models.clone_model(model, clone_function=copied)
     copy.set_weights(model.get_weights())
