@@ -66,9 +66,14 @@ def group_count(maps, most: int = 5) -> int:
     Raises:
         CourseError: bei weniger als doppelt so vielen Karten wie ``NEIGHBORS``.
     """
+    return _eigengap(_neighbors(maps)[1], most)
+
+
+def _eigengap(graph, most: int = 5) -> int:
+    """So viele Eigenwerte vor dem größten Abstand zum nächsten."""
     from scipy.sparse.csgraph import laplacian
 
-    values = np.linalg.eigvalsh(laplacian(_neighbors(maps)[1], normed=True))
+    values = np.linalg.eigvalsh(laplacian(graph, normed=True))
     return int(np.diff(values[: most + 1]).argmax()) + 1
 
 
@@ -88,7 +93,8 @@ def spray(maps, seed: int = 0) -> list[np.ndarray]:
     Raises:
         CourseError: wie ``group_count``.
     """
-    found = _clustered(_neighbors(maps)[1], group_count(maps), seed)
+    _, graph = _neighbors(maps)
+    found = _clustered(graph, _eigengap(graph), seed)
     return [found == each for each in np.unique(found)]
 
 
