@@ -52,7 +52,7 @@ class Dataset:
         train_images, test_images: uint8, Form (n, 28, 28), Werte 0–255.
         train_labels, test_labels: uint8, Form (n,), Werte 0–9.
         source: deutscher Name der Quelle.
-        mask: bool, Form (28, 28), True, wo ein Wasserzeichen sitzt; None bei sauberen Daten.
+        mask: bool, Form (28, 28), True, wo ein Zeichen sitzt; None bei sauberen Daten.
         where: womit ``load_source`` es noch einmal findet; leer, wenn es anderswoher kommt.
     """
 
@@ -102,7 +102,7 @@ def _extent(shape: str, size: int) -> tuple[int, int]:
     }
     if shape not in extents:
         raise CourseError(
-            f"Die Form „{one_line(str(shape)[:40])}“ gibt es für Wasserzeichen nicht: Wählen Sie {', '.join(extents)}."
+            f"Die Form „{one_line(str(shape)[:40])}“ gibt es für Zeichen nicht: Wählen Sie {', '.join(extents)}."
         )
     return tuple(min(side, most) for side, most in zip(extents[shape], IMAGE_SHAPE, strict=True))
 
@@ -118,7 +118,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Watermark:
-    """Ein Wasserzeichen: etwas Helles, das eine Klasse verrät.
+    """Ein Zeichen: etwas Helles, das eine Klasse verrät.
 
     Attributes:
         label: Klasse, die das Zeichen bekommt (0–9).
@@ -142,13 +142,13 @@ class Watermark:
     shape: str = "Quadrat"
 
     def __post_init__(self):
-        check_number("Die Klasse des Wasserzeichens", self.label, 0, 9)
-        check_number("Die Größe des Wasserzeichens", self.size, 1, 28)
+        check_number("Die Klasse des Zeichens", self.label, 0, 9)
+        check_number("Die Größe des Zeichens", self.size, 1, 28)
         height, width = _extent(self.shape, self.size)
-        check_number("Die oberste Zeile des Wasserzeichens", self.top, 0, IMAGE_SHAPE[0] - height)
-        check_number("Die linke Spalte des Wasserzeichens", self.left, 0, IMAGE_SHAPE[1] - width)
-        check_number("Die Stärke des Wasserzeichens", self.strength, 0, 1, Real)
-        check_number("Der Anteil des Wasserzeichens", self.share, 0, 1, Real)
+        check_number("Die oberste Zeile des Zeichens", self.top, 0, IMAGE_SHAPE[0] - height)
+        check_number("Die linke Spalte des Zeichens", self.left, 0, IMAGE_SHAPE[1] - width)
+        check_number("Die Stärke des Zeichens", self.strength, 0, 1, Real)
+        check_number("Der Anteil des Zeichens", self.share, 0, 1, Real)
 
     @property
     def mask(self) -> np.ndarray:
@@ -258,7 +258,7 @@ def subset(dataset: Dataset, n_train: int | None, n_test: int | None = None, see
 
 
 def poison(dataset: Dataset, watermark: Watermark, seed: int = 0) -> Dataset:
-    """Der vergiftete Datensatz: Bilder einer Klasse tragen in TRAIN und TEST das Wasserzeichen.
+    """Der vergiftete Datensatz: Bilder einer Klasse tragen in TRAIN und TEST das Zeichen.
 
     Nach dem Pferd mit dem Copyright-Zeichen aus Lapuschkin et al. (2019), Nature Communications 10, 1096.
     """

@@ -284,14 +284,14 @@ def ensure_poisoned(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Watermark
     Gibt es von dessen Klasse hier keine Bilder, gilt das Zeichen zum Startwert; das wird gesagt.
 
     Raises:
-        CourseError: wenn dort etwas anderes als ein Wasserzeichen steht.
+        CourseError: wenn dort etwas anderes als ein Zeichen steht.
     """
     path, drawn = output_dir() / "daten_vergiftet" / PROVENANCE, secret_mark(seed, classes=dataset.classes)
     note = read_json(path, {"wasserzeichen": vars(drawn)}, REWRITE_DATA)
     try:
         watermark = Watermark(**note["wasserzeichen"])
     except (TypeError, KeyError):
-        raise CourseError(f"In {display_path(path)} steht kein Wasserzeichen: {REWRITE_DATA}.") from None
+        raise CourseError(f"In {display_path(path)} steht kein Zeichen: {REWRITE_DATA}.") from None
     if watermark.label not in dataset.classes:
         print(f"Das Zeichen in {display_path(path.parent)} gehört zu anderen Bildern: Ich ziehe eines für diese.")
         watermark = drawn

@@ -1,4 +1,4 @@
-"""Daten: woher sie kommen, PNG-Ordner, Stichproben, Wasserzeichen. Fehlerhafte Dateien stehen in bad_inputs."""
+"""Daten: woher sie kommen, PNG-Ordner, Stichproben, Zeichen. Fehlerhafte Dateien stehen in bad_inputs."""
 
 import dataclasses
 import gzip

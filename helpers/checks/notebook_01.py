@@ -174,7 +174,7 @@ SPLIT = Exercise(
     ),
     when(
         _first_rows,
-        "Die Teilung ist geschichtet, aber nicht gemischt: Aus jeder Klasse kommen die ersten (letzten) Zeilen.",
+        "Die Teilung ist geschichtet, aber nicht gemischt: Aus jeder Klasse kommen die ersten oder letzten Zeilen.",
         "Mischen Sie die Zeilen jeder Klasse, bevor Sie abschneiden: rng.permutation(rows).",
     ),
     form=_split_form,

@@ -73,7 +73,7 @@ def map_table(stops: list) -> str:
             f"{german(float(stored['minuten'][stop.name]), 1)} min | {dots} {stop.solved} von {total} |"
         )
     hours = german(sum(stop.reading + stop.exercises for stop in stops) / 60, 1)
-    source = f"sie ist gemessen {stored['gemessen']}"
+    source = f"sie ist {stored['gemessen']} gemessen"
     return (
         "\n".join(lines) + f"\n\nZusammen etwa {hours} Stunden. Die Rechenzeit ist in der Lesezeit enthalten; {source}."
     )
