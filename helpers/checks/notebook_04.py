@@ -312,7 +312,7 @@ DELETION = Exercise(
     ),
     like(
         lambda p, i, h, c, s, f: deletion_curve(p, i, h, c, s, 0.0),
-        "Sie löschen immer auf null, verlangt ist der Wert fill.",
+        "Sie setzen die Pixel immer auf null, verlangt ist der Wert fill.",
         "Ersetzen Sie die Pixel durch fill: flat[…] = fill.",
     ),
     like(
