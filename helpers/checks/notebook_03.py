@@ -173,7 +173,7 @@ CURVES = Exercise(
     like(
         lambda h: best_epoch(h, "val_treffer", max),
         "Das ist die Epoche mit der höchsten Trefferquote, gefragt ist die mit dem kleinsten Verlust.",
-        "Nehmen Sie „val_verlust“: Der Verlust merkt früher, wenn das Netz sich zu sicher wird.",
+        "Nehmen Sie „val_verlust“: Der Verlust merkt es früher, wenn das Netz sich zu sicher wird.",
     ),
     like(
         lambda h: min(row["val_verlust"] for row in h),

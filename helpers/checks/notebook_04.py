@@ -30,7 +30,7 @@ GRAD_CAM = Exercise(
     like(
         lambda m, g: np.maximum((g.mean(axis=-1, keepdims=True) * m).sum(axis=-1), 0),
         "Falsche Achse: Sie mitteln die Ableitungen über die Karten.",
-        "Das Gewicht einer Karte ist der Mittelwert über ihre Stellen: slopes.mean(axis=(1, 2), keepdims=True).",
+        "Das Gewicht einer Karte ist das Mittel ihrer Ableitungen: slopes.mean(axis=(1, 2), keepdims=True).",
     ),
     like(
         lambda m, g: np.maximum((g * m).sum(axis=-1), 0),
