@@ -338,7 +338,7 @@ SAID = {
     "größte Abstand | Fach ist leer",
     "3.7": "schlechteste | multiplizieren | nach der Trefferquote | belohnen Sicherheit | kleinste Verlust selbst | "
     "Nummer der besten",
-    "3.8": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne passiert | durch alle Bilder | Anzahlen",
+    "3.8": "vertauscht | Klasse selbst | noch kein Zeichen | was ohne Zeichen passiert | durch alle Bilder | Anzahlen",
     "4.1": "ReLU am Ende fehlt | Falsche Achse | zweite Schritt fehlt | Gewichte ab statt der Summe | "
     "Gewichte fehlen | gefragt ist ihr Mittelwert | gewichteten Karten | noch nicht addiert",
     "4.2": "noch Grad-CAM | ReLU am Ende fehlt | bevor Sie addieren | noch nicht addiert | Mittelwert über die Karten",

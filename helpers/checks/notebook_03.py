@@ -173,7 +173,7 @@ CURVES = Exercise(
     like(
         lambda h: best_epoch(h, "val_treffer", max),
         "Das ist die Epoche mit der höchsten Trefferquote, gefragt ist die mit dem kleinsten Verlust.",
-        "Nehmen Sie „val_verlust“: Der Verlust merkt früher, wenn das Netz sich zu sicher wird.",
+        "Nehmen Sie „val_verlust“: Der Verlust merkt es früher, wenn das Netz sich zu sicher wird.",
     ),
     like(
         lambda h: min(row["val_verlust"] for row in h),
@@ -223,7 +223,7 @@ BOOTSTRAP = Exercise(
     when(
         lambda o, values, *a: np.allclose(o, np.percentile(values, [2.5, 97.5])),
         "Das sind die Grenzen der einzelnen Werte, nicht die ihrer Mittelwerte.",
-        "Sammeln Sie zuerst die Mittelwerte aller Stichproben in einer Liste, dann np.percentile(liste, …).",
+        "Sammeln Sie zuerst die Mittelwerte aller Stichproben in einer Liste; np.percentile bekommt diese Liste.",
     ),
     when(
         lambda o, values, *a: not o[0] < np.mean(values) < o[1],
@@ -274,7 +274,7 @@ PRECISION = Exercise(
     like(
         lambda c: (np.mean(precision_recall(c)[0]), np.mean(precision_recall(c)[1])),
         "Sie mitteln über die Klassen.",
-        "Gefragt ist eine Zahl je Klasse, also zwei Arrays der Länge 10.",
+        "Gefragt sind zwei Arrays mit einer Zahl je Klasse.",
     ),
     like(
         lambda c: (precision_recall(c)[1],) * 2,
@@ -440,7 +440,7 @@ SUSPICION = Exercise(
     like(
         lambda p, i, y, s, k: effect_of_mark(p, i, y, s, k)[::-1],
         "Die beiden Zahlen sind vertauscht.",
-        "Zuerst der Anteil der erkannten Klasse ohne Zeichen, dann der Anteil der anderen mit Zeichen.",
+        "Zuerst der Anteil der Bilder, die ohne Zeichen erkannt werden, dann der Anteil der anderen mit Zeichen.",
     ),
     like(
         lambda p, i, y, s, k: (effect_of_mark(p, i, y, s, k)[0], (p(s(i)) == k).mean()),
@@ -454,7 +454,7 @@ SUSPICION = Exercise(
     ),
     like(
         lambda p, i, y, s, k: ((p(s(i[y == k])) == k).mean(), effect_of_mark(p, i, y, s, k)[1]),
-        "Die Bilder der Klasse tragen bei Ihnen das Zeichen. Gefragt ist, was ohne passiert.",
+        "Die Bilder der Klasse tragen bei Ihnen das Zeichen. Gefragt ist, was ohne Zeichen passiert.",
         "Für die erste Zahl nehmen Sie die Bilder, wie sie sind: predict(images[labels == label]).",
     ),
     like(

@@ -17,7 +17,7 @@ def cam(maps, slopes):
 GRAD_CAM = Exercise(
     "4.1",
     cam,
-    "Drei Zeilen, und Sie wissen genau, was eine Heatmap zeigt und was nicht.",
+    "Wenige Zeilen, und Sie wissen genau, was eine Heatmap zeigt und was nicht.",
     lambda rng: [
         (np.maximum(rng.normal(size=shape), 0), rng.normal(size=shape) + rng.normal(size=(shape[0], 1, 1, shape[3])))
         for shape in ((3, 4, 4, 6), (2, 5, 3, 8))
@@ -29,8 +29,8 @@ GRAD_CAM = Exercise(
     ),
     like(
         lambda m, g: np.maximum((g.mean(axis=-1, keepdims=True) * m).sum(axis=-1), 0),
-        "Falsche Achse: Sie mitteln die Ableitungen über die Kanäle.",
-        "Das Gewicht einer Karte ist der Mittelwert über ihre Stellen: slopes.mean(axis=(1, 2), keepdims=True).",
+        "Falsche Achse: Sie mitteln die Ableitungen über die Karten.",
+        "Das Gewicht einer Karte ist das Mittel ihrer Ableitungen: slopes.mean(axis=(1, 2), keepdims=True).",
     ),
     like(
         lambda m, g: np.maximum((g * m).sum(axis=-1), 0),
@@ -40,7 +40,7 @@ GRAD_CAM = Exercise(
     like(
         lambda m, g: (np.maximum(g.mean(axis=(1, 2), keepdims=True), 0) * m).sum(axis=-1),
         "Sie schneiden die Gewichte ab statt der Summe.",
-        "ReLU kommt ganz am Ende, nachdem alle gewichteten Karten addiert sind.",
+        "Das ReLU kommt ganz am Ende, nachdem alle gewichteten Karten addiert sind.",
     ),
     like(
         lambda m, g: np.maximum(m.sum(axis=-1), 0),
@@ -60,7 +60,7 @@ GRAD_CAM = Exercise(
     like(
         lambda m, g: np.maximum(g.mean(axis=(1, 2), keepdims=True) * m, 0),
         "Die Karten sind gewichtet, aber noch nicht addiert.",
-        "Summieren Sie über die Kanäle: .sum(axis=-1).",
+        "Summieren Sie über die Karten: .sum(axis=-1).",
     ),
 )
 
@@ -87,7 +87,7 @@ HIRES_CAM = Exercise(
     ),
     like(
         lambda m, g: np.maximum(g * m, 0).sum(axis=-1),
-        "Sie schneiden ab, bevor Sie addieren: Widerspruch kann dann nichts mehr aufheben.",
+        "Sie schneiden ab, bevor Sie addieren: Was gegen die Klasse spricht, zählt dann nicht mehr.",
         "Erst über die Karten addieren, dann das ReLU.",
     ),
     like(
@@ -240,12 +240,12 @@ FLIPS = Exercise(
     like(
         lambda b, a, y, t: _share(a == t, y),
         "Bilder, die schon vorher diese Antwort hatten, zählen bei Ihnen als umgefallen.",
-        "Umgefallen ist nur, wer vorher etwas anderes war: before != target.",
+        "Umgefallen ist nur, was vorher eine andere Antwort hatte: before != target.",
     ),
     like(
         lambda b, a, y, t: _share((b != t) & (a == t), y),
         "Der Nenner stimmt nicht: Sie teilen durch alle Bilder der Klasse.",
-        "Teilen Sie durch die Bilder, die umfallen konnten, also nur die mit before != target.",
+        "Teilen Sie durch die Zahl der Bilder, die umfallen konnten: die mit before != target.",
     ),
     like(
         lambda b, a, y, t: _share(a != b, y),
@@ -298,7 +298,7 @@ def _pictures_and_heatmaps(rng):
 DELETION = Exercise(
     "4.6",
     deletion_curve,
-    "Die Kurve allein sagt wenig. Daneben gehört die einer zufälligen Karte, und dabei steht, was „gelöscht“ heißt.",
+    "Die Kurve allein sagt wenig. Dazu gehören die einer zufälligen Karte und die Angabe, was „gelöscht“ heißt.",
     _pictures_and_heatmaps,
     like(
         lambda p, i, h, *rest: deletion_curve(p, i, -h, *rest),
@@ -312,7 +312,7 @@ DELETION = Exercise(
     ),
     like(
         lambda p, i, h, c, s, f: deletion_curve(p, i, h, c, s, 0.0),
-        "Sie löschen immer auf null, verlangt ist der Wert fill.",
+        "Sie setzen die Pixel immer auf null, verlangt ist der Wert fill.",
         "Ersetzen Sie die Pixel durch fill: flat[…] = fill.",
     ),
     like(
