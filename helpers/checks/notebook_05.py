@@ -212,7 +212,7 @@ SUSPECTS = Exercise(
     ),
     like(
         _by_place,
-        "Die beiden Wörterbücher haben eine andere Reihenfolge: Sie vergleichen, was nicht zueinandergehört.",
+        "Die beiden Wörterbücher sind verschieden geordnet: Sie vergleichen, was nicht zueinandergehört.",
         "Holen Sie zu jedem Namen die passenden Karten: reference[name].",
     ),
     like(
