@@ -8,13 +8,13 @@ STORED_TRIAL = INPUT / "blindprobe.json"
 
 
 def stored_trial(path=STORED_TRIAL) -> dict:
-    """Die mitgelieferte Blindprobe: ``netze`` und ``ergebnis``, wie ``python -m helpers blindprobe`` sie ablegt.
+    """Die mitgelieferte Blindprobe: ``netze``, wie viele davon zählen (``gezählt``), und deren ``ergebnis``.
 
     Raises:
         CourseError: wenn sie fehlt oder beschädigt ist.
     """
     stored = try_read_json(path, {})
-    if not stored.get("netze") or not as_dict(stored.get("ergebnis")):
+    if not stored.get("gezählt") or not as_dict(stored.get("ergebnis")):
         raise CourseError(f"{display_path(path)} fehlt oder ist beschädigt: Holen Sie die Datei neu.")
     return stored
 
@@ -32,7 +32,8 @@ def table(stored: dict):
         column["zu Unrecht beschuldigt: saubere Klassen"] = text(each["beschuldigte Klassen"])
         column["zu Unrecht beschuldigt: saubere Netze"] = text(each["beschuldigte Netze"])
         column["Abstand der Mitten (Median, Pixel)"] = "–" if each["abstand"] is None else german(each["abstand"], 1)
-        column["gefunden je Minute"] = german(each["gefunden je Minute"], 2)
+        rates = {"gefunden je Minute": "gefunden je Minute", "Suche auf denselben Netzen, je Minute": "Suche je Minute"}
+        column |= {shown: "–" if each[key] is None else german(each[key], 2) for shown, key in rates.items()}
         columns[name] = column
     return pd.DataFrame(columns)
 
@@ -42,7 +43,7 @@ def missed(stored: dict) -> str:
     found = stored["ergebnis"]["Suche"]["gefunden"]["alle"]
     if not found:
         return ""
-    hits, nets = round(found[0] * found[3]), len(stored["netze"])
+    hits, nets = round(found[0] * found[3]), stored["gezählt"]
     said = f"In der Blindprobe ({nets} Netze) fand die Suche {hits} von {found[3]} Zeichen, die ein Netz nutzte"
     if not (sizes := stored["ergebnis"]["Suche"]["übersehene Pixel"]):
         return f"{said}."

@@ -1,8 +1,9 @@
 """Die Blindprobe: Wie oft findet die Verdachtssuche ein geheimes Zeichen, und wie oft beschuldigt sie Unschuldige?
 
 Zwei von drei Netzen lernen mit zufälligen Zeichen (``Watermark.drawn``), das dritte ohne, jedes auf anderen Bildern.
-Gesucht wird blind. Zum Vergleich kommen die Stellen bei jedem fünften Netz auch aus anderen Karten, mit denselben
-Eingriffen: Grad-CAM, Kanten, Zufall und, bei jedem dreißigsten, Verdecken an jeder Stelle des Bildes.
+Gesucht wird blind. Zum Vergleich kommen die Stellen auch aus anderen Karten, mit denselben Eingriffen: Grad-CAM,
+Kanten, Zufall bei den Netzen, die ein Zeichen nutzen, und bei jedem fünften sauberen; bei einigen, weil es Minuten
+dauert, aus dem Verdecken an jeder Stelle des Bildes.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from helpers.training import train
 
 USED = 0.2  # so viel Wahrscheinlichkeit kostet es das Netz ohne Zeichen, dann nutzt es das Zeichen
 IMAGES = 2000
-CHOICE = 45  # an den Netzen davor sind Einstellungen gewählt: Sie zählen nicht, sobald es spätere gibt
+CHOICE = 45  # an den Netzen davor sind Einstellungen gewählt: Sie kommen zuletzt und zählen nicht, wo es spätere gibt
 SEARCH, GRID = "Suche", "Verdecken"
 BOX = 4  # Kante des Quadrats, das beim Verdecken gefüllt wird
 LOOKED = 64  # so viele Bilder je Klasse für eine mittlere Karte von Grad-CAM und Kanten
@@ -130,11 +131,11 @@ def examine(number: int) -> dict:
     """Trainiert ein Netz, sucht blind mit jedem Verfahren und ergibt eine Zeile der Tafel."""
     model, net, images, labels, marks = trained(number)
     net.answer(images[:256])  # Übersetzen zählt bei keinem Verfahren
-    pointers = {
-        SEARCH: relevance_between,
-        **({"Grad-CAM": cam_between(model), "Kanten": edges_between, "Zufall": chance} if number % 5 == 0 else {}),
-        **({GRID: occlusion} if number % 30 == 0 else {}),
-    }
+    pointers, used = {SEARCH: relevance_between}, any(mark["verlust"] >= USED for mark in marks)
+    if used or number % 15 == 5:
+        pointers |= {"Grad-CAM": cam_between(model), "Kanten": edges_between, "Zufall": chance}
+    if used and number % 15 == 4:
+        pointers[GRID] = occlusion
     row = {"netz": number, "zeichen": marks, "einstellungen": settings(), "verfahren": {}}
     for name, pointer in pointers.items():
         begin = time.perf_counter()
@@ -170,7 +171,8 @@ def summary(rows: list[dict]) -> dict:
 
     ``gefunden``: Zeichen, die das Netz nutzt (``USED``) und die als Abkürzung genannt sind, am richtigen Ort (mehr als
     die Hälfte der kleineren Fläche); ``gezeigt``: dasselbe mit jedem Urteil. ``beschuldigt``: Klassen und Netze ohne
-    Zeichen, die eine Abkürzung haben sollen. ``abstand``: Median über die gefundenen, in Pixeln.
+    Zeichen, die eine Abkürzung haben sollen. ``abstand``: Median über die gefundenen, in Pixeln. ``gefunden je Minute``
+    zählt nur Netze, die ein Zeichen nutzen, ``Suche je Minute`` die Suche auf denselben Netzen.
     """
     marks, classes = [], []
     for row in rows:
@@ -184,15 +186,33 @@ def summary(rows: list[dict]) -> dict:
                 best = next((each for each in right if each["urteil"] == SHORTCUT), {})
                 found = {"gezeigt": bool(right), "gefunden": bool(best), "abstand": best.get("abstand")}
                 found["pixel"] = int(watermark(mark).mask.sum())
-                marks.append({"verfahren": name, **mark, **found})
-    known = ("verfahren", "size", "strength", "share", "shape", "verlust", "gezeigt", "gefunden", "abstand", "pixel")
+                marks.append({"verfahren": name, "netz": row["netz"], **mark, **found})
+    known = (
+        "verfahren",
+        "netz",
+        "size",
+        "strength",
+        "share",
+        "shape",
+        "verlust",
+        "gezeigt",
+        "gefunden",
+        "abstand",
+        "pixel",
+    )
     marks = pd.DataFrame(marks, columns=known)
     classes = pd.DataFrame(classes, columns=["verfahren", "netz", "beschuldigt"])
+    seconds = {(name, row["netz"]): each["sekunden"] for row in rows for name, each in row["verfahren"].items()}
+
+    def per_minute(name, nets) -> float | None:
+        found = marks[(marks["verfahren"] == name) & (marks["verlust"] >= USED) & marks["netz"].isin(nets)]["gefunden"]
+        return 60 * float(found.sum()) / sum(seconds[name, net] for net in nets) if len(nets) else None
+
     result = {}
     for name in dict.fromkeys(name for row in rows for name in row["verfahren"]):
         used = marks[(marks["verfahren"] == name) & (marks["verlust"] >= USED)]
         clean = classes[classes["verfahren"] == name]
-        seconds = sum(row["verfahren"][name]["sekunden"] for row in rows if name in row["verfahren"])
+        nets = used["netz"].unique()
         result[name] = {
             "gefunden": {group: share(used[fits(used)]["gefunden"]) for group, fits in GROUPS.items()},
             "gezeigt": share(used["gezeigt"]),
@@ -200,8 +220,9 @@ def summary(rows: list[dict]) -> dict:
             "beschuldigte Klassen": share(clean["beschuldigt"]),
             "beschuldigte Netze": share(clean.groupby("netz")["beschuldigt"].any()),
             "abstand": used["abstand"].median() if used["gefunden"].any() else None,
-            "sekunden je Netz": seconds / sum(name in row["verfahren"] for row in rows),
-            "gefunden je Minute": 60 * float(used["gefunden"].sum()) / seconds,
+            "sekunden je Netz": float(np.mean([value for (ran, _), value in seconds.items() if ran == name])),
+            "gefunden je Minute": per_minute(name, nets),
+            "Suche je Minute": per_minute(SEARCH, nets),
         }
     return result
 
@@ -212,8 +233,13 @@ def settings() -> dict:
     return {"rand": FIXED, "lose": LOOSE, "wirkung": EFFECT, **counts}
 
 
+def counted(rows: list[dict]) -> list[dict]:
+    """Die Zeilen, an denen nichts gewählt wurde; gibt es keine, alle."""
+    return [row for row in rows if row["netz"] >= CHOICE] or rows
+
+
 def run(numbers, path) -> dict:
-    """Untersucht die Netze ``numbers``, jedes einmal, und legt die Tafel ab.
+    """Untersucht die Netze ``numbers``, jedes einmal, und legt die Tafel ab: zuerst die, die zählen.
 
     Ein abgebrochener Lauf macht beim nächsten Netz weiter, auch an einem anderen Abend: Was in der Tafel steht oder in
     ``ausgabe/blindprobe`` und mit denselben Einstellungen gesucht ist, gilt.
@@ -221,13 +247,14 @@ def run(numbers, path) -> dict:
     folder = output_dir() / "blindprobe"
     known = try_read_json(path, {}).get("netze", []) + [try_read_json(each, {}) for each in folder.glob("[0-9]*.json")]
     rows = {row["netz"]: row for row in known if row.get("einstellungen") == settings()}
-    for number in progress(list(numbers), text="Blindprobe", unit="Netze"):
+    order = sorted(numbers, key=lambda number: (number < CHOICE, number))
+    for number in progress(order, text="Blindprobe", unit="Netze"):
         if number not in rows:
             rows[number] = examine(number)
             write_json(folder / f"{number:03}.json", rows[number])
             keras.backend.clear_session()
     rows = [rows[number] for number in sorted(rows)]
-    rows = [row for row in rows if row["netz"] >= CHOICE] or rows
-    table = {"netze": rows, "ergebnis": summary(rows), "herkunft": provenance(profile="schnell")}
+    result = {"gezählt": len(counted(rows)), "ergebnis": summary(counted(rows))}
+    table = {"netze": rows, **result, "herkunft": provenance(profile="schnell")}
     write_json(path, table)
     return table
