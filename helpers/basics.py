@@ -16,7 +16,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from helpers.provenance import UNKNOWN, provenance
+from helpers.inner.provenance import UNKNOWN, provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 INPUT = ROOT / "input"

@@ -20,9 +20,9 @@ from PIL import Image
 
 from helpers import basics
 from helpers.basics import INPUT, CourseError, display_path, german, one_line
-from helpers.download import fetch, keras_home
-from helpers.files import CSV_NAMES, IDX_NAMES, IMAGE_SHAPE, broken, places, read_folder, unread
-from helpers.provenance import provenance
+from helpers.inner.download import fetch, keras_home
+from helpers.inner.files import CSV_NAMES, IDX_NAMES, IMAGE_SHAPE, broken, places, read_folder, unread
+from helpers.inner.provenance import provenance
 from helpers.settings import check_number
 
 SAMPLE = INPUT / "fashion-mnist"

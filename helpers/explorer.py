@@ -15,10 +15,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from helpers import panels
 from helpers.basics import CLASS_NAMES, WIDGET_VIEW, CourseError, german, has_front_end
 from helpers.data import Watermark
 from helpers.gradcam import grad_cam
+from helpers.inner import panels
 from helpers.lrp import alpha_beta, bounded_pixels, epsilon, flat, gamma, preset_a, relevance
 from helpers.metrics import relevance_mass
 from helpers.model import enlarge_mask, preprocess, softmax

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from helpers.basics import atomic_file, display_path, output_dir
+from helpers.inner.rows import Rows, joined, open_rows, write_rows
 from helpers.model import batch_outputs, checked_weights, enlarge, keras, split_model, weights_checksum
-from helpers.rows import Rows, joined, open_rows, write_rows
 from helpers.settings import Profile
 
 MAX_SHIFT = 1
@@ -31,7 +31,7 @@ def extract_features(stem: keras.Model, images, precision: str = "auto") -> Rows
         precision: Rechengenauigkeit, siehe ``quick_copy``.
 
     Returns:
-        float32, (n, h, b, Kanäle), auf der Platte (``helpers.rows``).
+        float32, (n, h, b, Kanäle), auf der Platte (``helpers.inner.rows``).
     """
     shape, computed = stem.output.shape[1:], keras.DTypePolicy(policy(precision)).compute_dtype
     folder = output_dir() / "merkmale"

@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from helpers.basics import CourseError, german, progress, quiet_stderr
-from helpers.lrp_layers import Layer, read_layers
+from helpers.inner.lrp_layers import Layer, read_layers
 from helpers.model import checked_classes, checked_inputs
 
 with quiet_stderr():

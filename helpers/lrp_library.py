@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.basics import INPUT, CourseError, display_path, quiet_stderr
+from helpers.inner.lrp_layers import chain
 from helpers.lrp import LRP_RULES
-from helpers.lrp_layers import chain
 from helpers.model import checked_classes, checked_inputs, keras, weights_checksum
 
 with quiet_stderr():

@@ -195,7 +195,7 @@ def predict_logits(model, images, batch_size: int = 64) -> np.ndarray:
 
     Args:
         model: ein Keras-Modell oder ein ``Run``.
-        images: ein Feld oder Bilder auf der Platte (``helpers.rows``).
+        images: ein Feld oder Bilder auf der Platte (``helpers.inner.rows``).
 
     Raises:
         CourseError: wie ``checked_model`` und ``preprocess``.

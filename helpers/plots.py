@@ -1,7 +1,7 @@
 """Alle Bilder des Kurses: Titel, Achsen, deutsche Zahlen, Farben, die auch Farbenblinde trennen.
 
 Jede Funktion ergibt eine ``matplotlib``-Figur und importiert nichts Schweres. Hier stehen Linien, Balken und Tabellen;
-was Bilder und Karten zeigt, steht in ``helpers.panels``.
+was Bilder und Karten zeigt, steht in ``helpers.inner.panels``.
 """
 
 import itertools
@@ -12,8 +12,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator
 
 from helpers.basics import CLASS_NAMES, atomic_file, german, output_dir, write_json
-from helpers.panels import *  # noqa: F403  (die Raster heißen in den Notebooks plots.image_grid usw.)
-from helpers.panels import COLORS, SKY, VERMILION, bare, draw_numbers, german_tick
+from helpers.inner.panels import *  # noqa: F403  (die Raster heißen in den Notebooks plots.image_grid usw.)
+from helpers.inner.panels import COLORS, SKY, VERMILION, bare, draw_numbers, german_tick
 
 ANSWER_COLORS = {"ja": SKY, "nein": VERMILION, "offen": "#DDDDDD", "": "white"}
 

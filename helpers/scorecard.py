@@ -14,7 +14,7 @@ from helpers import lrp, metrics
 from helpers.basics import INPUT, CourseError, as_dict, german, progress, try_read_json
 from helpers.data import stratified_sample
 from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient
-from helpers.lrp_layers import objection
+from helpers.inner.lrp_layers import objection
 from helpers.model import enlarge_mask, keras, preprocess, weights_checksum
 from helpers.training import Evaluation, probabilities, randomize_down_to
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from helpers import basics
 from helpers.basics import COURSE_NOTEBOOKS, KERNEL_TITLE, ROOT, CourseError, german, quiet_stderr
-from helpers.provenance import installed_version
+from helpers.inner.provenance import installed_version
 
 MAX_PRINTED = 300_000  # Zeichen je Zelle; das längste Notebook des Kurses druckt zusammen keine 10.000
 STAMP = "kurs-stempel"  # install.bash legt ihn in die Umgebung des Kurses, sobald sie fertig ist.

@@ -12,7 +12,8 @@ from helpers import data
 from helpers.basics import CLASS_NAMES, CourseError, as_dict, display_path, german, output_dir, progress, read_json
 from helpers.course_model import load_course_model
 from helpers.data import PROVENANCE, REWRITE_DATA, Dataset, Watermark, training_checksum
-from helpers.files import name_empty_classes
+from helpers.inner.files import name_empty_classes
+from helpers.inner.provenance import provenance
 from helpers.learner import (
     SCORES,
     asking_copy,
@@ -37,7 +38,6 @@ from helpers.model import (  # noqa: F401
     split_model,
     weights_checksum,
 )
-from helpers.provenance import provenance
 from helpers.secret import hard_classes, secret_mark
 from helpers.settings import Profile, get_profile  # noqa: F401 (was hier nicht vorkommt, lesen die Notebooks hier)
 
@@ -66,7 +66,7 @@ def train(
     fort. Sind die Klassen ungleich groß, zählen die Bilder der kleinen mehr.
 
     Args:
-        images: uint8, (n, h, b) oder (n, h, b, 3), ein Feld oder Bilder auf der Platte (``helpers.rows``).
+        images: uint8, (n, h, b) oder (n, h, b, 3), ein Feld oder Bilder auf der Platte (``helpers.inner.rows``).
         labels: int, (n,), Werte ab 0.
         profile: Einstellungen.
         seed: Startwert für neue Gewichte, Teilung und Reihenfolge.

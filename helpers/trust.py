@@ -12,8 +12,9 @@ from collections import namedtuple
 
 import numpy as np
 
-from helpers import clusters, metrics, stability, trial
+from helpers import clusters, metrics, trial
 from helpers.basics import CLASS_NAMES, german
+from helpers.inner import stability
 from helpers.model import enlarge_mask, predict_logits, preprocess
 from helpers.places import LOOSE, infilled
 from helpers.scorecard import CHANCE, METHOD, method_of

@@ -20,7 +20,7 @@ import handin_factory
 import numpy as np
 from PIL import Image
 
-from helpers.files import CSV_NAMES, IDX_NAMES
+from helpers.inner.files import CSV_NAMES, IDX_NAMES
 
 TRAIN, TEST = CSV_NAMES
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (f"{name}.gz" for name in IDX_NAMES)

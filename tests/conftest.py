@@ -23,7 +23,8 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import pytest  # noqa: E402
 
-from helpers import data, files  # noqa: E402  (helpers setzt, was TensorFlow vor seinem Import sehen muss)
+from helpers import data  # noqa: E402  (helpers setzt, was TensorFlow vor seinem Import sehen muss)
+from helpers.inner import files  # noqa: E402
 
 
 def snapshot(folder) -> dict:

@@ -20,7 +20,7 @@ import numpy as np
 
 from helpers import data
 from helpers.basics import WORKPLACE, output_dir, read_figures, read_json, record
-from helpers.provenance import commit
+from helpers.inner.provenance import commit
 
 CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "shutil.rmtree"}
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_data import write_idx
 
-from helpers import data, files
+from helpers import data
 from helpers.__main__ import main
 from helpers.basics import (
     COURSE_MODEL,
@@ -30,6 +30,7 @@ from helpers.basics import (
     write_json,
 )
 from helpers.course_model import load_course_model
+from helpers.inner import files
 from helpers.lrp_library import load_reference
 from helpers.model import check_weights
 from helpers.parameters import CHOICES, NUMBERS, check_parameters

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from helpers import data, files
+from helpers import data
 from helpers.__main__ import main
 from helpers.basics import CLASS_NAMES, CourseError, read_json
 from helpers.checks import engine, exercises
+from helpers.inner import files
 from helpers.workshop import sample
 
 pytestmark = pytest.mark.usefixtures("ausgabe")

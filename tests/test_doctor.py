@@ -157,8 +157,8 @@ def test_the_first_cell_under_a_wrong_python_names_the_right_kernel(python, note
     assert "CourseError: Dieses Notebook läuft im falschen Kernel: Python 3." in result.stderr
 
 
-OLD_PYTHON = ["__init__", "__main__", "basics", "provenance", "start", "workshop/__init__", "workshop/doctor"]
-OLD_PYTHON += ["workshop/start_page", "workshop/streams"]
+OLD_PYTHON = ["__init__", "__main__", "basics", "inner/__init__", "inner/provenance", "start"]
+OLD_PYTHON += [f"workshop/{name}" for name in ("__init__", "doctor", "start_page", "streams")]
 
 
 @pytest.mark.parametrize("name", OLD_PYTHON)

@@ -7,8 +7,8 @@ import time
 import pytest
 from download_server import Server
 
-from helpers import download
 from helpers.basics import CourseError
+from helpers.inner import download
 
 CONTENT = bytes(range(256)) * 400
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -7,10 +7,11 @@ import pytest
 from color_factory import colored, learned_net
 from PIL import Image
 
-from helpers import picture_sample, suspicion
+from helpers import suspicion
 from helpers.__main__ import main
 from helpers.basics import read_json
 from helpers.model import keras
+from helpers.own import picture_sample
 from helpers.suspicion import SHORTCUT
 from helpers.workshop import cnn
 

@@ -12,8 +12,9 @@ MAX_LINES = 400
 ALLOWED = {
     "front": {"front"},
     "checks": {"front", "checks"},
-    "workshop": {"front", "checks", "workshop"},
-    "__main__": {"front", "checks", "workshop"},
+    "own": {"front", "own"},
+    "workshop": {"front", "checks", "own", "workshop"},
+    "__main__": {"front", "checks", "own", "workshop"},
 }
 
 
@@ -64,6 +65,7 @@ def test_imports_run_one_way_and_in_no_circle():
     [
         ({"data.py": "def f():\n    from helpers.checks.engine import x"}, "helpers.data → helpers.checks.engine"),
         ({"data.py": "from helpers.workshop import doctor"}, "helpers.data → helpers.workshop.doctor"),
+        ({"inner/files.py": "from helpers.own import pictures"}, "helpers.inner.files → helpers.own.pictures"),
         ({"checks/engine.py": "import helpers.workshop.doctor"}, "helpers.checks.engine → helpers.workshop.doctor"),
         ({"workshop/doctor.py": "from helpers import __main__"}, "helpers.workshop.doctor → helpers.__main__"),
         ({"data.py": "import helpers.basics", "basics.py": "def f():\n    from helpers import data"}, "Kreis: "),
@@ -71,7 +73,10 @@ def test_imports_run_one_way_and_in_no_circle():
     ],
 )
 def test_an_arrow_against_the_direction_or_a_circle_is_found(tmp_path, files, said):
-    for name in ("__init__", "__main__", "basics", "data", "checks/__init__", "checks/engine", "workshop/doctor"):
+    for name in (
+        *("__init__", "__main__", "basics", "data", "checks/__init__", "checks/engine", "inner/files"),
+        *("own/pictures", "workshop/doctor"),
+    ):
         path = tmp_path / "helpers" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files.get(f"{name}.py", ""), encoding="utf-8")

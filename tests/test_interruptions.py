@@ -16,8 +16,9 @@ from conftest import ONE_THREAD, snapshot
 from download_server import Server
 from test_install import FAKE_PYTHON, Course
 
-from helpers import basics, data, download
+from helpers import basics, data
 from helpers.basics import ROOT, CourseError, read_json
+from helpers.inner import download
 
 # Art des Schreibens → Zahl der Tode. Mit KURS_SAMEN=… ist jeder Lauf ein anderer.
 DAILY = {"daten": 5, "kennzahlen": 10}

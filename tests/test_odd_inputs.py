@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from helpers import lrp, own_model, suspicion
+from helpers import lrp, suspicion
 from helpers.basics import CourseError
 from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient, last_maps
 from helpers.model import IMAGENET_MEAN_BGR, checked_classes, keras, predict_logits, preprocess
+from helpers.own import own_model
 from helpers.training import Evaluation
 
 layers = keras.layers

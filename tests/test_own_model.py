@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from benchmark import environment
 
-from helpers import lrp, own_model
+from helpers import lrp
 from helpers.basics import CourseError
 from helpers.gradcam import grad_cam
-from helpers.lrp_layers import objection
+from helpers.inner.lrp_layers import objection
 from helpers.model import keras, predict_logits, preprocess
+from helpers.own import own_model
 from helpers.suspicion import Questions
 
 layers = keras.layers

@@ -13,12 +13,13 @@ from conftest import snapshot
 from PIL import Image, ImageOps
 from two_layers import replace_vgg16
 
-from helpers import model, picture_files, picture_sample
+from helpers import model
 from helpers.__main__ import main
 from helpers.basics import CLASS_NAMES, CourseError, output_dir
 from helpers.model import load_run
-from helpers.picture_folder import natural
-from helpers.pictures import of_dataset, read_pictures
+from helpers.own import picture_files, picture_sample
+from helpers.own.picture_folder import natural
+from helpers.own.pictures import of_dataset, read_pictures
 from helpers.settings import get_profile
 from helpers.training import Evaluation
 from helpers.workshop import cnn

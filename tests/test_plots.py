@@ -11,9 +11,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from helpers import panels, plots
+from helpers import plots
 from helpers.basics import CLASS_NAMES, read_json
 from helpers.data import Watermark
+from helpers.inner import panels
 from helpers.scorecard import MEASURES
 from helpers.trust import QUESTIONS
 

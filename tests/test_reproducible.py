@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 from conftest import snapshot
 
-from helpers import course_model, data, provenance
+from helpers import course_model, data
 from helpers.basics import ROOT, read_figures, read_json, record
+from helpers.inner import provenance
 from helpers.model import keras, predict_logits, preprocess, save_run
 from helpers.settings import get_profile
 from helpers.training import train

@@ -8,8 +8,8 @@ import pytest
 from two_layers import two_layer_net
 
 from helpers import model
+from helpers.inner.rows import joined, open_rows, write_rows
 from helpers.learner import extract_features
-from helpers.rows import joined, open_rows, write_rows
 
 SHAPE = (3, 4)
 VALUES = np.random.default_rng(0).normal(size=(10, *SHAPE)).astype(np.float32)

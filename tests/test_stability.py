@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import center_of_mass
 
-from helpers.stability import answers_kept, changes, maps_kept
+from helpers.inner.stability import answers_kept, changes, maps_kept
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ import pytest
 from color_factory import COLOR, colored, learned_net
 from scipy.ndimage import uniform_filter
 
-from helpers import data, own_model, suspicion
+from helpers import data, suspicion
 from helpers.basics import CourseError
 from helpers.model import keras
+from helpers.own import own_model
 from helpers.places import FIXED, LOOSE, elsewhere, fixed_edge, fixed_steps, groups, infilled, places, stamps
 from helpers.suspicion import SHORTCUT, Questions
 

@@ -17,9 +17,9 @@ from scipy.ndimage import uniform_filter
 from helpers import data, metrics, trust
 from helpers.basics import CLASS_NAMES, output_dir, progress, try_read_json, write_json
 from helpers.gradcam import grad_cam
+from helpers.inner.provenance import provenance
 from helpers.model import keras, preprocess
 from helpers.places import FIXED, LOOSE
-from helpers.provenance import provenance
 from helpers.settings import get_profile
 from helpers.suspicion import EFFECT, MEASURED, PATHS, SHORTCUT, TRIED, Questions, relevance_between, search_by
 from helpers.training import train

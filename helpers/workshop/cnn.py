@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import metrics, own_model
+from helpers import metrics
 from helpers.basics import (
     CLASS_NAMES,
     CourseError,
@@ -24,9 +24,10 @@ from helpers.basics import (
 )
 from helpers.course_model import load_course_model
 from helpers.data import Dataset, load_source, subset, validation_split, write_tree
-from helpers.download import fetch, keras_home
+from helpers.inner.download import fetch, keras_home
 from helpers.model import Run, check_weights, enlarge_mask, keras, predict_logits, preprocess, save_run
-from helpers.pictures import MAX_EDGE, MIN_EDGE, Pictures, of_dataset, read_pictures
+from helpers.own import own_model
+from helpers.own.pictures import MAX_EDGE, MIN_EDGE, Pictures, of_dataset, read_pictures
 from helpers.settings import Profile, get_profile
 from helpers.training import CLEAN, Evaluation, example_rows, train
 from helpers.workshop import examination
@@ -293,7 +294,7 @@ def explain_classes(model: keras.Model, pictures: Pictures, result: Evaluation, 
     """Schreibt Rohbild, Grad-CAM und LRP für je ein Testbild jeder Klasse, ``columns`` Klassen in ein Bild."""
     from helpers import lrp, plots
     from helpers.gradcam import grad_cam
-    from helpers.lrp_layers import objection
+    from helpers.inner.lrp_layers import objection
 
     examples = example_rows(result)
     for start in range(0, len(examples), columns):
@@ -316,7 +317,7 @@ def measure_masks(model: keras.Model, pictures: Pictures, most: int = 200) -> li
     """
     from helpers import lrp
     from helpers.gradcam import grad_cam
-    from helpers.lrp_layers import objection
+    from helpers.inner.lrp_layers import objection
 
     rows = np.flatnonzero([path is not None for path in pictures.masks["test"]])[:most]
     if len(rows) < 2:

@@ -20,8 +20,8 @@ from helpers.basics import (
     read_figures,
     record,
 )
+from helpers.inner.provenance import package_versions
 from helpers.parameters import check_parameters
-from helpers.provenance import package_versions
 from helpers.workshop.notebooks import CELL_TIMEOUT_S, choose, code_cells, declared_parameters, execute, read_notebook
 from helpers.workshop.report import build_report, write_page
 from helpers.workshop.review.sandbox import used_memory

@@ -9,11 +9,11 @@ import numpy as np
 from helpers import plots, scorecard, suspicion, trust
 from helpers.basics import CourseError, display_path, german, one_line, output_dir, record
 from helpers.gradcam import grad_cam
-from helpers.lrp_layers import objection
+from helpers.inner.lrp_layers import objection
+from helpers.inner.rows import joined
 from helpers.model import preprocess
-from helpers.pictures import Pictures
+from helpers.own.pictures import Pictures
 from helpers.places import LOOSE
-from helpers.rows import joined
 from helpers.scorecard import CHANCE
 from helpers.suspicion import MIN_IMAGES, NOTHING, Suspect
 from helpers.training import Evaluation

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.basics import CourseError, display_path, sha256
 from helpers.data import DEBIAN_FOLDER, SAMPLE, Dataset, subset
-from helpers.files import IDX_NAMES, read_bytes, read_idx
+from helpers.inner.files import IDX_NAMES, read_bytes, read_idx
 
 # MD5 der vier Originale, ausgepackt: Debians Paket hat im gzip-Kopf Name und Datum entfernt.
 UNPACKED_MD5 = (

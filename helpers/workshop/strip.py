@@ -8,7 +8,7 @@ import numpy as np
 
 from helpers.basics import SOLUTIONS, CourseError, atomic_file
 from helpers.explorer import LAYERS, STAMP, Scene, Shown
-from helpers.panels import bare
+from helpers.inner.panels import bare
 from helpers.training import evaluate
 from helpers.workshop.tables import course_models
 

@@ -8,8 +8,8 @@ from importlib import metadata
 from helpers import scorecard
 from helpers.basics import progress, write_json
 from helpers.data import checksum, load_source, poison, stratified_sample, subset
+from helpers.inner.provenance import provenance
 from helpers.model import keras, predict_logits, weights_checksum
-from helpers.provenance import provenance
 from helpers.repair import repair
 from helpers.secret import score, secret_mark
 from helpers.settings import get_profile

@@ -28,7 +28,7 @@ from helpers.basics import (
 from helpers.checks import exercises
 from helpers.checks.exercise import Verdict
 from helpers.checks.handover import CASES_FILE, without_solutions
-from helpers.provenance import provenance
+from helpers.inner.provenance import provenance
 from helpers.workshop.notebooks import ANSWER, CHECK, KERNELSPEC, declared_parameters, execute, write_notebook
 from helpers.workshop.review import grading, page, sandbox
 from helpers.workshop.review.handins import HandIn, find, read, references

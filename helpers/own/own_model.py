@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.basics import CourseError, display_path, one_line
-from helpers.lrp_layers import objection
+from helpers.inner.lrp_layers import objection
 from helpers.model import IMAGENET_MEAN_BGR, built_model, checked_weights, keras, squashing_end
 
 layers, ops = keras.layers, keras.ops

@@ -9,7 +9,7 @@ from PIL import Image
 
 from helpers.basics import CLASS_NAMES, atomic_folder, one_line
 from helpers.data import load_source
-from helpers.files import broken
+from helpers.inner.files import broken
 
 # Drei Klassen, die einander ähnlich sehen: Wo es schwer ist, lohnt sich für ein Netz eine Abkürzung.
 CLASSES = ("Hemd", "Mantel", "Pullover")

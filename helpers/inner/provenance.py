@@ -42,7 +42,7 @@ def provenance(seed=None, profile: str | None = None, data_sha256: str | None = 
 @functools.lru_cache
 def commit(root=None) -> str:
     """Der Commit des Kursordners, mit „-verändert“, wenn etwas davon abweicht; „unbekannt“ ohne git."""
-    root = root or Path(__file__).resolve().parent.parent
+    root = root or Path(__file__).resolve().parents[2]
     command = ["git", f"--git-dir={root / '.git'}", f"--work-tree={root}", "--no-optional-locks", "describe"]
     command += ["--always", "--abbrev=40", "--exclude=*", "--dirty=-verändert"]
     try:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helpers.basics import display_path, german, one_line, reason
-from helpers.files import LABEL_NAMES, broken
-from helpers.picture_files import is_picture
+from helpers.inner.files import LABEL_NAMES, broken
+from helpers.own.picture_files import is_picture
 
 IGNORED = re.compile(r"\..*|thumbs\.db|desktop\.ini|__macosx", re.IGNORECASE)
 PARTS = {

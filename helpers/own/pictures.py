@@ -15,10 +15,10 @@ import numpy as np
 
 from helpers.basics import CLASS_NAMES, display_path, german, one_line
 from helpers.data import Dataset, stratified_sample
-from helpers.files import IMAGE_SHAPE, broken
-from helpers.picture_files import read_mask, stored
-from helpers.picture_folder import WHERE, Item, natural, read_folder
-from helpers.rows import Rows
+from helpers.inner.files import IMAGE_SHAPE, broken
+from helpers.inner.rows import Rows
+from helpers.own.picture_files import read_mask, stored
+from helpers.own.picture_folder import WHERE, Item, natural, read_folder
 from helpers.settings import check_number
 
 MIN_EDGE, MAX_EDGE, MAX_CLASSES, MIN_IMAGES = 64, 224, 200, 30
@@ -33,7 +33,7 @@ class Pictures:
         class_names: Namen der Klassen in natürlicher Reihenfolge („Klasse 2“ vor „Klasse 10“), 2 bis 200.
         paths: Teil („train“, „test“; „val“ nur, wenn es ihn gibt) → Dateien.
         labels: Teil → Klassen, int, (n,).
-        images: Teil → Bilder, uint8, (n, size, size, 3), die auf der Platte bleiben (``helpers.rows``), oder ein Feld.
+        images: Teil → Bilder, uint8, (n, size, size, 3), auf der Platte (``helpers.inner.rows``) oder als Feld.
         masks: Teil → zu jedem Bild die Datei mit seiner Maske oder None; leer ohne ``masken/``.
         size: Kantenlänge in Pixeln.
         crop: aus Bildern, die nicht quadratisch sind, ist die Mitte ausgeschnitten statt ein Rand ergänzt.

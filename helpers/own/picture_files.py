@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from helpers.basics import german, output_dir, progress, reason
-from helpers.files import broken
-from helpers.rows import Rows, open_rows, write_rows
+from helpers.inner.files import broken
+from helpers.inner.rows import Rows, open_rows, write_rows
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 # Endungen, hinter denen man ein Bild erwartet, auch solche, die der Kurs nicht liest: Übergangen wird davon keines.

@@ -1,0 +1,1 @@
+"""Was den Kurs trägt, ohne dass es jemand zum Verstehen lesen muss: Dateien, Herkunft, Zeichenfelder, Schichten."""

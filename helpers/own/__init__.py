@@ -1,0 +1,1 @@
+"""Eigene Bilder und eigene Netze: lesen, prüfen, und der Ordner zum Üben."""
