@@ -51,7 +51,7 @@ def class_balance(counts: dict, title: str = "Wie viele Bilder hat jede Klasse?"
 
 
 def histogram(values: dict, xlabel: str, ylabel: str, title: str):
-    """Verteilungen übereinander; ``values``: dict Name → Feld."""
+    """Verteilungen übereinander; ``values``: dict Name → Array."""
     figure, ax = _chart((7, 3.2), xlabel, ylabel, title)
     for name, data in values.items():
         ax.hist(np.ravel(data), bins=40, alpha=0.6, label=name)
@@ -115,7 +115,7 @@ def learning_curves(histories: dict):
     """Verlust und Trefferquote je Epoche; ``histories``: dict Name → Zeilen aus ``Run.history``."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
     titles = {"verlust": "Verlust (kleiner ist besser)", "treffer": "Trefferquote (größer ist besser)"}
-    for ax, key, ylabel in zip(axes, titles, ("Kreuzentropie", "Anteil richtiger Bilder"), strict=True):
+    for ax, key, ylabel in zip(axes, titles, ("Kreuzentropie", "Anteil richtiger Antworten"), strict=True):
         for color, (name, rows) in zip(COLORS, histories.items(), strict=False):
             for style, part, prefix in (("-o", "Training", ""), ("--s", "Validierung", "val_")):
                 values = [[epoch[field] for epoch in rows] for field in ("epoche", prefix + key)]

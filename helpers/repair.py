@@ -69,7 +69,7 @@ def repeats(path=STORED_REPEATS):
             nets, accused = row["netze"], row["beschuldigt"]
             shown = {"Startwert": row["seed"], "Suche, Zwilling": f"{row['punkte']} von 3 Punkten"}
             shown["Suche, Kontrolle"] = "beschuldigt" if accused["Kontrolle"] else "nichts"
-            for key, title in (("ohne_zeichen", "ohne Zeichen"), ("trefferquote", "Treffer")):
+            for key, title in (("ohne_zeichen", "ohne Zeichen"), ("trefferquote", "Trefferquote")):
                 shown |= {f"{title}, {name}": german(each[key], 2) for name, each in nets.items()}
             kept = {name: each["ohne_zeichen"] for name, each in nets.items()}
             shown["Reparatur genügt (neun Zehntel)"] = yes_no(kept["repariert"] >= 0.9 * kept["Kontrolle"])

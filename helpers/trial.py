@@ -28,7 +28,7 @@ def table(stored: dict):
     columns = {}
     for name, each in stored["ergebnis"].items():
         column = {f"gefunden: {group}": text(share) for group, share in each["gefunden"].items()}
-        column["gezeigt, mit jedem Urteil"] = text(each["gezeigt"])
+        column["gezeigt, mit irgendeinem Urteil"] = text(each["gezeigt"])
         column["zu Unrecht beschuldigt: saubere Klassen"] = text(each["beschuldigte Klassen"])
         column["zu Unrecht beschuldigt: saubere Netze"] = text(each["beschuldigte Netze"])
         column["Abstand der Mitten (Median, Pixel)"] = "–" if each["abstand"] is None else german(each["abstand"], 1)
@@ -43,9 +43,11 @@ def missed(stored: dict) -> str:
     found = stored["ergebnis"]["Suche"]["gefunden"]["alle"]
     if not found:
         return ""
-    hits = round(found[0] * found[3])
-    said = f"In der Blindprobe ({stored['gezählt']} Netze) fand sie {hits} von {found[3]} Zeichen, die ein Netz nutzte"
+    hits, nets = round(found[0] * found[3]), stored["gezählt"]
+    said = f"In der Blindprobe ({nets} Netze) fand die Suche {hits} von {found[3]} Zeichen, die ein Netz nutzte"
     if not (sizes := stored["ergebnis"]["Suche"]["übersehene Pixel"]):
         return f"{said}."
+    if len(sizes) == 1:
+        return f"{said}; das übersehene hatte {sizes[0]} Pixel."
     span = f"{sizes[0]} bis {sizes[-1]}" if sizes[0] < sizes[-1] else sizes[0]
     return f"{said}; die übersehenen hatten {span} Pixel."

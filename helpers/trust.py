@@ -42,9 +42,11 @@ QUESTIONS = {
     "schwaechste": Question("Erkennt es auch seine schwächste Klasse?", "kleinste Sensitivität einer Klasse", 0.5, 1),
     "kalibrierung": Question("Passt seine Sicherheit zur Trefferquote?", "Kalibrierungsfehler", 0.1, -1),
     "stabil": Question(
-        "Bleibt die Antwort bei kleinen Änderungen?", "Anteil gleicher Antworten, schlechteste von vier", 0.8, 1
+        "Bleibt die Antwort bei kleinen Änderungen?", "kleinster Anteil gleicher Antworten bei vier Änderungen", 0.8, 1
     ),
-    "treue": Question("Nennt die Erklärung wichtige Pixel?", "Fläche der Löschkurve, geteilt durch Zufall", 1.0, -1),
+    "treue": Question(
+        "Nennt die Erklärung wichtige Pixel?", "Fläche der Löschkurve, geteilt durch die des Zufalls", 1.0, -1
+    ),
     "plausibilitaet": Question(
         "Hängt die Erklärung am Netz?", "Ähnlichkeit nach Zufallsgewichten (Rangkorrelation)", 0.7, -1
     ),
@@ -52,7 +54,7 @@ QUESTIONS = {
         "Geht die Erklärung mit dem Bild mit?", "Rangkorrelation, abzüglich der mit einem anderen Bild", 0.0, 1
     ),
     "suche": Question(
-        "Findet die Suche nichts Aufgestempeltes?", "was die stärkste Stelle mindestens ausmacht", EFFECT, -1
+        "Findet die Suche nichts Aufgestempeltes?", "Wahrscheinlichkeit, die an der stärksten Stelle hängt", EFFECT, -1
     ),
     "ort": Question(
         "Bleibt die Relevanz von der Stelle weg?", "Masse auf der Stelle, geteilt durch die der Kontrolle", 2.0, -1

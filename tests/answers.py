@@ -354,7 +354,7 @@ SAID = {
     "vertauscht | Ausgang stimmt nicht | nicht erhalten | Verteilung noch nicht",
     "5.2": "Faktor a fehlt | dasselbe Vorzeichen | ε fehlt | fehlt der Bias | Falsche Achse | nicht erhalten",
     "5.3": "unauffälligen | am besten passt | in einem Zug | mitteln die Korrelationen | alle Bilder abweichen | "
-    "andere Reihenfolge | am schlechtesten passt | jedes auffällige Bild",
+    "verschieden geordnet | am schlechtesten passt | jedes auffällige Bild",
     "5.4": "nicht sicher „ja“ | obere Ende | Mitte des Intervalls | vertauscht | gerade berührt | kein Wahrheitswert",
     "5.5": "zu Treue, Plausibilität | zur Erklärung selbst | klagt bei Ihnen | endet alles | zählen bei Ihnen nie | "
     "„offen“ wie „nein“ | „offen“ wie „ja“ | vertauscht | kein Wahrheitswert | mehr, als die elf",

@@ -147,8 +147,11 @@ def test_was_die_blindprobe_ergab_liest_man_in_05_und_im_bericht(tmp_path):
     assert shown["gefunden: alle"] == "1 von 2" and shown["gefunden: Linie"] == "–"
     assert shown["zu Unrecht beschuldigt: saubere Klassen"] == "0 von 10"
     assert trial.missed(stored) == (
-        "In der Blindprobe (3 Netze) fand sie 1 von 2 Zeichen, die ein Netz nutzte; die übersehenen hatten 36 Pixel."
+        "In der Blindprobe (3 Netze) fand die Suche 1 von 2 Zeichen, die ein Netz nutzte; "
+        "das übersehene hatte 36 Pixel."
     )
+    stored["ergebnis"]["Suche"]["übersehene Pixel"] = [9, 36]
+    assert trial.missed(stored).endswith("; die übersehenen hatten 9 bis 36 Pixel.")
     for content in ({}, {"netze": rows}):
         write_json(tmp_path / "leer.json", content)
         with pytest.raises(CourseError, match="leer.json"):

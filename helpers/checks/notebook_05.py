@@ -212,7 +212,7 @@ SUSPECTS = Exercise(
     ),
     like(
         _by_place,
-        "Die beiden Wörterbücher haben eine andere Reihenfolge: Sie vergleichen, was nicht zueinandergehört.",
+        "Die beiden Wörterbücher sind verschieden geordnet: Sie vergleichen, was nicht zueinandergehört.",
         "Holen Sie zu jedem Namen die passenden Karten: reference[name].",
     ),
     like(
@@ -335,7 +335,7 @@ JUDGE = Exercise(
     ),
     like(
         lambda a: _verdict("nein" in _said(a, *_void(a)), set(_said(a)) == {"ja"}),
-        "Ort und Gruppen lassen Sie richtig weg, aber das Nein zur Erklärung selbst zählt bei Ihnen gegen das Netz.",
+        "Ort und Gruppen lassen Sie zu Recht weg, aber das Nein zur Erklärung selbst zählt bei Ihnen gegen das Netz.",
         "Treue, Plausibilität und Mitgehen zählen in Punkt 2 nie: Über das Netz sagen sie nichts.",
     ),
     like(

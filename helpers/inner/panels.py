@@ -43,7 +43,7 @@ def bare(ax) -> None:
 
 
 def _draw(ax, values, title: str, **options):
-    """Ein Feld (h, b) ohne Achsen, mit kleiner Überschrift."""
+    """Ein Array (h, b) ohne Achsen, mit kleiner Überschrift."""
     ax.set_title(title, fontsize=9)
     bare(ax)
     return ax.imshow(values, **options)
