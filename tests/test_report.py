@@ -35,7 +35,7 @@ def full(tmp_path):
     """Ein Ausgabeordner mit Kennzahlen, Bildern und einem ausgeführten Notebook."""
     own = {"n_test": 10_000, "gradcam": {"masse": 0.2104, "kurve": {"Kanten": 49.04}, "liste": [1, 2]}}
     write_json(tmp_path / "kennzahlen.json", {**figures(), **own})
-    for name in ("wertungstafel", "lernkurven", "ergebnis", "konfusion", "eigenes"):
+    for name in ("wertungstafel", "lernkurven", "ergebnis", "konfusion", "vertrauen", "eigenes"):
         add_picture(tmp_path, name, f"Titel {name}", f"Text {name}.")
     drawing = new_code_cell('plots.save(plots.page(x),\n  "ergebnis", "T")', id="bild-1")
     (tmp_path / "notebooks").mkdir()
@@ -70,15 +70,20 @@ def test_report_shows_the_figures_in_german(full):
     assert order == sorted(order) and order[1] < text.index("Konfusionsmatrix") < order[2]
 
 
-def test_confusion_is_a_table_and_pictures_link_to_their_cell(full):
+def test_what_is_a_table_is_not_a_picture_too_and_pictures_link_to_their_cell(full):
     text = build_report(full).read_text(encoding="utf-8")
     assert "Titel konfusion" not in text and text.count(' right">180</td>') == 10 and text.count(">20</td>") == 10
+    assert "Titel vertrauen" not in text and text.count('<h2 id="vertrauen">') == 1
     links = re.findall(r'<a href="([^"]+)"', text)
     assert "notebooks/05_LRP.html#cell-id=bild-1" in links and "notebooks/05_LRP.html" in links
     assert not [link for link in links if "03_Training" in link]  # davon gibt es keine Seite
     write_json(full / "kennzahlen.json", {})
     text = build_report(full).read_text(encoding="utf-8")
-    assert "Titel konfusion" in text and "Die Zahlen der Konfusionsmatrix fehlen noch" in text
+    assert (
+        "Titel konfusion" in text
+        and "Titel vertrauen" in text
+        and "Die Zahlen der Konfusionsmatrix fehlen noch" in text
+    )
 
 
 @pytest.mark.parametrize("content", [None, "kaputt"])

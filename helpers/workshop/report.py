@@ -76,9 +76,9 @@ def build_report(out_dir=None, own: str = "") -> Path:
     )
     environment.filters |= {"german": german_value, "digits": lambda value, digits: german(float(value), digits)}
     # Die Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen.
-    replaced = "konfusion" if figures.get("confusion") else None
+    replaced = [name for name, key in (("konfusion", "confusion"), ("vertrauen", "vertrauen")) if figures.get(key)]
     pictures = collect_pictures(folder, OWN_PICTURES if own else PICTURES)
-    pictures = [picture for picture in pictures if picture["name"] != replaced]
+    pictures = [picture for picture in pictures if picture["name"] not in replaced]
     class_names = figures.get("klassen", CLASS_NAMES)
     html = environment.get_template("report.html.j2").render(
         created=datetime.datetime.now().strftime("%d.%m.%Y, %H:%M Uhr"),
@@ -95,6 +95,7 @@ def build_report(out_dir=None, own: str = "") -> Path:
         memory=figures.get("rss_mb", {}),
         profiles=figures.get("profil_je_notebook", {}),
         trust=figures.get("vertrauen"),
+        trust_link=cell_link(folder, "05_LRP", "vertrauen"),
         versions=sorted(figures.get("versionen", {}).items(), key=lambda item: item[0].lower()),
         # Auch die Herkunft nennt Versionen; sie haben schon ihre eigene Tabelle.
         others=[leaf for leaf in leaves(figures) if leaf[0][0] not in SHOWN and "versionen" not in leaf[0]],
