@@ -214,6 +214,10 @@ def test_relevanz_ist_um_null_zentriert_und_der_rahmen_liegt_um_die_maske():
     assert positive[0] > positive[2] and negative[2] > negative[0] and min(zero) > 0.9, "rot dafür, blau dagegen"
     frame = ax.patches[0]
     assert (frame.get_x(), frame.get_y(), frame.get_width(), frame.get_height()) == (3.5, 39.5, 8, 8)
+    dots = np.zeros((28, 28), bool)
+    dots[20, 2] = dots[24, 7] = True
+    panels.draw_relevance(ax, relevance, mask=dots)
+    assert ax.patches[1].get_bbox().bounds == (3.5, 39.5, 12, 10), "um alle Punkte, auch mit Lücken"
 
 
 def test_grad_cam_liegt_ueber_dem_rohbild():

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from helpers.basics import CLASS_NAMES, german
+from helpers.places import box
 
 CAM_COLORS, RELEVANCE_COLORS = "cividis", "RdBu_r"
 SIGNED = {"cmap": RELEVANCE_COLORS, "vmin": -1, "vmax": 1}
@@ -69,9 +70,9 @@ def draw_relevance(ax, relevance, title: str = "", mask=None):
     """
     limit = np.quantile(np.abs(relevance), 0.995) or 1.0
     if mask is not None:
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        scale = len(relevance) / len(mask)
-        draw_frame(ax, rows[0] * scale, columns[0] * scale, len(rows) * scale, len(columns) * scale, color=GREEN)
+        top, bottom, left, right = box(mask)
+        edges = np.multiply([top, left, bottom + 1 - top, right + 1 - left], len(relevance) / len(mask))
+        draw_frame(ax, *edges, color=GREEN)
     return _draw(ax, relevance / limit, title, **SIGNED)
 
 
