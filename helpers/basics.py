@@ -108,12 +108,12 @@ def sha256(path) -> str:
 def german(value: float, digits: int = 3) -> str:
     """``value`` mit ``digits`` Nachkommastellen und Dezimalkomma; ganze Zahlen mit Punkt als Tausendertrennzeichen.
 
-    >>> german(0.8735), german(60000)
-    ('0,874', '60.000')
+    >>> german(0.8735), german(60000), german(-0.0001)
+    ('0,874', '60.000', '0,000')
     """
     if isinstance(value, int) or hasattr(value, "dtype") and value.dtype.kind in "iu":
         return f"{int(value):,}".translate(str.maketrans(",-", ".−"))
-    return f"{value:,.{digits}f}".translate(str.maketrans(",.-", ".,−"))
+    return f"{value:z,.{digits}f}".translate(str.maketrans(",.-", ".,−"))
 
 
 def yes_no(condition) -> str:
