@@ -51,6 +51,7 @@ PATHS = 256  # Bildpaare je Klasse für die Relevanz
 EFFECT = 0.01  # so viel Wahrscheinlichkeit muss die Stelle sicher kosten und, verpflanzt, sicher bringen
 # Höchstens so viele eigene und fremde Bilder: beim Aussuchen, beim Messen, und beim Messen ohne festen Rand.
 TRIED, MEASURED, SHOWN = (48, 64), (100, 160), (16, 16)
+MOST_LOOSE = 3  # so viele Stellen ohne festen Rand: Sie ergeben immer „kein Befund“
 BATCH = 64
 MOST, MOST_BYTES = 400, 2**28  # so viele Farbbilder einer Klasse genügen, und so viel Speicher für alle zusammen
 
@@ -216,10 +217,11 @@ def search(model, images, labels, seed: int = 0) -> list[Suspect]:
         seed: Startwert für Teilung und Auswahl der Bilder.
 
     Returns:
-        Verdächtige, die dringendsten zuerst, höchstens zwei je Klasse. *Abkürzung*: Füllen (auf eine der beiden Arten)
-        und Verpflanzen machen sicher mehr als ``EFFECT`` aus, und der Rand liegt fest. *unklar*: Nur manches davon ist
-        sicher, oder die Bilder sagen nicht, ob es der Gegenstand ist. *kein Befund*: Die Stelle macht wenig aus, oder
-        ihr Rand liegt in jedem Bild anders, wie bei einem Gegenstand.
+        Verdächtige, die dringendsten zuerst: je Klasse höchstens eine Stelle mit festem Rand, und von denen ohne die
+        drei, auf die am meisten Relevanz zeigt. *Abkürzung*: Füllen (auf eine der beiden Arten) und Verpflanzen machen
+        sicher mehr als ``EFFECT`` aus, und der Rand liegt fest. *unklar*: Nur manches davon ist sicher, oder die Bilder
+        sagen nicht, ob es der Gegenstand ist. *kein Befund*: Die Stelle macht wenig aus, oder ihr Rand liegt in jedem
+        Bild anders, wie bei einem Gegenstand.
 
     Raises:
         CourseError: wenn keine Klasse genug Bilder hat.
@@ -262,9 +264,10 @@ def _searched(pointer, net, images, labels, rng) -> list[Suspect]:
     asked, chosen = (net, images, labels, half), []
     for each in progress(classes, text="Verdacht", unit="Klassen"):
         chosen += _candidates(pointer, *asked, int(each), rng)
-    measured = progress(chosen, text="Eingriffe", unit="Stellen")
-    tried = max(1, sum(each[-1] >= LOOSE for each in chosen))  # nur diese können etwas anderes als kein Befund werden
-    suspects = [_measured(*asked, *each, tried, rng) for each in measured]
+    fixed = [each for each in chosen if each[-1] >= LOOSE]  # nur diese können etwas anderes als kein Befund werden
+    loose = sorted((each for each in chosen if each[-1] < LOOSE), key=lambda each: -each[3][each[1]].sum())[:MOST_LOOSE]
+    measured = progress(fixed + loose, text="Eingriffe", unit="Stellen")
+    suspects = [_measured(*asked, *each, max(1, len(fixed)), rng) for each in measured]
     order = (SHORTCUT, UNCLEAR, NOTHING)
     return sorted(suspects, key=lambda suspect: (order.index(suspect.verdict), -suspect.score))
 
