@@ -113,7 +113,8 @@ def german(value: float, digits: int = 3) -> str:
     """
     if isinstance(value, int) or hasattr(value, "dtype") and value.dtype.kind in "iu":
         return f"{int(value):,}".translate(str.maketrans(",-", ".−"))
-    return f"{value:z,.{digits}f}".translate(str.maketrans(",.-", ".,−"))
+    value = round(float(value), digits) + 0.0  # macht aus −0,0 eine 0,0
+    return f"{value:,.{digits}f}".translate(str.maketrans(",.-", ".,−"))
 
 
 def yes_no(condition) -> str:

@@ -326,7 +326,7 @@ def test_every_picture_of_the_report_links_to_its_cell(page, report):
     figures = page.locator("figure")
     assert figures.count() == page.locator("img").count() == len(PICTURES)
     links = [link.get_attribute("href") for link in page.get_by_text(re.compile("Zur Zelle in")).all()]
-    assert len(links) == figures.count() + 1  # die Konfusionsmatrix ist eine Tabelle
+    assert len(links) == figures.count() + 2  # Konfusionsmatrix und Vertrauensbericht sind Tabellen
     for link in links:
         file, _, anchor = link.partition("#")
         assert f'id="{anchor}"' in (report.parent / file).read_text(encoding="utf-8"), link

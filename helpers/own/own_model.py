@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from helpers.basics import CourseError, display_path, one_line
-from helpers.inner.lrp_layers import objection
 from helpers.model import IMAGENET_MEAN_BGR, built_model, checked_weights, keras, squashing_end
 
 layers, ops = keras.layers, keras.ops
@@ -168,6 +167,8 @@ def flat(model, preprocessing: str = "vgg16", classes: int | None = None, size: 
     Raises:
         CourseError: bei unbekannter Vorverarbeitung, anderen Ein- oder Ausgängen oder unpassender Klassenzahl.
     """
+    from helpers.inner.lrp_layers import objection  # braucht TensorFlow; mit PyTorch und JAX lernt man ohne
+
     if preprocessing not in PREPROCESSING:
         known = ", ".join(PREPROCESSING)
         raise CourseError(
