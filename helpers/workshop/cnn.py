@@ -30,7 +30,6 @@ from helpers.own import own_model
 from helpers.own.pictures import MAX_EDGE, MIN_EDGE, Pictures, of_dataset, read_pictures
 from helpers.settings import Profile, get_profile
 from helpers.training import CLEAN, Evaluation, example_rows, train
-from helpers.workshop import examination
 
 # Woher --gewichte keras sie nimmt, in dieser Reihenfolge; beide haben dieselbe Datei. Keras findet sie dann vor.
 KERAS_WEIGHTS = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -287,6 +286,8 @@ def examine(model: keras.Model, pictures: Pictures, result: Evaluation, seed: in
     explain_classes(model, pictures, result)
     notes = measure_masks(model, pictures) if pictures.masks else []
     if pictures.paths:
+        from helpers.workshop import examination  # braucht TensorFlow; gelernt wird auch ohne
+
         examination.ask_everything(model, pictures, result, title, seed, notes)
 
 
