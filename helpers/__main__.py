@@ -350,7 +350,7 @@ def startwerte(options):
 @command(
     MAKERS,
     "prüfen, wie oft die Verdachtssuche findet und wie oft sie irrt (zwei Minuten je Netz)",
-    option("--netze", type=whole(1, 1000), default=90, help="so viele Netze; fertige werden nicht wiederholt"),
+    option("--netze", type=whole(1, 1000), default=135, help="so viele Netze; fertige werden nicht wiederholt"),
     option("--ziel", type=file, help="Zieldatei (sonst input/blindprobe.json)"),
 )
 def blindprobe(options):

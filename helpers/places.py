@@ -74,7 +74,7 @@ def groups(images, members, others, region, relevance) -> list[np.ndarray]:
     if images.ndim == 4:  # der Mittelwert der Farben, damit es Graustufen bleiben
         direction = direction / 3
     weights = over_colors(weights, images) * (direction / max(weights.sum(), 1e-12))
-    step = max(1, 2**27 // images[0].size)  # so viele auf einmal, wie in 1 GB passen
+    step = max(1, 2**24 // images[0].size)  # so viele auf einmal, wie in 128 MB passen
     parts = (images[start : start + step].astype(float) for start in range(0, len(images), step))
     content = np.concatenate([np.tensordot(part, weights, weights.ndim) for part in parts])
     values = np.sort(content[members])

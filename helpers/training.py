@@ -42,6 +42,7 @@ from helpers.secret import hard_classes, secret_mark
 from helpers.settings import Profile, get_profile  # noqa: F401 (was hier nicht vorkommt, lesen die Notebooks hier)
 
 COURSE, CLEAN, POISONED = "kurs", "sauber", "vergiftet"
+SAVE_AFTER_S = 20  # so lange lernt ein Netz mindestens, bis sein Stand gesichert wird: Er ist 83 MB groß
 
 
 def train(
@@ -62,8 +63,9 @@ def train(
     Ein Zehntel der Bilder wird geschichtet zur Validierung abgetrennt, wenn es keine eigenen dafür gibt. Testbilder
     kommen hier nicht vor. Der Stamm bis ``profile.frozen_until`` lernt nicht mit: Er rechnet jedes Bild nur einmal, und
     der Rest lernt auf den gemerkten Merkmalen. Mit ``profile.augment`` sieht das Netz in jeder Epoche andere Bilder,
-    und der Stamm rechnet mit. Ein unterbrochenes Training setzt beim nächsten Aufruf nach der letzten vollen Epoche
-    fort. Sind die Klassen ungleich groß, zählen die Bilder der kleinen mehr.
+    und der Stamm rechnet mit. Ein unterbrochenes Training setzt beim nächsten Aufruf nach der letzten gesicherten
+    Epoche fort; gesichert wird nach jeder, die länger als ``SAVE_AFTER_S`` nach der vorigen Sicherung endet. Sind die
+    Klassen ungleich groß, zählen die Bilder der kleinen mehr.
 
     Args:
         images: uint8, (n, h, b) oder (n, h, b, 3), ein Feld oder Bilder auf der Platte (``helpers.inner.rows``).
@@ -126,6 +128,7 @@ def train(
     with scope or contextlib.nullcontext():
         net, learner = build_learner(model, profile, shape[1:] if stem is None else None, steps * profile.epochs)
         history, best = load_state(path, learner, learner.get_weights() if profile.patience else [])
+        saved = time.perf_counter()
         # Schluss ist nach allen Epochen, oder wenn es zu lange nicht besser wird.
         while len(history) < min(profile.epochs, _best_epoch(history) + (profile.patience or profile.epochs)):
             epoch, start = len(history) + 1, time.perf_counter()
@@ -145,7 +148,9 @@ def train(
             )
             if profile.patience and _best_epoch(history) == epoch:
                 best = learner.get_weights()
-            save_state(path, learner, history, best)
+            if time.perf_counter() - saved >= SAVE_AFTER_S:
+                save_state(path, learner, history, best)
+                saved = time.perf_counter()
         if profile.patience:
             settings["beste_epoche"] = _best_epoch(history)
             learner.set_weights(best)

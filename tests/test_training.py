@@ -226,6 +226,7 @@ def train_one_epoch(monkeypatch, *arguments):
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(training, "save_state", save)
+        patch.setattr(training, "SAVE_AFTER_S", 0)
         train(*arguments)
 
 

@@ -134,7 +134,7 @@ def examine(number: int) -> dict:
     pointers, used = {SEARCH: relevance_between}, any(mark["verlust"] >= USED for mark in marks)
     if used or number % 15 == 5:
         pointers |= {"Grad-CAM": cam_between(model), "Kanten": edges_between, "Zufall": chance}
-    if used and number % 30 == 19:
+    if used and number % 90 == 49:
         pointers[GRID] = occlusion
     row = {"netz": number, "zeichen": marks, "einstellungen": settings(), "verfahren": {}}
     for name, pointer in pointers.items():
