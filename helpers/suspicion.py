@@ -16,14 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from helpers import clusters
-from helpers.basics import (
-    CLASS_NAMES,
-    CourseError,
-    german,
-    german_interval,
-    progress,
-    quiet_stderr,
-)
+from helpers.basics import CLASS_NAMES, CourseError, german, german_interval, progress, quiet_stderr
 from helpers.learner import asking_copy
 from helpers.metrics import bootstrap_interval
 from helpers.model import checked_classes, checked_model, enlarge

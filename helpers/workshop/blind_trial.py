@@ -187,20 +187,8 @@ def summary(rows: list[dict]) -> dict:
                 found = {"gezeigt": bool(right), "gefunden": bool(best), "abstand": best.get("abstand")}
                 found["pixel"] = int(watermark(mark).mask.sum())
                 marks.append({"verfahren": name, "netz": row["netz"], **mark, **found})
-    known = (
-        "verfahren",
-        "netz",
-        "size",
-        "strength",
-        "share",
-        "shape",
-        "verlust",
-        "gezeigt",
-        "gefunden",
-        "abstand",
-        "pixel",
-    )
-    marks = pd.DataFrame(marks, columns=known)
+    known = "verfahren netz size strength share shape verlust gezeigt gefunden abstand pixel"
+    marks = pd.DataFrame(marks, columns=known.split())
     classes = pd.DataFrame(classes, columns=["verfahren", "netz", "beschuldigt"])
     seconds = {(name, row["netz"]): each["sekunden"] for row in rows for name, each in row["verfahren"].items()}
 
@@ -220,7 +208,6 @@ def summary(rows: list[dict]) -> dict:
             "beschuldigte Klassen": share(clean["beschuldigt"]),
             "beschuldigte Netze": share(clean.groupby("netz")["beschuldigt"].any()),
             "abstand": used["abstand"].median() if used["gefunden"].any() else None,
-            "sekunden je Netz": float(np.mean([value for (ran, _), value in seconds.items() if ran == name])),
             "gefunden je Minute": per_minute(name, nets),
             "Suche je Minute": per_minute(SEARCH, nets),
         }
