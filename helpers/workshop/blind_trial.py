@@ -208,6 +208,7 @@ def summary(rows: list[dict]) -> dict:
             "beschuldigte Klassen": share(clean["beschuldigt"]),
             "beschuldigte Netze": share(clean.groupby("netz")["beschuldigt"].any()),
             "abstand": used["abstand"].median() if used["gefunden"].any() else None,
+            "sekunden je Netz": float(np.mean([value for (ran, _), value in seconds.items() if ran == name])),
             "gefunden je Minute": per_minute(name, nets),
             "Suche je Minute": per_minute(SEARCH, nets),
         }

@@ -207,7 +207,7 @@ def run_own_model(folder, path, preprocessing="vgg16", size=None, crop=False, sk
         read_figures()
         pictures = read_pictures(folder, edge, crop, skip_broken, seed)
         own_model.check_outputs(model, len(pictures.class_names))
-        evaluate_and_ask(model, pictures, seed, f"Modell „{one_line(path.stem)}“")
+        evaluate_and_ask(model, pictures, {}, seed, f"Modell „{one_line(path.stem)}“")
 
 
 @contextlib.contextmanager
@@ -246,17 +246,17 @@ def train_and_ask(
     run = train(*material, None, weights, note, scope, share, class_names=names, validation=validation)
     print(f"Modell gespeichert in {display_path(save_run(CLEAN, run))}")
     figures = {"profil": profile.name, "seed": seed, "n_train": len(labels["train"]), "history": run.history}
-    return run, evaluate_and_ask(run.model, pictures, seed, **figures)
+    return run, evaluate_and_ask(run.model, pictures, figures, seed)
 
 
-def evaluate_and_ask(model: keras.Model, pictures: Pictures, seed: int, title="VGG16", **figures) -> Evaluation:
+def evaluate_and_ask(model: keras.Model, pictures: Pictures, figures: dict, seed: int, title="VGG16") -> Evaluation:
     """Misst ein Netz an den Testbildern, merkt das mit ``figures`` in den Kennzahlen, druckt es und fragt nach Gründen.
 
     ``title``: wie das Netz im Bericht heißt.
     """
     names, labels = pictures.class_names, pictures.labels["test"]
     result = Evaluation.of(predict_logits(model, pictures.images["test"]), labels)
-    figures |= {"n_test": len(labels), "test_accuracy": round(result.accuracy, 4)}
+    figures = {"n_test": len(labels), "test_accuracy": round(result.accuracy, 4), **figures}
     record(confusion=result.confusion.tolist(), klassen=list(names), **figures)
     print_evaluation(result, names, [one_line(path.name) for path in pictures.paths.get("test", ())])
     examine(model, pictures, result, seed, title)
