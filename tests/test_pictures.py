@@ -272,8 +272,8 @@ def test_natuerliche_reihenfolge():
 
 
 def test_jede_datei_wird_nur_einmal_gelesen(three, tmp_path, ausgabe, monkeypatch):
-    folder, seen, original = factory.copy(three, tmp_path / "b"), [], picture_files._read
-    monkeypatch.setattr(picture_files, "_read", lambda path, *a: seen.append(path.name) or original(path, *a))
+    folder, seen, original = factory.copy(three, tmp_path / "b"), [], picture_files.read_picture
+    monkeypatch.setattr(picture_files, "read_picture", lambda path, *a: seen.append(path.name) or original(path, *a))
     first = read_pictures(folder)
     assert len(seen) == 36
     again = read_pictures(folder)
