@@ -154,45 +154,25 @@ def daten(options):
 def cnn(options):
     from helpers.workshop.cnn import run_cnn, run_own_model, run_pictures
 
+    size, crop, skip_broken = options.bildgroesse, options.zuschneiden, options.ohne_beschaedigte
     if options.modell and not options.bilder:
         raise CourseError("--modell gilt nur mit --bilder: Nennen Sie den Ordner mit den Bildern.")
     if options.vorverarbeitung and not options.modell:
         raise CourseError("--vorverarbeitung gilt nur mit --modell: VGG16 bekommt immer seine eigene.")
-    if options.bilder:
-        if options.eingabe:
-            raise CourseError("--bilder und --eingabe widersprechen sich: Lassen Sie eines von beiden weg.")
-        if options.modell:
-            how = options.vorverarbeitung or "vgg16"
-            read = options.bildgroesse, options.zuschneiden, options.ohne_beschaedigte
-            run_own_model(options.bilder, options.modell, how, *read, options.seed)
-            return
-        run_pictures(
-            options.bilder,
-            options.profil,
-            options.bildgroesse,
-            options.zuschneiden,
-            options.ohne_beschaedigte,
-            options.gewichte,
-            options.seed,
-            n_train=options.n_train,
-            n_test=options.n_test,
-            epochs=options.epochen,
-            devices=options.geraete,
-        )
-        return
-    if options.ohne_beschaedigte or options.zuschneiden:
+    if options.bilder and options.eingabe:
+        raise CourseError("--bilder und --eingabe widersprechen sich: Lassen Sie eines von beiden weg.")
+    if (skip_broken or crop) and not options.bilder:
         raise CourseError("--ohne-beschaedigte und --zuschneiden gelten nur mit --bilder: Nennen Sie den Ordner.")
-    run_cnn(
-        options.profil,
-        weights=options.gewichte,
-        where=options.eingabe or "auto",
-        seed=options.seed,
-        n_train=options.n_train,
-        n_test=options.n_test,
-        epochs=options.epochen,
-        image_size=options.bildgroesse,
-        devices=options.geraete,
-    )
+    changes = {"n_train": options.n_train, "n_test": options.n_test}
+    changes |= {"epochs": options.epochen, "devices": options.geraete}
+    weights, seed = options.gewichte, options.seed
+    if options.modell:
+        how = options.vorverarbeitung or "vgg16"
+        run_own_model(options.bilder, options.modell, how, size, crop, skip_broken, seed)
+    elif options.bilder:
+        run_pictures(options.bilder, options.profil, size, crop, skip_broken, weights, seed, **changes)
+    else:
+        run_cnn(options.profil, weights, options.eingabe or "auto", seed, image_size=size, **changes)
 
 
 @command(LEARNERS, "das Kursmodell auf den Testbildern auswerten", TEST_IMAGES)
@@ -264,7 +244,6 @@ def durchsicht(options):
 @command(
     MAKERS,
     "notebooks/ aus solutions/ und das Glossar erzeugen",
-    option("--pruefen", action="store_true", help="nur prüfen, ob beide zusammenpassen"),
     option("--ausfuehren", action="store_true", help="vorher solutions/ neu ausführen"),
     option("--nur", nargs="+", metavar="NOTEBOOK", help="nur diese neu ausführen"),
 )
@@ -274,14 +253,10 @@ def ableiten(options):
 
     if options.nur and not options.ausfuehren:
         raise CourseError("--nur gilt nur mit --ausfuehren: Ergänzen Sie --ausfuehren oder lassen Sie --nur weg.")
-    if options.pruefen and options.ausfuehren:
-        raise CourseError("--pruefen schreibt nichts, --ausfuehren schon: Lassen Sie eines von beiden weg.")
     if options.ausfuehren:
         execute_solutions(options.nur)
-    different = derive(check=options.pruefen) + glossary.refresh(check=options.pruefen)
-    if options.pruefen and different:
-        print(*(f"✘ {sentence}" for sentence in different), sep="\n", file=sys.stderr)
-        return 1
+    derive()
+    glossary.refresh()
     print("✔ notebooks/ passt zu solutions/, das Glossar zu input/begriffe.csv")
 
 

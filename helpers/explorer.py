@@ -66,12 +66,10 @@ class Scene:
     ``layers``: Schichten für Grad-CAM, ohne sie ist LRP das Verfahren.
 
     Raises:
-        CourseError: ohne Modell, oder wenn zu einem die Auswertung dieser Bilder fehlt.
+        CourseError: wenn zu einem Modell die Auswertung dieser Bilder fehlt.
     """
 
     def __init__(self, models: dict, results: dict, images, watermark: Watermark, layers=None):
-        if not models:
-            raise CourseError("Der Explorer braucht ein Modell: Geben Sie ihm mindestens eines, unter einem Namen.")
         for name in models:
             if name not in results or len(results[name].labels) != len(images):
                 raise CourseError(
@@ -120,9 +118,6 @@ class Shown:
     """
 
     def __init__(self, scene: Scene, model: str, row: int, choice: str, asked=ANSWER, strokes=(), brush=None):
-        for name, known in ((model, scene.models), (choice, scene.choices)):
-            if name not in known:
-                raise CourseError(f"„{name}“ gibt es hier nicht: Wählen Sie eines aus {', '.join(known)}.")
         self.model, self.row, self.choice, self.strokes, self.brush = model, row, choice, strokes, brush
         self.original, self.truth, self.signed = scene.images[row], int(scene.labels[row]), scene.signed
         self.image = self.original.copy()

@@ -24,7 +24,7 @@ def grad_cam(model, inputs, classes, layer: str | None = None, batch_size: int =
         model: Keras-3-Modell mit Logits als Ausgang.
         inputs: vorverarbeitete Bilder, float32, (n, h, b, 3).
         classes: gefragte Klasse je Bild (n,) oder eine Zahl für alle.
-        layer: Faltungsschicht, deren Merkmalskarten gewichtet werden; ohne Angabe die letzte (``last_maps``).
+        layer: Faltungsschicht, deren Merkmalskarten gewichtet werden; ohne Angabe die letzte (``map_layers``).
         batch_size: Bilder je Rechenschritt.
         normalize: jede Karte auf 0 bis 1 strecken.
 
@@ -80,21 +80,16 @@ def input_times_gradient(model, inputs, classes, batch_size: int = 64):
     return _batchwise("Eingabe × Ableitung", model, inputs, classes, batch_size, _step(model))
 
 
-def last_maps(model: keras.Model) -> str:
-    """Name der letzten Schicht mit Merkmalskarten: die letzte Faltung oder, was gleich auf sie folgt (ReLU, Summe).
-
-    In VGG16 ist das „block5_conv3“, in ResNet50 „conv5_block3_out“.
-    """
-    return _map_layers(model)[-1]
-
-
 # Was zu einer Faltung gehört, hat Karten; was nur verkleinert oder auffüllt, hat keine neuen.
 _NAMES = "Conv2D DepthwiseConv2D SeparableConv2D BatchNormalization Activation ReLU LeakyReLU Add Concatenate"
 WITH_MAPS = tuple(getattr(keras.layers, name) for name in _NAMES.split())
 
 
-def _map_layers(model) -> list[str]:
-    """Die Schichten mit Merkmalskarten, von unten nach oben."""
+def map_layers(model: keras.Model) -> list[str]:
+    """Die Schichten mit Merkmalskarten, von unten nach oben: Faltungen und was gleich auf sie folgt (ReLU, Summe).
+
+    Die letzte ist in VGG16 „block5_conv3“, in ResNet50 „conv5_block3_out“.
+    """
     found = [each for each in model.layers if isinstance(each, WITH_MAPS) and len(each.output.shape) == 4]
     if not found:
         inner = [each.name for each in model.layers if isinstance(each, keras.Model)]
@@ -111,7 +106,7 @@ def _output(model, layer: str):
 
 def _checked_layer(model, layer: str | None) -> tuple:
     model = checked_model(model, "Grad-CAM")
-    names = _map_layers(model)
+    names = map_layers(model)
     if layer is not None and layer not in names:
         raise CourseError(f"Die Faltungsschicht „{layer}“ gibt es nicht: Wählen Sie eine aus {', '.join(names)}.")
     return model, layer or names[-1]

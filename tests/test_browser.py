@@ -18,7 +18,6 @@ from helpers.workshop.notebooks import code_cells, read_notebook, write_notebook
 from helpers.workshop.report import PICTURES, build_report
 from helpers.workshop.review.handins import read, references
 from helpers.workshop.review.page import write
-from helpers.workshop.review.run import Result
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = (
@@ -286,13 +285,14 @@ def test_review_pages_are_accessible(page, tmp_path):
     """Die Übersicht der Durchsicht und die Seite einer Abgabe, mit richtiger, falscher und fehlender Antwort."""
     known = references()
     found = read("anna/01", factory.save(factory.solved(), tmp_path / "a.ipynb"), known)
-    result = Result(found, {"1.1": Verdict("falsch", ("Verschoben.",)), "1.2": Verdict("gelöst")}, {"1.2": 2.0})
-    result.executed = [
+    found.verdicts = {"1.1": Verdict("falsch", ("Verschoben.",)), "1.2": Verdict("gelöst")}
+    found.points = {"1.2": 2.0}
+    found.executed = [
         ("", "print('x' * 500)", [{"text": "x" * 500, "error": False}, {"text": "NameError: x", "error": True}])
     ]
-    write([result], known, tmp_path / "aus" / "durchsicht", [])
+    write([found], known, tmp_path / "aus" / "durchsicht", [])
     overview = tmp_path / "aus" / "durchsicht" / "durchsicht.html"
-    assert violations(page, overview) == violations(page, tmp_path / "aus" / result.page) == ""
+    assert violations(page, overview) == violations(page, tmp_path / "aus" / found.page) == ""
 
 
 def test_report_is_valid_html(report):

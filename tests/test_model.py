@@ -13,7 +13,7 @@ from helpers import model as module
 from helpers.basics import COURSE_MODEL, COURSE_MODEL_CARD, CourseError, read_json, sha256, write_json
 from helpers.course_model import COMMAND, STEP, load_course_model, ordered, unordered
 from helpers.data import load_source, subset
-from helpers.gradcam import last_maps
+from helpers.gradcam import map_layers
 from helpers.model import Run, build_vgg16, keras, load_run, preprocess, run_folder, save_run, split_model
 from helpers.settings import get_profile
 from helpers.workshop import cnn, course_model
@@ -61,7 +61,7 @@ def test_aufbau(vgg16):
     assert not any(isinstance(layer, keras.Model) for layer in vgg16.layers), "iNNvestigate verlangt ein flaches Modell"
     assert vgg16.layers[-1].name == "logits" and vgg16.layers[-1].activation is keras.activations.linear
     assert vgg16.count_params() == 14_714_688 + 10 * (2 * 2 * 512 + 1)
-    assert last_maps(vgg16) == "block5_conv3"
+    assert map_layers(vgg16)[-1] == "block5_conv3"
 
 
 @pytest.mark.parametrize("at", ["block4_pool", "block5_conv3", "flatten"])

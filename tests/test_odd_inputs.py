@@ -5,7 +5,7 @@ import pytest
 
 from helpers import lrp, suspicion
 from helpers.basics import CourseError
-from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient, last_maps
+from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient, map_layers
 from helpers.model import IMAGENET_MEAN_BGR, checked_classes, keras, predict_logits, preprocess
 from helpers.own import own_model
 from helpers.training import Evaluation
@@ -189,12 +189,12 @@ def test_neue_gewichte_neue_karten_in_jedem_verfahren():
 
 
 def test_die_letzte_schicht_mit_karten(vgg16):
-    assert last_maps(vgg16) == "block5_conv3"
+    assert map_layers(vgg16)[-1] == "block5_conv3"
     image = keras.Input((16, 16, 3))
     x = layers.Conv2D(4, 3, padding="same", name="falten")(image)
     x = layers.ReLU(name="ende")(layers.Add()([x, layers.Conv2D(4, 1)(image)]))
     model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
-    assert last_maps(model) == "ende" and grad_cam(model, INPUTS[:, :16, :16], 1).shape == (2, 16, 16)
+    assert map_layers(model)[-1] == "ende" and grad_cam(model, INPUTS[:, :16, :16], 1).shape == (2, 16, 16)
     with pytest.raises(CourseError, match="keine Faltungsschicht"):
         grad_cam(
             keras.Sequential([keras.Input((4, 4, 3)), layers.Flatten(), layers.Dense(2)]), np.zeros((1, 4, 4, 3)), 0

@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from helpers.__main__ import main
 from helpers.basics import ROOT, SOLUTIONS, CourseError
 from helpers.workshop import glossary
 
@@ -108,21 +107,9 @@ def test_the_readme_has_the_glossary_of_the_table(tmp_path):
     assert (first, last) == ("oben", "unten")
 
 
-def test_the_command_notices_a_changed_glossary(tmp_path, monkeypatch, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{glossary.BEGIN}\n{glossary.END}", encoding="utf-8")
-    monkeypatch.setattr(glossary.refresh, "__defaults__", (False, readme, glossary.TERMS))
-    monkeypatch.setattr("helpers.workshop.notebooks.derive", lambda check: [])
-    assert main(["ableiten", "--pruefen"]) == 1
-    assert "Das Glossar in" in capsys.readouterr().err
-    assert main(["ableiten"]) == 0 == main(["ableiten", "--pruefen"])
-
-
-@pytest.mark.parametrize("content", [None, "", "Begriff,englisch\n"])
-def test_a_damaged_table_or_missing_mark_is_told(tmp_path, content):
+def test_a_damaged_table_or_missing_mark_is_told(tmp_path):
     path = tmp_path / "begriffe.csv"
-    if content is not None:
-        path.write_text(content, encoding="utf-8")
+    path.write_text("Begriff,englisch\n", encoding="utf-8")
     with pytest.raises(CourseError, match="begriffe.csv"):
         glossary.read_terms(path)
     readme = tmp_path / "README.md"

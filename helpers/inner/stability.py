@@ -5,61 +5,38 @@ knapp; springt die Karte, erklärt sie mehr das Rauschen als den Gegenstand (Alv
 1806.08049).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import namedtuple
 
 import numpy as np
 from scipy.ndimage import rotate, shift
 
 from helpers.metrics import rank_correlation
 
-
-@dataclass(frozen=True)
-class Change:
-    """Eine Änderung an ``n`` Bildern, jedes ein wenig anders.
-
-    Attributes:
-        images: Bilder (uint8, (n, h, b) oder (n, h, b, 3)) → geänderte Bilder.
-        maps: Karten (n, h, b) → die Karten, die zu den geänderten Bildern gehören, wenn sie mitgehen.
-    """
-
-    images: Callable
-    maps: Callable
+# images: Bilder (uint8, (n, h, b) oder (n, h, b, 3)) → geänderte Bilder; maps: Karten (n, h, b) → die Karten, die zu
+# den geänderten Bildern gehören, wenn sie mitgehen.
+Change = namedtuple("Change", "images maps")
+PIXELS, DEGREES = 1, 5  # so weit wird verschoben (bei 28 Pixeln Breite) und gedreht, in eine zufällige Richtung
+LIGHT, NOISE = 0.1, 8  # Anteil, um den es heller oder dunkler wird; Streuung des Rauschens in Graustufen
 
 
-def changes(
-    count: int,
-    seed: int = 0,
-    pixels: float = 1,
-    degrees: float = 5,
-    light: float = 0.1,
-    noise: float = 8,
-    shape=(28, 28),
-):
-    """Vier Änderungen für ``count`` Bilder der Form ``shape``: Name → ``Change``.
-
-    Args:
-        pixels: um so viele Pixel eines 28 Pixel breiten Bildes wird verschoben, in eine zufällige Richtung.
-        degrees: um so viel Grad wird gedreht, in eine zufällige Richtung.
-        light: um diesen Anteil werden alle Pixel heller oder dunkler.
-        noise: Streuung des Rauschens in Graustufen.
-    """
+def changes(count: int, seed: int = 0, shape=(28, 28)) -> dict[str, Change]:
+    """Vier Änderungen für ``count`` Bilder der Form ``shape``, an jedem ein wenig anders: Name → ``Change``."""
     rng = np.random.default_rng(seed)
     angles, signs = rng.uniform(0, 2 * np.pi, count), rng.choice([-1, 1], count)
-    spots = rng.normal(0, noise, (count, *shape))
+    spots = rng.normal(0, NOISE, (count, *shape))
 
     def shifted(images):
-        way = pixels / 28 * images.shape[1] * np.stack([np.sin(angles), np.cos(angles)], axis=1)
+        way = PIXELS / 28 * images.shape[1] * np.stack([np.sin(angles), np.cos(angles)], axis=1)
         still = [0] * (images.ndim - 3)  # Farben wandern nicht
         return np.stack([shift(image, [*each, *still], order=1) for image, each in zip(images, way, strict=True)])
 
     def rotated(images):
         return np.stack(
-            [rotate(image, degrees * sign, reshape=False, order=1) for image, sign in zip(images, signs, strict=True)]
+            [rotate(image, DEGREES * sign, reshape=False, order=1) for image, sign in zip(images, signs, strict=True)]
         )
 
     def brighter(images):
-        return images * (1 + light * signs.reshape(-1, *[1] * (images.ndim - 1)))
+        return images * (1 + LIGHT * signs.reshape(-1, *[1] * (images.ndim - 1)))
 
     def noisy(images):
         return images + spots

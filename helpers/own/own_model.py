@@ -65,12 +65,12 @@ TWO_LOGITS = "zwei_logits"  # heißt die Schicht, die aus einem Ausgang zwei mac
 # --- Lesen -----------------------------------------------------------------------------------------------------------
 
 
-def load(path, preprocessing: str = "vgg16", classes: int | None = None, size: int | None = None) -> keras.Model:
+def load(path, preprocessing: str = "vgg16", size: int | None = None) -> keras.Model:
     """Liest ein Keras-Modell, das anderswo gelernt hat, und macht es flach.
 
     Args:
         path: die ``.keras``-Datei.
-        preprocessing, classes, size: wie in ``flat``.
+        preprocessing, size: wie in ``flat``.
 
     Returns:
         Modell wie aus ``flat``.
@@ -108,7 +108,7 @@ def load(path, preprocessing: str = "vgg16", classes: int | None = None, size: i
             f"Das Modell {shown} {why} oder mit einer anderen Keras-Version gemacht: Speichern Sie es mit Keras 3 noch "
             "einmal, model.save('netz.keras')."
         ) from error
-    return flat(model, preprocessing, classes, size)
+    return flat(model, preprocessing, size)
 
 
 def _check_classes(value, shown: str) -> None:
@@ -149,14 +149,13 @@ def _check_file(content: bytes) -> None:
 # --- Umbauen ---------------------------------------------------------------------------------------------------------
 
 
-def flat(model, preprocessing: str = "vgg16", classes: int | None = None, size: int | None = None) -> keras.Model:
+def flat(model, preprocessing: str = "vgg16", size: int | None = None) -> keras.Model:
     """Dasselbe Netz als flaches funktionales Modell mit Logits am Ausgang; das gegebene bleibt, wie es ist.
 
     Args:
         model: ein gebautes Keras-Modell mit einer Eingabe (Bilder mit einem oder drei Kanälen) und einem Ausgang.
         preprocessing: was mit den Bildern geschah, ehe das Netz sie sah: „vgg16“ (Blau-Grün-Rot, Mittelwerte
             abgezogen), „0-1“, „-1-1“ oder „keine“ (0–255, auch wenn das Netz selbst umrechnet).
-        classes: so viele Klassen muss es unterscheiden; None: egal.
         size: Kantenlänge der Bilder, wenn das Netz keine feste verlangt.
 
     Returns:
@@ -165,7 +164,7 @@ def flat(model, preprocessing: str = "vgg16", classes: int | None = None, size: 
         einzelner Sigmoid-Ausgang z wird zu den Logits −z/2 und z/2. ``lrp_layers.objection`` sagt, ob LRP es zerlegt.
 
     Raises:
-        CourseError: bei unbekannter Vorverarbeitung, anderen Ein- oder Ausgängen oder unpassender Klassenzahl.
+        CourseError: bei unbekannter Vorverarbeitung oder anderen Ein- oder Ausgängen.
     """
     from helpers.inner.lrp_layers import objection  # braucht TensorFlow; mit PyTorch und JAX lernt man ohne
 
@@ -185,8 +184,6 @@ def flat(model, preprocessing: str = "vgg16", classes: int | None = None, size: 
     if objection(net) and any(isinstance(layer, layers.BatchNormalization) for layer in net.layers):
         spread = _rebuilt(rest, functools.partial(_fused, {}, True))
         net = net if objection(spread) else spread
-    if classes is not None:
-        check_outputs(net, classes)
     net.prepare = _preparation(preprocessing, plain.inputs[0].shape[1:], before)
     return net
 

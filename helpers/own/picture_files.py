@@ -44,28 +44,16 @@ def _opened(path: Path) -> Image.Image:
         return Image.open(path, formats=FORMATS)
 
 
-def read_picture(path, size: int | None = None, crop: bool = False) -> np.ndarray:
-    """Ein Bild als uint8, (h, b, 3), oder als Quadrat (size, size, 3).
+def read_picture(path: Path, size: int | None = None, crop: bool = False) -> np.ndarray | str:
+    """Ein Bild als uint8, (h, b, 3), oder als Quadrat (size, size, 3); was nicht zu lesen ist, ergibt den Grund.
 
     Gedreht, wie EXIF es sagt; von 16 Bit die oberen acht; Durchsichtiges auf Weiß; Graues in drei gleichen Kanälen;
     von bewegten Bildern das erste.
 
     Args:
-        path: die Datei.
         size: Kantenlänge in Pixeln.
         crop: aus Bildern, die nicht quadratisch sind, die Mitte ausschneiden statt einen grauen Rand zu ergänzen.
-
-    Raises:
-        CourseError: wenn es nicht zu lesen ist.
     """
-    found = _read(Path(path), size, crop)
-    if isinstance(found, str):
-        raise broken(Path(path), f" ist nicht lesbar ({found})", REMEDY)
-    return found
-
-
-def _read(path: Path, size: int | None, crop: bool) -> np.ndarray | str:
-    """Wie ``read_picture``; was nicht zu lesen ist, ergibt den Grund."""
     try:
         _opened(path).verify()  # bei PNG die Prüfsummen
         with _opened(path) as image, warnings.catch_warnings():
@@ -104,7 +92,11 @@ def read_mask(path: Path, mask: Path, size: int, crop: bool) -> np.ndarray:
     Raises:
         CourseError: wenn eines nicht lesbar ist oder die Seitenverhältnisse andere sind.
     """
-    whole, picture = (Image.fromarray(read_picture(each)) for each in (mask, path))
+    pixels = {each: read_picture(each) for each in (mask, path)}
+    for each, found in pixels.items():
+        if isinstance(found, str):
+            raise broken(each, f" ist nicht lesbar ({found})", REMEDY)
+    whole, picture = map(Image.fromarray, pixels.values())
     if abs(whole.width * picture.height - whole.height * picture.width) > max(picture.size):
         sizes = f" hat {whole.width} × {whole.height} Pixel, ihr Bild aber {picture.width} × {picture.height}"
         raise broken(mask, sizes, "Speichern Sie die Maske in der Größe ihres Bilds")
@@ -148,7 +140,7 @@ def stored(folder: Path, paths: list[Path], size: int, crop: bool, skip_broken: 
     faults = {}
 
     def square(path):
-        found = _read(path, size, crop)
+        found = read_picture(path, size, crop)
         if isinstance(found, str):
             faults[path] = found
             return np.zeros(row_shape, np.uint8)

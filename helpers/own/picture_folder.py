@@ -58,7 +58,8 @@ def read_folder(folder: Path) -> tuple[list[Item], dict[Path, Path], set[Path]]:
     parts = [each for each in folders if each.name.lower() in PART_OF]
     if "train" not in map(_part_of, parts):
         parts = []
-    loose, tables = [path for path in files if is_picture(path)], [path for path in files if _is_table(path)]
+    loose = [path for path in files if is_picture(path)]
+    tables = [path for path in files if path.suffix.lower() == ".csv" and path.is_file()]
     filled = [each for each in folders if not parts and _pictures(each, ignored)]
     if tables and not parts and (loose or len(filled) == 1):
         if len(tables) > 1:
@@ -92,10 +93,6 @@ def read_folder(folder: Path) -> tuple[list[Item], dict[Path, Path], set[Path]]:
 
 def _part_of(folder: Path) -> str:
     return PART_OF[folder.name.lower()]
-
-
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() == ".csv" and path.is_file()
 
 
 def _listed(folder: Path, ignored: set) -> tuple[list[Path], list[Path]]:

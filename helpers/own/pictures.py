@@ -53,12 +53,6 @@ class Pictures:
         """Bilder eines Teils, uint8, (n, size, size, 3), oder nur die mit diesen Nummern."""
         return self.images[part][slice(None) if rows is None else rows]
 
-    def batches(self, part: str, count: int = 64):
-        """Ein Teil in Stapeln zu ``count``: Paare aus Bildern (uint8, (m, size, size, 3)) und Klassen (m,)."""
-        for start in range(0, len(self.labels[part]), count):
-            rows = slice(start, start + count)
-            yield self.load(part, rows), self.labels[part][rows]
-
     def load_masks(self, part: str, rows) -> np.ndarray:
         """Masken zu Bildern, die eine haben: bool, (n, size, size), True auf dem Gegenstand.
 

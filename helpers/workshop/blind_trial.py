@@ -187,20 +187,8 @@ def summary(rows: list[dict]) -> dict:
                 found = {"gezeigt": bool(right), "gefunden": bool(best), "abstand": best.get("abstand")}
                 found["pixel"] = int(watermark(mark).mask.sum())
                 marks.append({"verfahren": name, "netz": row["netz"], **mark, **found})
-    known = (
-        "verfahren",
-        "netz",
-        "size",
-        "strength",
-        "share",
-        "shape",
-        "verlust",
-        "gezeigt",
-        "gefunden",
-        "abstand",
-        "pixel",
-    )
-    marks = pd.DataFrame(marks, columns=known)
+    known = "verfahren netz size strength share shape verlust gezeigt gefunden abstand pixel"
+    marks = pd.DataFrame(marks, columns=known.split())
     classes = pd.DataFrame(classes, columns=["verfahren", "netz", "beschuldigt"])
     seconds = {(name, row["netz"]): each["sekunden"] for row in rows for name, each in row["verfahren"].items()}
 

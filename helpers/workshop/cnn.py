@@ -30,6 +30,7 @@ from helpers.own import own_model
 from helpers.own.pictures import MAX_EDGE, MIN_EDGE, Pictures, of_dataset, read_pictures
 from helpers.settings import Profile, get_profile
 from helpers.training import CLEAN, Evaluation, example_rows, train
+from helpers.workshop.report import TABLE, most_confused
 
 # Woher --gewichte keras sie nimmt, in dieser Reihenfolge; beide haben dieselbe Datei. Keras findet sie dann vor.
 KERAS_WEIGHTS = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -102,15 +103,13 @@ def print_evaluation(result: Evaluation, class_names=CLASS_NAMES, names=None) ->
     import pandas as pd
 
     confusion, class_names = result.confusion, np.array(class_names, dtype=object)
-    if len(class_names) <= 20:
+    if len(class_names) <= TABLE:
         table = pd.DataFrame(confusion, class_names, class_names).to_string()
         print(f"Konfusionsmatrix (Zeile: wahre Klasse, Spalte: Vorhersage)\n{table}")
     else:  # so breit ist kein Bildschirm
         print("Die häufigsten Verwechslungen:")
-        wrong = confusion * ~np.eye(len(confusion), dtype=bool)
-        for cell in np.argsort(-wrong, axis=None, kind="stable")[:10]:
-            truth, answer = divmod(int(cell), len(confusion))
-            print(f"  {wrong[truth, answer]}-mal {class_names[truth]} für {class_names[answer]} gehalten")
+        for truth, answer, times in most_confused(confusion, class_names, 10):
+            print(f"  {times}-mal {truth} für {answer} gehalten")
     print("Die sichersten Fehler:")
     for row in result.worst_mistakes(5):
         print(
@@ -132,8 +131,8 @@ def print_evaluation(result: Evaluation, class_names=CLASS_NAMES, names=None) ->
     )
 
 
-def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: int = 0, **changes) -> float:
-    """Der ganze Weg des Originals in einem Befehl (``python -m helpers cnn``); ergibt die Trefferquote im Test.
+def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: int = 0, **changes) -> None:
+    """Der ganze Weg des Originals in einem Befehl (``python -m helpers cnn``).
 
     Daten lesen, VGG16 feinabstimmen, auswerten, dann Rohbild, Grad-CAM und LRP je Klasse nach ``ausgabe/`` schreiben.
     """
@@ -146,8 +145,7 @@ def run_cnn(profile_name: str, weights: str = "beiliegend", where="auto", seed: 
     validation_split(dataset.train_labels, seed=seed)
     folder = write_tree(dataset, output_dir() / "daten", {"seed": seed})
     print(f"Daten: {dataset.source}, {german(len(dataset.train_labels))} Bilder zum Training in {display_path(folder)}")
-    _, result = train_and_ask(of_dataset(dataset), profile, weights, seed, *devices)
-    return result.accuracy
+    train_and_ask(of_dataset(dataset), profile, weights, seed, *devices)
 
 
 def run_pictures(
@@ -189,9 +187,7 @@ def run_pictures(
     return run, pictures, result
 
 
-def run_own_model(
-    folder, path, preprocessing="vgg16", size=None, crop=False, skip_broken=False, seed=0
-) -> tuple[keras.Model, Pictures, Evaluation]:
+def run_own_model(folder, path, preprocessing="vgg16", size=None, crop=False, skip_broken=False, seed=0) -> None:
     """Fragt ein Netz, das anderswo gelernt hat, an eigenen Bildern (``… cnn --bilder ORDNER --modell NETZ.keras``).
 
     Args:
@@ -199,9 +195,6 @@ def run_own_model(
         path, preprocessing: wie in ``own_model.load``.
         size: Kantenlänge, wenn das Netz keine feste verlangt; ohne Angabe 128.
         seed: Startwert.
-
-    Returns:
-        Modell, Bilder und Auswertung.
 
     Raises:
         CourseError: wie in ``own_model.load`` und ``read_pictures``, und wenn Klassen und Ausgänge nicht zueinander
@@ -214,11 +207,7 @@ def run_own_model(
         read_figures()
         pictures = read_pictures(folder, edge, crop, skip_broken, seed)
         own_model.check_outputs(model, len(pictures.class_names))
-        result = Evaluation.of(predict_logits(model, pictures.images["test"]), pictures.labels["test"])
-        _record(pictures, result)
-        print_evaluation(result, pictures.class_names, [one_line(path.name) for path in pictures.paths["test"]])
-        examine(model, pictures, result, seed, f"Modell „{one_line(path.stem)}“")
-    return model, pictures, result
+        evaluate_and_ask(model, pictures, {}, seed, f"Modell „{one_line(path.stem)}“")
 
 
 @contextlib.contextmanager
@@ -256,29 +245,28 @@ def train_and_ask(
     material = images["train"], labels["train"], profile, seed
     run = train(*material, None, weights, note, scope, share, class_names=names, validation=validation)
     print(f"Modell gespeichert in {display_path(save_run(CLEAN, run))}")
-    result = Evaluation.of(predict_logits(run, images["test"]), labels["test"])
     figures = {"profil": profile.name, "seed": seed, "n_train": len(labels["train"]), "history": run.history}
-    _record(pictures, result, **figures)
+    return run, evaluate_and_ask(run.model, pictures, figures, seed)
+
+
+def evaluate_and_ask(model: keras.Model, pictures: Pictures, figures: dict, seed: int, title="VGG16") -> Evaluation:
+    """Misst ein Netz an den Testbildern, merkt das mit ``figures`` in den Kennzahlen, druckt es und fragt nach Gründen.
+
+    ``title``: wie das Netz im Bericht heißt.
+    """
+    names, labels = pictures.class_names, pictures.labels["test"]
+    result = Evaluation.of(predict_logits(model, pictures.images["test"]), labels)
+    figures = {"n_test": len(labels), "test_accuracy": round(result.accuracy, 4), **figures}
+    record(confusion=result.confusion.tolist(), klassen=list(names), **figures)
     print_evaluation(result, names, [one_line(path.name) for path in pictures.paths.get("test", ())])
-    examine(run.model, pictures, result, seed)
-    return run, result
+    examine(model, pictures, result, seed, title)
+    return result
 
 
-def _record(pictures: Pictures, result: Evaluation, **figures) -> None:
-    """Merkt die Auswertung und ``figures`` in den Kennzahlen."""
-    record(
-        n_test=len(result.labels),
-        test_accuracy=round(result.accuracy, 4),
-        confusion=result.confusion.tolist(),
-        klassen=list(pictures.class_names),
-        **figures,
-    )
-
-
-def examine(model: keras.Model, pictures: Pictures, result: Evaluation, seed: int = 0, title: str = "VGG16") -> None:
+def examine(model: keras.Model, pictures: Pictures, result: Evaluation, seed: int, title: str) -> None:
     """Woran erkennt dieses Netz die Klassen dieser Bilder? Eigene Bilder bekommen dazu Suche, Urteil und Bericht.
 
-    Was der Kurs an Fashion-MNIST fragt, steht in seinen Notebooks; ``title``: wie das Netz im Bericht heißt.
+    Was der Kurs an Fashion-MNIST fragt, steht in seinen Notebooks.
     """
     if keras.backend.backend() != "tensorflow":
         print("Grad-CAM und LRP brauchen TensorFlow: Die Bilder dieses Modells macht 04_GradCAM.")

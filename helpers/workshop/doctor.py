@@ -5,7 +5,6 @@ Python zu alt ist, genau das sagen.
 """
 
 import ctypes
-import hashlib
 import os
 import platform
 import re
@@ -25,6 +24,7 @@ from helpers.basics import (
     display_path,
     german,
     output_dir,
+    sha256,
     try_read_json,
 )
 from helpers.start import INSTALL, Check, check_packages, installed_version
@@ -97,7 +97,7 @@ def check_files(name: str, sums: dict) -> Check:
     for path, expected in sums.items():
         if not path.is_file():
             found.append(f"{display_path(path)} fehlt")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != expected:  # basics.sha256 braucht Python 3.11
+        elif sha256(path) != expected:
             found.append(f"{display_path(path)} ist beschädigt (Prüfsumme)")
     return Check(name, not found, ", ".join(found) or "Prüfsumme stimmt", "Laden Sie den Kurs noch einmal herunter.")
 

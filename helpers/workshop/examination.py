@@ -17,7 +17,7 @@ from helpers.places import LOOSE
 from helpers.scorecard import CHANCE
 from helpers.suspicion import MIN_IMAGES, NOTHING, Suspect
 from helpers.training import Evaluation
-from helpers.workshop.report import TABLE, build_report
+from helpers.workshop.report import TABLE, build_report, most_confused
 
 COLUMNS = 10  # so viele Bilder passen nebeneinander
 MEASURED = 24  # Bilder für Löschkurve und Plausibilität
@@ -29,7 +29,7 @@ NO_CONTROL = (
 )
 
 
-def ask_everything(model, pictures: Pictures, evaluation: Evaluation, title: str, seed: int = 0, notes=()):
+def ask_everything(model, pictures: Pictures, evaluation: Evaluation, title: str, seed: int = 0, notes=()) -> None:
     """Sucht Stellen, stellt die elf Fragen und schreibt ``bericht.html``, Bilder und die Kennzahl ``vertrauen``.
 
     Args:
@@ -38,9 +38,6 @@ def ask_everything(model, pictures: Pictures, evaluation: Evaluation, title: str
         evaluation: seine Antworten auf ``pictures.images["test"]``.
         title: wie das Netz im Bericht heißt.
         notes: Sätze, die auch im Bericht stehen sollen.
-
-    Returns:
-        Pfad des Berichts.
     """
     names = tuple(one_line(name) for name in pictures.class_names)
     images, notes = pictures.images["test"], [*notes, NO_CONTROL]
@@ -69,13 +66,14 @@ def ask_everything(model, pictures: Pictures, evaluation: Evaluation, title: str
     findings = trust.examine(evaluation, measured, steady, suspects, place, None, seed)
     figures = trust.report_figures({title: findings}, found, names, INSTEAD)
     if len(names) > TABLE:
-        notes.append(_most_confused(evaluation.confusion, names))
+        pairs = most_confused(evaluation.confusion, names, 5)
+        said = [f"{truth} für {answer} ({german(times)}-mal)" for truth, answer, times in pairs]
+        notes.append(f"Am häufigsten verwechselt: {', '.join(said)}.")
     record(vertrauen=figures | {"hinweise": notes})
-    path = build_report(own=f"{title} und die {pictures.source}")
+    report = build_report(own=f"{title} und die {pictures.source}")
     verdict = figures["modelle"][title]
     print(f"Urteil: {verdict['urteil']}. {verdict['grund']}")
-    print(f"Bericht: {display_path(path)}")
-    return path
+    print(f"Bericht: {display_path(report)}")
 
 
 def _enough(pictures: Pictures, notes: list) -> tuple:
@@ -103,14 +101,6 @@ def _asked_of_maps(model, images, evaluation: Evaluation, notes: list, seed: int
     methods = scorecard.methods(seed, [name])
     measured = scorecard.measure(case, {each: methods[each] for each in (name, CHANCE)}, seed=seed)
     return measured, trust.ask_stability(model, evaluation, images, seed)
-
-
-def _most_confused(confusion, names) -> str:
-    """Bei vielen Klassen statt einer Tabelle: die fünf häufigsten Verwechslungen."""
-    wrong = confusion * (1 - np.eye(len(names), dtype=int))
-    pairs = [np.unravel_index(cell, wrong.shape) for cell in np.argsort(-wrong, axis=None, kind="stable")[:5]]
-    said = [f"{names[true]} für {names[answer]} ({german(wrong[true, answer])}-mal)" for true, answer in pairs]
-    return f"Am häufigsten verwechselt: {', '.join(said)}."
 
 
 # --- Bilder ----------------------------------------------------------------------------------------------------------

@@ -17,20 +17,15 @@ def read_terms(path=TERMS) -> list[dict]:
     """Die Zeilen der Tabelle der Begriffe, Spalte → Text.
 
     Raises:
-        CourseError: wenn die Datei fehlt oder eine Zeile nicht vier Spalten hat.
+        CourseError: wenn eine Zeile nicht vier Spalten hat.
     """
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            heading, *rows = csv.reader(file)
-    except (OSError, ValueError):
-        raise CourseError(
-            f"{display_path(path)} fehlt oder ist leer: Holen Sie die Datei mit „git checkout“ zurück."
-        ) from None
-    for number, row in enumerate([heading, *rows], start=1):
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    for number, row in enumerate(rows, start=1):
         if len(row) != len(COLUMNS):
             where = f"{display_path(path)}, Zeile {number}"
             raise CourseError(f"{where}: Es braucht vier Spalten; setzen Sie Text mit Komma in Anführungszeichen.")
-    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows[1:]]
 
 
 def glossary(terms: list[dict]) -> str:

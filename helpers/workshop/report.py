@@ -12,6 +12,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+
 from helpers.basics import (
     CLASS_NAMES,
     COURSE_NOTEBOOKS,
@@ -63,24 +65,15 @@ def build_report(out_dir=None, own: str = "") -> Path:
     Returns:
         Pfad der geschriebenen Datei.
     """
-    import jinja2
-
     folder = Path(out_dir or output_dir())
     figures = try_read_json(folder / "kennzahlen.json", {})
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"german": german_value, "digits": lambda value, digits: german(float(value), digits)}
     # Die Tabelle sagt dasselbe wie das Bild, und man kann sie sich vorlesen lassen.
     replaced = [name for name, key in (("konfusion", "confusion"), ("vertrauen", "vertrauen")) if figures.get(key)]
     pictures = collect_pictures(folder, OWN_PICTURES if own else PICTURES)
     pictures = [picture for picture in pictures if picture["name"] not in replaced]
     class_names = figures.get("klassen", CLASS_NAMES)
-    html = environment.get_template("report.html.j2").render(
+    html = render(
+        "report.html.j2",
         created=datetime.datetime.now().strftime("%d.%m.%Y, %H:%M Uhr"),
         headlines=headlines(figures, own),
         first=[picture for picture in pictures if picture["src"] and picture["name"] in FIRST],
@@ -104,6 +97,17 @@ def build_report(out_dir=None, own: str = "") -> Path:
     with atomic_file(target) as temporary:
         temporary.write_text(html.strip() + "\n", encoding="utf-8")
     return target
+
+
+def render(template: str, **values) -> str:
+    """Eine Seite aus einer Vorlage, die hier oder in ``review/`` liegt; Text wird darin maskiert."""
+    import jinja2
+
+    folder = Path(__file__).parent
+    shape = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader([folder, folder / "review"]), **shape)
+    environment.filters |= {"german": german_value, "digits": lambda value, digits: german(float(value), digits)}
+    return environment.get_template(template).render(values)
 
 
 def collect_pictures(folder: Path, pictures=PICTURES) -> list[dict]:
@@ -165,6 +169,13 @@ def headlines(figures: dict, own: str = "") -> list[dict]:
     if memory := figures.get("max_rss_mb"):
         numbers.append(("Arbeitsspeicher", f"{german(memory / 1000, 1)} GB", "in der Spitze"))
     return [dict(zip(("name", "value", "note"), number, strict=True)) for number in numbers]
+
+
+def most_confused(confusion, names, count: int) -> list[tuple]:
+    """Die ``count`` häufigsten Verwechslungen aus der Konfusionsmatrix (k, k): (wahre Klasse, Antwort, wie oft)."""
+    wrong = confusion * ~np.eye(len(names), dtype=bool)
+    cells = [np.unravel_index(cell, wrong.shape) for cell in np.argsort(-wrong, axis=None, kind="stable")[:count]]
+    return [(names[truth], names[answer], wrong[truth, answer]) for truth, answer in cells]
 
 
 def page_address(folder: Path, name: str) -> str | None:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import time
-from importlib import metadata
 
 from helpers import scorecard
 from helpers.basics import progress, write_json
@@ -15,8 +14,6 @@ from helpers.secret import score, secret_mark
 from helpers.settings import get_profile
 from helpers.suspicion import SHORTCUT, search
 from helpers.training import CLEAN, COURSE, POISONED, Evaluation, ensure_data, ensure_poisoned, ensure_run, train
-
-PACKAGES = ("tensorflow", "keras", "innvestigate", "tf-keras-vis", "numpy")
 
 
 def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
@@ -39,6 +36,7 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
     explainers = scorecard.methods(seed)
     examined = scorecard.measure(case, explainers, seed=seed)
     place = [scorecard.measure(case._replace(model=net), explainers, faithful=(), seed=seed) for net in (twin, control)]
+    nets = {"geprüft": model, "zwilling": twin, "kontrolle": control}
     card = {
         "modell": name,
         "daten": source.source,
@@ -51,10 +49,12 @@ def make_scorecard(name: str, count: int, where, path, seed: int = 0) -> dict:
             "wasserzeichen": vars(watermark),
         },
         "minuten": round((time.perf_counter() - begin) / 60, 2),
-        "versionen": {package: metadata.version(package) for package in PACKAGES},
         "tafel": scorecard.summarize(examined, *place, seed),
+        "modelle": {name: weights_checksum(net) for name, net in nets.items()},
+        "herkunft": provenance(seed, "schnell", checksum(source)),
     }
-    return _store(path, card, {"geprüft": model, "zwilling": twin, "kontrolle": control}, source, seed)
+    write_json(path, card)
+    return card
 
 
 def make_repeats(path, seeds) -> dict:
@@ -82,18 +82,12 @@ def _repeat(seed: int) -> dict:
     hit = [score(each.label, each.region, mark) for each in accused[1]]
     train_images, train_labels = marked.parts[0]
     mended = repair(twin, train_images, train_labels, accused[1], profile, seed).model if accused[1] else twin
-    own, others = (
-        clean.test_images[side] for side in (clean.test_labels == mark.label, clean.test_labels != mark.label)
-    )
-    nets = {}
+    own, nets = clean.test_images[clean.test_labels == mark.label], {}
     for name, net in {"Kontrolle": control, "Zwilling": twin, "repariert": mended}.items():
-        answers, kept, drawn = (
-            predict_logits(net, images).argmax(axis=1) for images in (clean.test_images, own, mark.stamp(others))
-        )
+        answers, kept = (predict_logits(net, images).argmax(axis=1) for images in (clean.test_images, own))
         nets[name] = {
             "trefferquote": float((answers == clean.test_labels).mean()),
             "ohne_zeichen": float((kept == mark.label).mean()),
-            "angezogen": float((drawn == mark.label).mean()),
         }
     return {
         "seed": seed,
@@ -102,14 +96,6 @@ def _repeat(seed: int) -> dict:
         "beschuldigt": {"Kontrolle": len(accused[0]), "Zwilling": len(accused[1])},
         "netze": nets,
     }
-
-
-def _store(path, table: dict, nets: dict, dataset, seed: int) -> dict:
-    """Legt eine Tabelle mit den Prüfsummen der Modelle und ihrer Herkunft ab."""
-    checksums = {name: weights_checksum(net) for name, net in nets.items()}
-    table |= {"modelle": checksums, "herkunft": provenance(seed, "schnell", checksum(dataset))}
-    write_json(path, table)
-    return table
 
 
 def course_models(name: str = COURSE, seed: int = 0):

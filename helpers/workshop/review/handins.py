@@ -11,6 +11,7 @@ from pathlib import Path
 
 from helpers.basics import COURSE_NOTEBOOKS, NOTEBOOKS, SOLUTIONS, START_PAGE, CourseError, display_path, one_line
 from helpers.checks import exercises
+from helpers.checks.exercise import Verdict
 from helpers.workshop.notebooks import ANSWER, CHECK, derived, read_notebook
 
 MAX_BYTES = 200_000_000  # mit Bildern; behalten wird nur der Quelltext
@@ -28,13 +29,17 @@ PACKED = "Das Archiv lässt sich nicht auspacken (beschädigt, mit Kennwort oder
 
 @dataclass
 class HandIn:
-    """Eine abgegebene Datei.
+    """Eine abgegebene Datei und was die Durchsicht dazu sagt.
 
     Attributes:
         name: eindeutiger Name, der Pfad ab dem angegebenen Ordner, ohne „.ipynb“.
         course: Name des Kurs-Notebooks, z. B. „01_Daten“; None, wenn es keines ist.
         cells: (Art, Quelltext, id im Kurs oder "") in der Reihenfolge der Abgabe.
         notes: Bemerkungen für die Lehrenden.
+        verdicts: Nummer der Aufgabe → Urteil; leer, wenn die Abgabe nicht lesbar ist.
+        points: Nummer → Punkte aus nbgraders Notenbuch; None heißt nicht gewertet.
+        executed: die Zellen, die liefen: (id der Zelle oder "", Quelltext, Ausgaben).
+        page: Name der Seite mit der ausgeführten Abgabe.
     """
 
     name: str
@@ -42,6 +47,10 @@ class HandIn:
     course: str | None = None
     cells: list[tuple[str, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    points: dict[str, float] | None = None
+    executed: list = field(default_factory=list)
+    page: str = ""
 
     @property
     def person(self) -> str:
@@ -161,8 +170,7 @@ def raw_cells(path: Path) -> list:
         data = json.loads(raw)  # erkennt UTF-8, UTF-16 und UTF-32, mit und ohne Kennzeichen
     except UnicodeDecodeError:
         data = json.loads(raw.decode("cp1252", errors="replace"))
-    # Vor nbformat 4 lagen die Zellen in Blättern.
-    return [cell for sheet in data.get("worksheets") or [data] for cell in sheet["cells"]]
+    return data["cells"]
 
 
 def plain_cell(cell) -> tuple[str, str, str] | None:
@@ -170,10 +178,6 @@ def plain_cell(cell) -> tuple[str, str, str] | None:
     match cell:
         case {"cell_type": "code" | "markdown" | "raw" as kind, "source": str() | list() as source}:
             pass
-        case {"cell_type": "code" as kind, "input": str() | list() as source}:  # nbformat 3
-            pass
-        case {"cell_type": "heading", "source": str() | list() as source}:  # nbformat 3
-            kind, source = "markdown", ["# ", *source]
         case _:
             return None
     # Ein halbes UTF-16-Zeichen ließe sich nicht einmal speichern; in Texten könnten Bilder stecken.

@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from helpers.workshop.notebooks import ANSWER, CHECK
+from helpers.workshop.report import render
 from helpers.workshop.review.grading import grade_id
-from helpers.workshop.review.handins import Reference
+from helpers.workshop.review.handins import HandIn, Reference
 
 MAX_TEXT = 4000
 MAX_PICTURE_BYTES = 2_000_000
@@ -56,7 +57,7 @@ def plain_output(output: dict) -> dict | None:
     return {"text": text, "error": output.get("name") == "stderr"} if text.strip() else None
 
 
-def write(results, known: dict[str, Reference], folder: Path, changed: list[str]) -> None:
+def write(hand_ins: list[HandIn], known: dict[str, Reference], folder: Path, changed: list[str]) -> None:
     """Schreibt ``durchsicht.html``, ``durchsicht.csv`` und die Seiten der Abgaben nach ``folder``.
 
     Die Übersicht verweist auf ``durchsicht/…``: Sie ist dafür gedacht, neben dem Ordner ``durchsicht`` zu liegen.
@@ -65,30 +66,30 @@ def write(results, known: dict[str, Reference], folder: Path, changed: list[str]
         changed: Dateien der Lehrenden, die nach dem Lauf anders waren; sie stehen als Warnung ganz oben.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    used = {result.hand_in.course for result in results}
+    used = {hand_in.course for hand_in in hand_ins}
     columns = [number for name, reference in known.items() if name in used for number in reference.exercises]
-    rows, persons = [], list(dict.fromkeys(result.hand_in.person for result in results))
-    for place, result in enumerate(sorted(results, key=lambda each: persons.index(each.hand_in.person)), start=1):
-        reference = known.get(result.hand_in.course)
-        blocks = side_by_side(result, reference) if reference else {}
+    rows, persons = [], list(dict.fromkeys(hand_in.person for hand_in in hand_ins))
+    for place, hand_in in enumerate(sorted(hand_ins, key=lambda each: persons.index(each.person)), start=1):
+        reference = known.get(hand_in.course)
+        blocks = side_by_side(hand_in, reference) if reference else {}
         if reference:
-            slug = re.sub(r"[^A-Za-z0-9-]+", "_", result.hand_in.name)[:60]
-            result.page = f"durchsicht/{place:03}_{slug}.html"
-            text = render("abgabe.html.j2", result=result, exercises=blocks)
-            (folder / Path(result.page).name).write_text(text, **ENCODING)
+            slug = re.sub(r"[^A-Za-z0-9-]+", "_", hand_in.name)[:60]
+            hand_in.page = f"durchsicht/{place:03}_{slug}.html"
+            text = render("abgabe.html.j2", hand_in=hand_in, exercises=blocks)
+            (folder / Path(hand_in.page).name).write_text(text, **ENCODING)
         rows.append(
             {
-                "result": result,
+                "hand_in": hand_in,
                 "cells": dict.fromkeys(columns) | {n: block for n, block in blocks.items() if block["verdict"]},
-                "points": UNJUDGED if result.points is None else f"{sum(result.points.values()):g}",
+                "points": UNJUDGED if hand_in.points is None else f"{sum(hand_in.points.values()):g}",
                 "maximum": str(sum(block["maximum"] for block in blocks.values())),
                 "total": "",
             }
         )
     for person in persons:  # mehrere Notebooks einer Person: In ihrer ersten Zeile steht die Summe
-        mine, best = [row for row in rows if row["result"].hand_in.person == person], {}
+        mine, best = [row for row in rows if row["hand_in"].person == person], {}
         for row in mine:
-            course, earned = row["result"].hand_in.course, sum((row["result"].points or {}).values())
+            course, earned = row["hand_in"].course, sum((row["hand_in"].points or {}).values())
             judged = row["points"] != UNJUDGED
             best[course] = max(best.get(course, (0, 0)), (earned, int(row["maximum"]) if judged else 0))
         if len(mine) > 1:
@@ -98,21 +99,13 @@ def write(results, known: dict[str, Reference], folder: Path, changed: list[str]
     (folder / "durchsicht.html").write_text(overview, **ENCODING)
 
 
-def render(template: str, **values) -> str:
-    import jinja2
-
-    shape = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), **shape)
-    return environment.get_template(template).render(values)
-
-
-def side_by_side(result, reference: Reference) -> dict[str, dict]:
+def side_by_side(hand_in: HandIn, reference: Reference) -> dict[str, dict]:
     """Nummer der Aufgabe → Antwort und Lösung nebeneinander, Urteil, Punkte und Ausgaben."""
-    by_id = {key: (source, outputs) for key, source, outputs in result.executed if key}
+    by_id = {key: (source, outputs) for key, source, outputs in hand_in.executed if key}
     blocks = {}
     for number, base in reference.exercises.items():
         source, outputs = by_id.get(base + ANSWER, ("", []))
-        verdict = result.verdicts.get(number)
+        verdict = hand_in.verdicts.get(number)
         solution = reference.source(base + ANSWER).splitlines()
         blocks[number] = {
             "title": (reference.source(base) or f"Aufgabe {number}").splitlines()[0].lstrip("# ✏️"),
@@ -121,7 +114,7 @@ def side_by_side(result, reference: Reference) -> dict[str, dict]:
             "outputs": [*outputs, *by_id.get(base + CHECK, ("", []))[1]],
             "verdict": verdict,
             "mark": MARKS[verdict.status] if verdict else "–",
-            "points": UNJUDGED if result.points is None else f"{result.points.get(number, 0):g}",
+            "points": UNJUDGED if hand_in.points is None else f"{hand_in.points.get(number, 0):g}",
             "maximum": reference.points(number),
         }
     return blocks
@@ -131,7 +124,7 @@ def write_csv(path: Path, rows: list[dict], columns: list[str]) -> None:
     """Die Übersicht für Tabellenprogramme: Strichpunkte, Dezimalkomma, kein Feld beginnt wie eine Formel."""
     lines = [["Abgabe", "Bemerkungen", "Notebook", *columns, "Punkte", "von", "Zusammen", "Hinweise"]]
     for row in rows:
-        hand_in, cells = row["result"].hand_in, row["cells"]
+        hand_in, cells = row["hand_in"], row["cells"]
         hints = " | ".join(f"{n}: {cell['verdict'].hint}" for n, cell in cells.items() if cell and cell["verdict"].hint)
         points = [cell["points"].replace(".", ",") if cell else "" for cell in cells.values()]
         head = [hand_in.name, " ".join(hand_in.notes), hand_in.course or "–"]

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.basics import (
@@ -33,9 +32,7 @@ from helpers.workshop.notebooks import ANSWER, CHECK, KERNELSPEC, declared_param
 from helpers.workshop.review import grading, page, sandbox
 from helpers.workshop.review.handins import HandIn, find, read, references
 
-MEMORY_MB = 4000
 CELL_SECONDS = 30
-SECONDS = 240  # je Lauf einer Abgabe; läuft alles, doppelt so lang
 WEAKER = (
     "Hinweis: Hier lässt sich kein eigener Raum bauen, die Abgaben laufen mit schwächerem Schutz (siehe README). "
     "Unter Linux hilft meist „sudo apt install bubblewrap“."
@@ -58,24 +55,6 @@ NO_KERNEL = (
 )
 
 
-@dataclass
-class Result:
-    """Eine Zeile der Durchsicht.
-
-    Attributes:
-        verdicts: Nummer der Aufgabe → Urteil; leer, wenn die Abgabe nicht lesbar ist.
-        points: Nummer → Punkte aus nbgraders Notenbuch; None heißt nicht gewertet.
-        executed: die Zellen, die liefen: (id der Zelle oder "", Quelltext, Ausgaben).
-        page: Name der Seite mit der ausgeführten Abgabe.
-    """
-
-    hand_in: HandIn
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
-    points: dict[str, float] | None = None
-    executed: list = field(default_factory=list)
-    page: str = ""
-
-
 class Review:
     """Was alle Abgaben teilen: Kurs-Notebooks, geheime Eingaben, Notenbuch, vorbereitete Modelle."""
 
@@ -87,53 +66,51 @@ class Review:
         self.seeds = {number: secrets.randbits(64) for number in exercises()}
         self._prepared, self._lock, self._trainer = None, threading.Lock(), ThreadPoolExecutor(1)
 
-    def examine(self, hand_in: HandIn) -> Result:
+    def examine(self, hand_in: HandIn) -> None:
         """Führt eine Abgabe aus und urteilt; was auch immer darin steht, am Ende steht eine Zeile."""
-        result = Result(hand_in)
         if hand_in.course is None:
-            return result
+            return
         try:
             with self._lock:  # nbgraders Notenbuch ist eine Datei
                 notebook = self.book.sanitize(hand_in)
-            self._run(result, notebook)
+            self._run(hand_in, notebook)
             # Scheitert etwas nur daran, dass eine Variable aus einer übersprungenen Zelle fehlt?
-            reference, verdicts = self.known[hand_in.course], result.verdicts
-            if grading.needs_course(reference, [each.hint for each in verdicts.values()], result.executed):
+            reference, verdicts = self.known[hand_in.course], hand_in.verdicts
+            if grading.needs_course(reference, [each.hint for each in verdicts.values()], hand_in.executed):
                 hand_in.notes.append("Antworten benutzen Variablen des Kurses: Das ganze Notebook lief.")
-                self._run(result, notebook, everything=True)
+                self._run(hand_in, notebook, everything=True)
             with self._lock:
-                result.points = self.book.enter(hand_in, verdicts)
+                hand_in.points = self.book.enter(hand_in, verdicts)
         except Exception as error:  # eine Abgabe darf die anderen nie aufhalten
             kind = "" if isinstance(error, CourseError) else f"{type(error).__name__}: "
             hand_in.notes.append(f"Nicht gewertet: {kind}{str(error)[:300].rstrip('.')}.")
-            result.verdicts = {}
-        return result
+            hand_in.verdicts = {}
 
-    def _run(self, result: Result, notebook, everything: bool = False) -> None:
+    def _run(self, hand_in: HandIn, notebook, everything: bool = False) -> None:
         """Führt die Abgabe aus; reißt eine Zelle alles mit, noch einmal ohne sie: Die anderen Aufgaben gelten."""
         left, out = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}, {}
         end = time.monotonic() + 2 * self.seconds
         while time.monotonic() < end:
-            why, culprit = self._attempt(result, notebook, everything, out)
+            why, culprit = self._attempt(hand_in, notebook, everything, out)
             if why:
-                result.hand_in.notes.append(f"{why} Ohne eine Zelle ging es weiter." if culprit in left else why)
+                hand_in.notes.append(f"{why} Ohne eine Zelle ging es weiter." if culprit in left else why)
             if culprit not in left:
                 break
             out[culprit] = why, left.pop(culprit)
         for key, (why, cell) in out.items():
-            result.executed.append((grading.grade_id(cell), cell.source, [{"text": why, "error": True}]))
-            for number, base in self.known[result.hand_in.course].exercises.items():
-                if key in (base + ANSWER, base + CHECK) and not result.verdicts[number].accepted:
-                    result.verdicts[number] = Verdict("falsch", (f"Die Antwort hielt alles an. {why}",))
-        for number in [number for number, each in result.verdicts.items() if each.status == "offen"]:
-            result.verdicts[number] = grading.attempted(number, self.known[result.hand_in.course], result.executed)
+            hand_in.executed.append((grading.grade_id(cell), cell.source, [{"text": why, "error": True}]))
+            for number, base in self.known[hand_in.course].exercises.items():
+                if key in (base + ANSWER, base + CHECK) and not hand_in.verdicts[number].accepted:
+                    hand_in.verdicts[number] = Verdict("falsch", (f"Die Antwort hielt alles an. {why}",))
+        for number in [number for number, each in hand_in.verdicts.items() if each.status == "offen"]:
+            hand_in.verdicts[number] = grading.attempted(number, self.known[hand_in.course], hand_in.executed)
 
-    def _attempt(self, result: Result, notebook, everything: bool, without) -> tuple[str, str]:
+    def _attempt(self, hand_in: HandIn, notebook, everything: bool, without) -> tuple[str, str]:
         """Führt die Abgabe eingesperrt aus und urteilt hier, wo der fremde Prozess nicht hinkommt.
 
         Ergibt, woran es scheiterte, und die id der Zelle, die dabei lief.
         """
-        reference, before = self.known[result.hand_in.course], dict(result.verdicts)
+        reference, before = self.known[hand_in.course], dict(hand_in.verdicts)
         names = declared_parameters(reference.learner) if everything else ()
         parameters = {name: SMALL[name] for name in names if name in SMALL}
         runnable = grading.runnable(notebook, reference, parameters, without)
@@ -147,9 +124,9 @@ class Review:
             for number in reference.exercises:
                 cases = exercises()[number].draw(self.seeds[number])
                 places = [folder / name / f"{number}.json" for name in ("austausch", f"austausch{grading.AGAIN}")]
-                result.verdicts[number] = grading.verdict(number, cases, list(map(sandbox.read_result, places)))
-            result.verdicts |= {number: each for number, each in before.items() if each.accepted}
-            result.executed = page.outputs_of(runnable, sandbox.read_result(folder / "austausch" / "ergebnis.ipynb"))
+                hand_in.verdicts[number] = grading.verdict(number, cases, list(map(sandbox.read_result, places)))
+            hand_in.verdicts |= {number: each for number, each in before.items() if each.accepted}
+            hand_in.executed = page.outputs_of(runnable, sandbox.read_result(folder / "austausch" / "ergebnis.ipynb"))
             last = sandbox.read_result(folder / "austausch" / "zelle", limit=200) or ""
         limits = {"seconds": seconds, "cell": CELL_SECONDS, "memory": self.memory_mb}
         return REASONS[reason].format(**limits), last.removesuffix(grading.AGAIN) if reason else ""
@@ -211,7 +188,7 @@ def precious_files(paths) -> dict[Path, str]:
     return {path: sha256(path) for path in files if path.is_file() and not path.is_symlink()}
 
 
-def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_mb: int = MEMORY_MB) -> Path:
+def review_hand_ins(paths, parallel: int = 2, seconds: float = 240, memory_mb: int = 4000) -> Path:
     """Sieht alle Abgaben durch und schreibt ``durchsicht.html`` und ``durchsicht.csv``, wenn alles gelaufen ist.
 
     Bis dahin bleibt eine frühere Durchsicht, wie sie war.
@@ -219,7 +196,7 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
     Args:
         paths: Dateien oder Ordner.
         parallel: so viele Abgaben laufen gleichzeitig.
-        seconds: Zeitgrenze je Abgabe.
+        seconds: Zeitgrenze je Lauf einer Abgabe; läuft das ganze Notebook, doppelt so lang.
         memory_mb: Grenze für den Arbeitsspeicher je Abgabe.
 
     Returns:
@@ -234,7 +211,7 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
         found = find(paths, workplace)
         hand_ins = [read(name, path, known, refusal) for name, path, refusal in found]
         if not any(hand_in.course for hand_in in hand_ins):
-            raise CourseError(complaint([Result(hand_in) for hand_in in hand_ins]))
+            raise CourseError(complaint(hand_ins))
         before = precious_files([path for _, path, _ in found])
         with atomic_folder(output_dir() / "durchsicht") as folder:
             for place in (output_dir(), workplace.parent):
@@ -248,28 +225,29 @@ def review_hand_ins(paths, parallel: int = 2, seconds: float = SECONDS, memory_m
             review.rehearse()
             with ThreadPoolExecutor(parallel) as pool:
                 examined = pool.map(review.examine, hand_ins)
-                results = list(progress(examined, total=len(hand_ins), text="Durchsicht", unit="Abgaben"))
+                list(progress(examined, total=len(hand_ins), text="Durchsicht", unit="Abgaben"))
             after = precious_files(before)
             changed = [display_path(path) for path in before if before[path] != after.get(path)]
-            page.write(results, known, folder, changed)
+            page.write(hand_ins, known, folder, changed)
             write_json(folder / "herkunft.json", provenance())
     for name in ("durchsicht.csv", "durchsicht.html"):
         with atomic_file(target := output_dir() / name) as temporary:
             shutil.copyfile(output_dir() / "durchsicht" / name, temporary)
-    legible, judged = len([each for each in hand_ins if each.course]), len([each for each in results if each.points])
-    print(f"{len(results)} Abgaben: {legible} gelesen, {judged} gewertet, {len(results) - judged} nicht gewertet.")
-    if sentence := complaint(results):
+    count, judged = len(hand_ins), len([each for each in hand_ins if each.points])
+    legible = len([each for each in hand_ins if each.course])
+    print(f"{count} Abgaben: {legible} gelesen, {judged} gewertet, {count - judged} nicht gewertet.")
+    if sentence := complaint(hand_ins):
         raise CourseError(f"{sentence} Die anderen stehen in {display_path(target)}.")
     return target
 
 
-def complaint(results: list[Result]) -> str:
+def complaint(hand_ins: list[HandIn]) -> str:
     """Ein Satz über die Abgaben ohne Wertung, jede mit Grund; leer, wenn es keine gibt."""
-    bad = [result.hand_in for result in results if result.points is None]
+    bad = [hand_in for hand_in in hand_ins if hand_in.points is None]
     if not bad:
         return ""
     reasons = [f"{each.name}{'.ipynb' * (each.path.suffix == '.ipynb')} ({each.notes[-1].rstrip('.')})" for each in bad]
     return (
-        f"{len(bad)} von {len(results)} Abgaben sind nicht gewertet, nämlich {', '.join(reasons)}: "
+        f"{len(bad)} von {len(hand_ins)} Abgaben sind nicht gewertet, nämlich {', '.join(reasons)}: "
         "Sehen Sie sie noch einmal durch, oder lassen Sie sie noch einmal abgeben."
     )
