@@ -385,6 +385,8 @@ def checked_classes(classes, count: int, outputs: int) -> np.ndarray:
 
 def checked_inputs(inputs, shape: tuple, method: str) -> np.ndarray:
     """Eingaben als float32 (n, *shape); rohe Bilder oder ein einzelnes Bild werden mit einem Satz abgewiesen."""
+    if None in shape:
+        raise CourseError(f"{method} braucht ein Modell mit fester Bildgröße: Nennen Sie sie in keras.Input.")
     inputs = np.asarray(inputs, dtype=np.float32)
     if inputs.shape[1:] != shape or not np.isfinite(inputs).all():
         found = f"die Form {inputs.shape}" if inputs.shape[1:] != shape else "NaN oder unendliche Werte"

@@ -16,7 +16,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from helpers import clusters
-from helpers.basics import CLASS_NAMES, CourseError, german, german_interval, progress, quiet_stderr
+from helpers.basics import (
+    CLASS_NAMES,
+    CourseError,
+    german,
+    german_interval,
+    progress,
+    quiet_stderr,
+)
 from helpers.learner import asking_copy
 from helpers.metrics import bootstrap_interval
 from helpers.model import checked_classes, checked_model, enlarge
@@ -62,7 +69,8 @@ class Suspect:
         carriers: Nummern dieser Bilder unter den gegebenen, (m,).
         remove: so viel Wahrscheinlichkeit verliert die Klasse, wenn die Stelle zeigt, was Bilder anderer Klassen dort
             zeigen, mehr als bei gleich großen Stellen anderswo; infill: dasselbe, gefüllt mit den nächsten Pixeln.
-        transplant: so viel gewinnt sie, wenn die Stelle in Bilder anderer Klassen kommt, mehr als andere Stellen.
+        transplant: so viel gewinnt sie, wenn die Stelle in Bilder anderer Klassen kommt, mehr als andere Stellen;
+            flips: Anteil dieser Bilder, die zu ihr kippen.
         edge: wie fest ihr Rand liegt, siehe ``fixed_edge``.
         verdict: „Abkürzung“, „unklar“ oder „kein Befund“.
     """
@@ -75,6 +83,7 @@ class Suspect:
     remove: list
     infill: list
     transplant: list
+    flips: float
     edge: float
     verdict: str
 
@@ -173,14 +182,17 @@ def _effects(net, images, before, label: int, region, rows):
             (n,) und verpflanzt (m,) wird.
 
     Returns:
-        Verlust durch Füllen (n,), durch Füllen mit den nächsten Pixeln (n,), Gewinn durch Verpflanzen (m,).
+        Verlust durch Füllen (n,), durch Füllen mit den nächsten Pixeln (n,), Gewinn durch Verpflanzen (m,), und welche
+        fremden Bilder dadurch zur Klasse kippen, bool (m,).
     """
     own, strangers, donors, sources = (images[each] for each in rows)
     place = over_colors(region, images)
     changed = (np.where(place, donors, own), infilled(own, region), np.where(place, sources, strangers))
-    filled, near, moved = np.split(net.answer(np.concatenate(changed))[:, label], [len(own), 2 * len(own)])
-    mine, others = np.split(before[:, label], [len(own)])
-    return mine - filled, mine - near, moved - others
+    now = net.answer(np.concatenate(changed))
+    filled, near, moved = np.split(now[:, label], [len(own), 2 * len(own)])
+    mine, others = before[: len(own)], before[len(own) :]
+    flips = (now[2 * len(own) :].argmax(axis=1) == label) & (others.argmax(axis=1) != label)
+    return mine[:, label] - filled, mine[:, label] - near, moved - others[:, label], flips
 
 
 def _before(net, images, rows) -> np.ndarray:
@@ -297,7 +309,7 @@ def _candidates(pointer, net, images, labels, half, label: int, rng) -> list[tup
     def urgency(found) -> tuple[bool, float, int]:
         rows = _drawn(rng, members[found[2][members]], others, TRIED)
         effects = _effects(net, images, _before(net, images, rows), *found[:2], rows)
-        filled, near, moved = (each.mean() for each in effects)
+        filled, near, moved, _ = (each.mean() for each in effects)
         # Eine größere Stelle bewirkt leicht etwas mehr: Bei gleicher Wirkung zählt die kleinere.
         return found[-1] >= FIXED, round(float(min(max(filled, near), moved)), 2), -int(found[1].sum())
 
@@ -311,11 +323,11 @@ def _measured(net, images, labels, half, label, region, carried, relevance, edge
     most = MEASURED if edge >= LOOSE else SHOWN
     rows = _drawn(rng, np.flatnonzero(mine & ~half), np.flatnonzero((labels != label) & ~half), most)
     before = _before(net, images, rows)
-    effects = _effects(net, images, before, label, region, rows)
+    *effects, flips = _effects(net, images, before, label, region, rows)
     # Die Kontrolle unterscheidet sich nur im Ort: dieselben Bilder, gefüllt und verpflanzt aus denselben.
     controls = [_effects(net, images, before, label, other, rows) for other in elsewhere(region, relevance, 2, rng)]
     intervals = []
-    for here, *there in zip(effects, *controls, strict=True):
+    for here, *there in zip(effects, *controls, strict=False):
         difference = here - np.mean(there, axis=0)
         bounds = bootstrap_interval(difference, draws=2000, level=1 - 0.05 / tried)
         intervals.append([float(difference.mean()), *bounds])
@@ -326,7 +338,7 @@ def _measured(net, images, labels, half, label, region, carried, relevance, edge
         verdict = SHORTCUT if edge >= FIXED and lost and gained else UNCLEAR
     share = float(carried[labels == label].mean())
     kind = PLACE if share > 0.95 else GROUP
-    return Suspect(label, region, kind, share, np.flatnonzero(mine), *intervals, edge, verdict)
+    return Suspect(label, region, kind, share, np.flatnonzero(mine), *intervals, float(flips.mean()), edge, verdict)
 
 
 def table(suspects: list[Suspect], names=CLASS_NAMES):

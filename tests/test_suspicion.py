@@ -44,7 +44,7 @@ def test_der_zwilling_wird_ueberfuehrt_und_das_saubere_netz_nicht_beschuldigt(ti
     first = suspicion.search(twin, stamped, images[1])[0]
     assert (first.label, first.verdict, first.kind) == (MARK.label, SHORTCUT, "Stelle")
     assert (first.region & MARK.mask).sum() > 0.6 * (first.region | MARK.mask).sum()
-    assert min(first.remove[1], first.infill[1], first.transplant[1]) > suspicion.EFFECT
+    assert min(first.remove[1], first.infill[1], first.transplant[1]) > suspicion.EFFECT and first.flips > 0.1
     assert (images[1][first.carriers] == MARK.label).all() and first.share == 1
     shown = suspicion.table([first]).iloc[0]
     assert (shown["Klasse"], shown["Urteil"], shown["tragen"]) == ("Mantel", SHORTCUT, "Stelle, 100 %")
