@@ -31,21 +31,12 @@ ORDER = ("02_VGG16", "03_Training", "04_GradCAM", "05_LRP", "01_Daten")
 ERRORS = '[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]'
 KERNEL = {"kernelspec": {"name": KERNEL_NAME, "display_name": KERNEL_TITLE}}
 WITH_EXPLORER = ("04_GradCAM", "05_LRP")
-# Eine Zelle, die zählt, während sie rechnet, und ein Explorer mit einem kleinen, untrainierten Netz: Es geht um die
-# Bedienung, nicht um die Antwort.
-BEGINS = "from helpers.start import start\nstart('01_Daten')"
-COUNTS = """
-import time
-from helpers.basics import progress
-print('vorher')
-for _ in progress(range(8), text='Suche', unit='Stellen'):
-    time.sleep(0.8)
-print('nachher')
-""".strip()
-EXPLORES = """
+# Ein Explorer mit einem kleinen, untrainierten Netz: Es geht um die Bedienung, nicht um die Antwort.
+SMALL_EXPLORER = """
 from helpers.data import Watermark, load_source, subset
 from helpers.explorer import explore_lrp
-from helpers.model import keras, predict_logits
+from helpers.model import keras
+from helpers.model import predict_logits
 from helpers.training import Evaluation
 inputs = keras.Input((32, 32, 3))
 x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
@@ -54,6 +45,12 @@ data = subset(load_source("beispiel"), 100, 100)
 result = Evaluation.of(predict_logits(model, data.test_images), data.test_labels)
 explore_lrp({"Netz": model}, {"Netz": result}, data.test_images, Watermark())
 """.strip()
+# Eine Zelle, die zählt, während sie rechnet.
+SLOW_CELLS = [
+    "from helpers.start import start\nstart('01_Daten')",
+    "import time\nfrom helpers.basics import progress\nprint('vorher')\n"
+    "for _ in progress(range(8), text='Suche', unit='Stellen'):\n    time.sleep(0.8)\nprint('nachher')",
+]
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +93,9 @@ def lab(chromium, tmp_path_factory):
     for name in (START_PAGE, *COURSE_NOTEBOOKS):
         notebook = with_parameters(read_notebook(NOTEBOOKS / f"{name}.ipynb"), SMALL.get(name, {}))
         write_notebook(notebooks / f"{name}.ipynb", notebook)
-    small = [new_code_cell(source) for source in (BEGINS, COUNTS, EXPLORES)]
-    write_notebook(notebooks / "klein.ipynb", new_notebook(cells=small, metadata=KERNEL))
+    for small, sources in {"klein": [SMALL_EXPLORER], "lang": SLOW_CELLS}.items():
+        cells = [new_code_cell(source) for source in sources]
+        write_notebook(notebooks / f"{small}.ipynb", new_notebook(cells=cells, metadata=KERNEL))
     with running_lab(folder, f"--ServerApp.root_dir={notebooks}", **ONE_THREAD) as started:
         yield started()
 
@@ -220,23 +218,25 @@ def test_an_exercise_is_solved_by_typing_and_the_start_page_counts_it(page, lab)
     page.locator(".jp-Dialog .jp-mod-accept").click()
 
 
-def test_a_long_cell_shows_how_far_it_is_and_the_explorer_answers_with_whole_labels(page, lab):
-    """Die Zeile steht unter der Zelle, geht weiter und ist am Ende weg, samt ihrem Platz.
-
-    Regel, Parameter und Stempel ändern Bild und Satz; kein Eintrag einer Auswahl ist abgeschnitten.
-    """
-    open_notebook(page, lab, "klein")
+def test_a_long_cell_shows_how_far_it_is_and_leaves_no_trace(page, lab):
+    """Die Zeile steht unter der Zelle, geht weiter und ist am Ende weg, samt ihrem Platz."""
+    open_notebook(page, lab, "lang")
     page.locator(".cm-content").first.click()
-    for _ in range(3):
+    for _ in SLOW_CELLS:
         page.keyboard.press("Shift+Enter")
-    counting = page.locator(".jp-Cell").nth(1)
+    output = page.locator(".jp-Cell").nth(1).locator(".jp-OutputArea-output")
     for count in (3, 6):
         page.get_by_text(re.compile(rf"^Die Zelle rechnet seit \d+ s\. Suche .*\| {count} von 8 Stellen")).wait_for()
-    counting.locator(".jp-InputPrompt", has_text="[2]").wait_for()
-    output = counting.locator(".jp-OutputArea-output")
+    page.locator(".jp-Cell").nth(1).locator(".jp-InputPrompt", has_text="[2]").wait_for()
     assert output.all_text_contents() == ["vorher\n", "", "nachher\n"]
     assert output.nth(1).evaluate("line => line.getBoundingClientRect().height") == 0
 
+
+def test_the_explorer_answers_and_shows_its_labels_whole(page, lab):
+    """Regel, Parameter und Stempel ändern Bild und Satz; kein Eintrag einer Auswahl ist abgeschnitten."""
+    open_notebook(page, lab, "klein")
+    page.locator(".cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
     page.locator("img.kurs-erkunden-png").wait_for(timeout=90_000)
     move_explorer(page, "regel", "LRP-αβ, α = 2, β = 1", "LRP-αβ")
     too_narrow = page.evaluate(
@@ -277,7 +277,7 @@ def test_report_is_accessible(page, report):
 @pytest.mark.alles
 @pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
 def test_notebook_pages_are_accessible(page, report, name):
-    """Auch die Seiten, auf die der Bericht verweist."""
+    """Auch die Seiten, auf die der Bericht verweist: lesbare Farben, Bilder mit Beschreibung, Tabellen mit Köpfen."""
     assert violations(page, report.parent / "notebooks" / f"{name}.html") == ""
 
 
@@ -318,10 +318,11 @@ def test_report_prints_to_two_clean_pages(page, report, tmp_path):
 
 
 def test_every_picture_of_the_report_links_to_its_cell(page, report):
-    """Ohne Netz; kein Bild ohne Verweis, und im Notebook daneben gibt es die Zelle, die genau dieses Bild speichert."""
+    """Kein Bild ohne Verweis, und im Notebook daneben gibt es die Zelle, die genau dieses Bild speichert."""
     requests = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto(report.as_uri())
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     figures = page.locator("figure")
     assert figures.count() == page.locator("img").count() == len(PICTURES)
     links = [link.get_attribute("href") for link in page.get_by_text(re.compile("Zur Zelle in")).all()]
@@ -332,4 +333,3 @@ def test_every_picture_of_the_report_links_to_its_cell(page, report):
     page.get_by_text("Zur Zelle in 05_LRP").first.click()
     page.wait_for_url("**/05_LRP.html#cell-id=*")
     assert "ergebnis" in page.locator(f"[id='{page.url.partition('#')[2]}']").inner_text()
-    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
