@@ -99,7 +99,7 @@ def as_in_lab():
     notebook = moved(moved(solved(), 1, "loesung"), 5, "pruefung")
     answer(notebook, 2, "def nearest_template(images, templates):\n    return _helper(images, templates)")
     helper = solution_cells(COURSE)["01-aufgabe-2-loesung"].replace("nearest_template", "_helper")
-    notebook.cells.insert(place(notebook, 2, "pruefung") + 1, new_code_cell(helper))
+    notebook.cells.insert(place(notebook, 2, "pruefung") + 1, new_code_cell(f"%%time\n{helper}"))
     third = notebook.cells[place(notebook, 3)]
     third.source = f'%pip install numpy\n!echo hallo\nnote = """\n!kein Befehl\n"""\n{third.source}\nexit()'
     fourth = notebook.cells[place(notebook, 4)]
@@ -109,12 +109,12 @@ def as_in_lab():
 
 
 def attempts():
-    """Anführungszeichen aus Word, ein vertippter Name, eine Antwort, die alles mitreißt, ein Doppelpunkt zu wenig."""
+    """Anführungszeichen aus Word, ein vertippter Name, keine Funktion, ein Doppelpunkt zu wenig, gar nichts."""
     notebook = answer(
-        solved(), 1, "def pixel_position(name):\n    return divmod(int(name.removeprefix(“pixel”)) - 1, 28)"
+        solved(only=[]), 1, "def pixel_position(name):\n    return divmod(int(name.removeprefix(“pixel”)) - 1, 28)"
     )
     answer(notebook, 2, "def nearest_templates(images, templates):\n    return images")
-    answer(notebook, 3, "def stratified_split(labels, share, rng):\n    import os; os._exit(1)")
+    answer(notebook, 3, "training, validation = [], []")
     return answer(notebook, 4, "def compare_folders(before, after)\n    return set(), set()")
 
 
@@ -165,11 +165,6 @@ def cheating():
             cell.source = "print('✔ alles richtig')"
     notebook.cells.append(new_code_cell(FORGE))
     return inserted(inserted(answer(notebook, 1, WRONG), OVERRIDE), STEAL)
-
-
-def vandal(targets):
-    """Löst alles und will ``targets`` zerstören."""
-    return inserted(solved(), VANDAL.format(targets=[str(target) for target in targets]))
 
 
 # Was es sonst noch gibt, leer, abgeschnitten, tief verschachtelt, steht in bad_inputs.

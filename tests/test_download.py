@@ -14,20 +14,13 @@ CONTENT = bytes(range(256)) * 400
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-@pytest.fixture
-def serve(monkeypatch):
-    """Startet Server; die Zeitgrenze ist so kurz, dass kein Test lange wartet."""
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT_S", 0.3)
-    running = []
 
-    def start(content=CONTENT, **options):
-        running.append(Server({} if content is None else {"datei.bin": content}, **options).start())
-        return running[-1]
 
-    yield start
-    for server in running:
-        server.shutdown()
-        server.server_close()
+def serve(content=CONTENT, **options):
+    return Server({} if content is None else {"datei.bin": content}, **options).start()
 
 
 def fetch(target, *servers):
@@ -44,7 +37,7 @@ def fetch(target, *servers):
     ],
     ids=["hängt", "bricht ab", "falsche Bytes", "404"],
 )
-def test_second_source_and_a_sentence_without_one(serve, tmp_path, bad, why):
+def test_second_source_and_a_sentence_without_one(tmp_path, bad, why):
     first, second = serve(**bad), serve()
     began = time.monotonic()
     with pytest.raises(CourseError) as caught:
@@ -62,7 +55,7 @@ def test_without_a_network_the_sentence_says_so(tmp_path, address):
         download.fetch(tmp_path / "datei.bin", (address,), MD5, "lassen Sie es")
 
 
-def test_two_at_once_load_once_and_later_none(serve, tmp_path):
+def test_two_at_once_load_once_and_later_none(tmp_path):
     server, found = serve(), []
     threads = [threading.Thread(target=lambda: found.append(fetch(tmp_path, server).read_bytes())) for _ in range(4)]
     for thread in threads:

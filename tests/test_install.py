@@ -366,19 +366,6 @@ def test_script_avoids_what_the_bash_of_macos_lacks():
     assert not re.search(r"\$[A-Za-z_]\w*[^\x00-\x7f]", code), "Variable ohne Klammern vor einem Umlaut"
 
 
-def test_a_clone_made_under_windows_still_runs_and_has_the_right_checksums(tmp_path):
-    """WSL mit dem git von Windows (core.autocrlf=true): Ein Wagenrücklauf je Zeile hielte bash und Prüfsummen an."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("der Kurs liegt hier ohne git")
-    git, clone = ["git", "-c", "core.autocrlf=true"], tmp_path / "kurs"
-    subprocess.run([*git, "clone", "--quiet", "--no-tags", str(ROOT), str(clone)], check=True)
-    endings = subprocess.run([*git, "ls-files", "--eol"], cwd=clone, capture_output=True, text=True, check=True).stdout
-    assert "install.bash" in endings and not [
-        line for line in endings.splitlines() if re.search("w/(crlf|mixed)", line)
-    ]
-    assert doctor.check_files("Daten", doctor.sample_sums(clone / "input" / "fashion-mnist")).ok
-
-
 def test_continuous_integration_runs_every_python_and_every_week_everything_and_a_search_for_known_vulnerabilities():
     assert 'bash install.bash test "$@"' in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     text = (ROOT / ".github" / "workflows" / "kurs.yml").read_text(encoding="utf-8")

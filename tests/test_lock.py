@@ -49,8 +49,6 @@ def course(tmp_path):
     [
         ("pyproject.toml", r"^line-length = 120", "line-length = 100", True),
         ("pyproject.toml", r'^    "pandas>=3.0",\n', '    "pandas>=3.0",\n    "seaborn>=0.13",\n', False),
-        ("pyproject.toml", r'^    "pytest>=[^"]*"', '    "pytest>=999"', False),
-        ("pyproject.toml", r"^requires-python = .*", 'requires-python = ">=3.10"', False),
         ("pyproject.toml", r'^    "future>=1",\n', "", False),
         ("requirements.txt", r"^tqdm==\S+", "tqdm==4.1", False),
         ("requirements.txt", r"^tqdm==", "--index-url https://pakete.example/simple\ntqdm==", False),
@@ -63,12 +61,6 @@ def test_change_on_either_side_is_noticed(course, name, pattern, replacement, st
     )
     (course / name).write_text(text, encoding="utf-8")
     assert count == 1 and fits(course) == still_fits
-
-
-def test_check_on_the_command_line():
-    command = [sys.executable, "-m", "helpers.workshop.lock", "--pruefen"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (process.returncode, process.stdout) == (0, "✔ requirements.txt passt zu pyproject.toml.\n"), process.stderr
 
 
 def test_renewal_marks_what_is_only_for_gpus_and_a_failed_one_changes_nothing(course, monkeypatch):

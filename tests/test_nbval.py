@@ -37,35 +37,26 @@ def test_solutions_reproduce_their_stored_outputs(tmp_path):
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
 
 
-def test_nbval_turns_red_for_another_output_a_missing_picture_and_an_error(tmp_path):
-    path = write_small_notebook(tmp_path, "rot", "print('x')", "pass", "1 / 0", "print('x')")
-    notebook = read_notebook(path)
-    picture = new_output("display_data", {"image/png": "", "text/plain": "Bild"})
-    stored = ([new_output("stream", text="y\n")], [picture], [], [new_output("stream", text="x\n")])
-    for number, (cell, outputs) in enumerate(zip(notebook.cells, stored, strict=True), start=1):
-        cell.update(outputs=outputs, execution_count=number)
-    write_notebook(path, notebook)
-    result = nbval([path], tmp_path / "ausgabe")
-    assert result.returncode == 1 and "3 failed, 1 passed" in result.stdout, result.stdout[-3000:]
-
-
 DRAW = "import matplotlib.pyplot as plt\nplt.figure(figsize=(3, 2))\n"
 CURVE, BARS = f"{DRAW}plt.plot([1, 4, 2, 8])\nplt.show()", f"{DRAW}plt.bar([1, 2, 3], [3, 1, 2])\nplt.show()"
 PHOTO = f"{DRAW}plt.imshow([[0, 1], [1, 0]])\nplt.show()"
 
 
-def test_nbval_turns_red_for_a_picture_exchanged_deleted_or_blank(tmp_path, monkeypatch):
+def test_nbval_turns_red_for_another_output_an_error_and_a_picture_missing_exchanged_or_blank(tmp_path, monkeypatch):
     monkeypatch.delenv("MPLBACKEND")  # sonst zeigte der Kernel keine
-    path = write_small_notebook(tmp_path, "bilder", CURVE, BARS, PHOTO, CURVE, BARS, "print(1)")
+    path = write_small_notebook(tmp_path, "rot", CURVE, BARS, PHOTO, CURVE, BARS, "print('x')", "pass", "print('x')")
     notebook = read_notebook(path)
     NotebookClient(notebook, kernel_name=KERNEL_NAME).execute()
     write_notebook(path, clean(notebook))
     assert nbval([path], tmp_path / "ausgabe").returncode == 0, "unverändert"
-    same, exchanged, other, deleted, blank, _ = (cell.outputs[0] for cell in notebook.cells)
-    data = [each["data"] for each in (exchanged, other, deleted, blank)]
+    same, exchanged, other, deleted, blank, text, nothing, error = notebook.cells
+    data = [cell.outputs[0]["data"] for cell in (exchanged, other, deleted, blank)]
     data[0]["image/png"], data[1]["image/png"] = data[1]["image/png"], data[0]["image/png"]
     del data[2]["image/png"]
     data[3]["image/png"] = base64.b64encode(png(255, 255, (300, 200))).decode()
+    text.outputs[0].text = "y\n"
+    nothing.outputs = [new_output("display_data", {"image/png": "", "text/plain": "Bild"})]
+    error.source = "1 / 0"
     write_notebook(path, notebook)
     result = nbval([path], tmp_path / "ausgabe")
-    assert "4 failed, 2 passed" in result.stdout, result.stdout[-3000:]
+    assert "7 failed, 1 passed" in result.stdout, result.stdout[-3000:]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,83 +25,59 @@ from helpers.workshop import notebooks
 from helpers.workshop.notebooks import as_text, choose, code_cells, derive, execute_solutions, few_colors, read_notebook
 from helpers.workshop.report import mathml
 
-START = 'from helpers.start import start\nstart("01_Daten")'
-ANSWER = "def f():\n    ### BEGIN SOLUTION\n    return 1\n    ### END SOLUTION"
-TEST = 'check("1.1")\n### BEGIN HIDDEN TESTS\ncheck("1.1", strict=True)\n### END HIDDEN TESTS'
+COURSE = "01_Daten"
+
+
+def real_cells(name, folder):
+    return {cell.id: cell for cell in nbformat.read(folder / f"{name}.ipynb", as_version=4).cells}
 
 
 @pytest.fixture
-def solution(tmp_path):
-    """Schreibt eine Lösung nach ``tmp_path/solutions``."""
-    return functools.partial(write_small_notebook, tmp_path / "solutions")
-
-
-@pytest.fixture
-def folders(tmp_path, solution):
-    """Eine Lösung mit Ausgaben und einer Aufgabe (Zellen 4 und 5); ihr Ordner und der der Lernenden."""
-    path = solution("01_Daten", "# Größe", START, 'profil = "schnell"', "1 + 1", ANSWER, TEST)
-    notebook = nbformat.read(path, as_version=4)
-    for number, cell in enumerate(notebook.cells[1:], start=1):
-        cell.execution_count = number
-    notebook.cells[3].outputs = [new_output("execute_result", {"text/plain": "2"}, execution_count=3)]
-    for cell, grade in ((notebook.cells[4], False), (notebook.cells[5], True)):
-        flags = {"grade": grade, "solution": not grade, "locked": grade, **({"points": 2} if grade else {})}
-        cell.metadata["nbgrader"] = {
-            "schema_version": 3,
-            "grade_id": f"01-aufgabe-1-{'pruefung' if grade else 'loesung'}",
-            "task": False,
-            **flags,
-        }
-    path.write_text(as_text(notebook), encoding="utf-8")
+def folders(tmp_path):
+    """Eine Kopie der Lösung von 01: ihr Ordner und der, in den sie abgeleitet wird."""
+    (tmp_path / "solutions").mkdir()
+    shutil.copy(SOLUTIONS / f"{COURSE}.ipynb", tmp_path / "solutions")
     return {"solutions_dir": tmp_path / "solutions", "notebooks_dir": tmp_path / "notebooks"}
 
 
 def edit(folder, change):
-    """Ändert das JSON von ``01_Daten`` von Hand."""
-    path = folder / "01_Daten.ipynb"
+    """Ändert das JSON von 01 von Hand; ``change`` bekommt alles, die Antwort und die Prüfung der ersten Aufgabe."""
+    path = folder / f"{COURSE}.ipynb"
     data = json.loads(path.read_text(encoding="utf-8"))
-    change(data)
+    answer, check = (next(c for c in data["cells"] if c["id"].endswith(f"-1-{end}")) for end in ("loesung", "pruefung"))
+    change(data, answer, check)
     path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return path
+
+
+def without(cell, mark: str) -> None:
+    cell["source"] = [line for line in cell["source"] if mark not in line]
 
 
 # --- derive ----------------------------------------------------------------------------------------------------------
 
 
-def test_learners_get_stubs_without_outputs_and_hidden_tests(folders):
-    assert len(derive(**folders)) == 1
-    text = (folders["notebooks_dir"] / "01_Daten.ipynb").read_text(encoding="utf-8")
-    cells = json.loads(text)["cells"]
-    assert [cell["id"] for cell in cells] == [f"zelle-{n}" for n in range(6)]
-    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells[1:])
-    assert cells[2]["metadata"] == {"tags": ["parameters"]} and "Größe" in text and text.endswith("}\n")
-    *_, answer, test = nbformat.reads(text, as_version=4).cells
-    assert answer.source == f"def f():\n    {notebooks.CODE_STUB.replace(chr(10), chr(10) + '    ')}"
-    assert test.source == 'check("1.1")' and test.metadata["editable"] is False and not test.metadata["deletable"]
-
-
 def test_derive_twice_gives_the_same_bytes_even_after_another_run(folders):
     derive(**folders)
-    path = folders["notebooks_dir"] / "01_Daten.ipynb"
+    path = folders["notebooks_dir"] / f"{COURSE}.ipynb"
     first = path.read_bytes()
-    notebook = nbformat.read(folders["solutions_dir"] / "01_Daten.ipynb", as_version=4)
+    notebook = nbformat.read(folders["solutions_dir"] / path.name, as_version=4)
     notebook.metadata.update(papermill={"duration": 1.0}, widgets={"x": 1}, language_info={"version": "3.13.9"})
-    notebook.cells[1].metadata.update(execution={"iopub.status.busy": "jetzt"}, papermill={"duration": 2})
-    notebook.cells[1].update(execution_count=7, outputs=[new_output("stream", text="x")])
-    (folders["solutions_dir"] / "01_Daten.ipynb").write_text(as_text(notebook), encoding="utf-8")
+    code = code_cells(notebook)[0]
+    code.metadata.update(execution={"iopub.status.busy": "jetzt"}, papermill={"duration": 2})
+    code.update(execution_count=7, outputs=[new_output("stream", text="x")])
+    (folders["solutions_dir"] / path.name).write_text(as_text(notebook), encoding="utf-8")
     assert derive(check=True, **folders) == derive(**folders) == []
     path.unlink()
     derive(**folders)
-    assert path.read_bytes() == first
+    assert path.read_bytes() == first == (NOTEBOOKS / path.name).read_bytes()
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda data: data["cells"][4].update(source=ANSWER.splitlines(True)),
-        lambda data: data["cells"][5]["metadata"]["nbgrader"].update(points=5),
-        lambda data: data["metadata"]["kernelspec"].update(name="python3"),
-        lambda data: data.clear(),
+        lambda data, answer, check: answer.update(source=["return 1"]),
+        lambda data, answer, check: check["metadata"]["nbgrader"].update(points=5),
+        lambda data, answer, check: data.clear(),
     ],
 )
 def test_a_notebook_changed_by_hand_is_noticed(folders, change):
@@ -120,34 +97,25 @@ def test_missing_and_extra_files_are_named_and_nothing_is_written(folders):
         derive(solutions_dir=folders["notebooks_dir"] / "leer", notebooks_dir=folders["notebooks_dir"])
 
 
-@pytest.mark.parametrize("change", [lambda cell: cell.update(id="zelle-1"), lambda cell: cell.pop("id")])
-def test_cells_without_or_with_double_ids_stop_the_derivation(folders, change):
-    edit(folders["solutions_dir"], lambda data: change(data["cells"][2]))
-    with pytest.raises(CourseError, match=r"01_Daten.ipynb: Die [23]. Zelle hat keine eigene id"):
-        derive(**folders)
-
-
 @pytest.mark.parametrize(
-    "change",
+    ("change", "said"),
     [
-        lambda cells: cells[4].update(source=ANSWER.replace("### END SOLUTION", "")),
-        lambda cells: cells[5].update(source=TEST.replace("### END HIDDEN TESTS", "")),
-        lambda cells: cells[4]["metadata"].pop("nbgrader"),
-        lambda cells: cells[5]["metadata"]["nbgrader"].pop("points"),
+        (lambda data, answer, check: answer.update(id=check["id"]), "Zelle hat keine eigene id"),
+        (lambda data, answer, check: answer.pop("id"), "Zelle hat keine eigene id"),
+        (lambda data, answer, check: without(answer, "END SOLUTION"), "nbgrader lehnt das Notebook ab"),
+        (lambda data, answer, check: without(check, "END HIDDEN TESTS"), "nbgrader lehnt das Notebook ab"),
+        (lambda data, answer, check: answer["metadata"].pop("nbgrader"), "nbgrader lehnt das Notebook ab"),
+        (lambda data, answer, check: check["metadata"]["nbgrader"].pop("points"), "nbgrader lehnt das Notebook ab"),
     ],
 )
-def test_wrong_marks_and_metadata_leak_nothing(folders, change, capsys):
-    edit(folders["solutions_dir"], lambda data: change(data["cells"]))
-    with pytest.raises(CourseError, match="01_Daten.ipynb: nbgrader lehnt das Notebook ab"):
+def test_wrong_ids_marks_and_metadata_stop_the_derivation_and_leak_nothing(folders, change, said, capsys):
+    edit(folders["solutions_dir"], change)
+    with pytest.raises(CourseError, match=f"01_Daten.ipynb: .*{said}"):
         derive(**folders)
     assert not folders["notebooks_dir"].exists() and capsys.readouterr().err == ""
 
 
 # --- Die Notebooks des Kurses ----------------------------------------------------------------------------------------
-
-
-def real_cells(name, folder):
-    return {cell.id: cell for cell in nbformat.read(folder / f"{name}.ipynb", as_version=4).cells}
 
 
 def test_real_notebooks_match_the_solutions():
@@ -191,7 +159,9 @@ def test_every_formula_can_be_shown_without_network(name):
 @pytest.mark.parametrize("name", COURSE_NOTEBOOKS)
 def test_learners_see_neither_solution_nor_hint(name):
     """Weder eine längere Zeile aus einer Lösung noch einen längeren Satz aus den Prüfungen."""
-    shown = "\n".join(cell.source for cell in real_cells(name, NOTEBOOKS).values())
+    cells = real_cells(name, NOTEBOOKS).values()
+    assert not [cell.id for cell in cells if cell.get("outputs") or cell.get("execution_count")]
+    shown = "\n".join(cell.source for cell in cells)
     sources = "\n".join(cell.source for cell in real_cells(name, SOLUTIONS).values())
     block = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.DOTALL)
     lines = {line.strip() for inside in block.findall(sources) for line in inside.splitlines()}
@@ -217,6 +187,7 @@ def test_every_exercise_has_text_stub_and_check(name):
         stub = learner[after[0]].source
         assert 2 <= len(stub.splitlines()) <= 6 and stub.rstrip().endswith("...")
         assert learner[after[1]].source.endswith(f'check("{int(name[:2])}.{number}")')
+        assert learner[after[1]].metadata["editable"] is learner[after[1]].metadata["deletable"] is False
         assert source[after[1]].metadata["nbgrader"]["points"] >= 1
     assert sum("**Vorhersage zuerst.**" in cell.source for cell in source.values()) >= 2
 
@@ -239,6 +210,12 @@ def test_nbgrader_itself_derives_the_same(tmp_path):
 
 
 # --- execute_solutions und kleine Teile ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def solution(tmp_path):
+    """Schreibt eine Lösung nach ``tmp_path/solutions``."""
+    return functools.partial(write_small_notebook, tmp_path / "solutions")
 
 
 def test_execute_solutions_refreshes_outputs_and_leaves_nothing_volatile(solution, ausgabe):
@@ -281,7 +258,7 @@ def test_choose_follows_the_course_and_removes_duplicates(tmp_path):
 def test_pictures_of_solutions_are_small_and_look_the_same():
     plain = io.BytesIO()
     with Image.open(SOLUTIONS / "ergebnis.png") as image:
-        image.convert("RGB").save(plain, "PNG")
+        image.convert("RGB").crop((0, 0, 900, 600)).save(plain, "PNG")
     small = few_colors(plain.getvalue())
     before, after = (np.asarray(Image.open(io.BytesIO(each)).convert("RGB"), int) for each in (plain.getvalue(), small))
     assert len(small) < 0.7 * plain.tell() and np.abs(before - after).mean() < 1 and np.abs(before - after).max() < 30

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from conftest import snapshot
 
@@ -73,8 +74,7 @@ def test_every_result_says_where_it_comes_from(ausgabe, tmp_path):
 def test_commit_and_changes_are_named_and_what_is_unknown_is_not_guessed(ausgabe, tmp_path, monkeypatch):
     def git(*arguments):
         identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-        command = ["git", "-C", str(tmp_path), *identity, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.check_output(["git", "-C", str(tmp_path), *identity, *arguments], text=True).strip()
 
     record()
     found = read_figures()["herkunft"]
@@ -82,18 +82,19 @@ def test_commit_and_changes_are_named_and_what_is_unknown_is_not_guessed(ausgabe
     commit = provenance.commit.__wrapped__
     assert commit(tmp_path) == "unbekannt", "kein Repository"
     git("init", "-q")
-    (tmp_path / "kurs").mkdir()
-    assert commit(tmp_path / "kurs") == "unbekannt", "nur in einem fremden Repository abgelegt"
     (tmp_path / "a").write_text("1")
     git("add", "a")
     git("commit", "-qm", "eins")
     assert commit(tmp_path) == git("rev-parse", "HEAD")
     (tmp_path / "a").write_text("2")
     assert commit(tmp_path) == git("rev-parse", "HEAD") + "-verändert"
+    (tmp_path / "kurs").mkdir()
+    assert commit(tmp_path / "kurs") == "unbekannt", "nur in einem fremden Repository abgelegt"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert commit() == "unbekannt", "kein git"
 
 
+@pytest.mark.alles
 def test_logits_stay_within_the_stated_tolerance_of_exact_arithmetic(dataset):
     """Jeder Rechner rundet anders, aber keiner weit weg von float64: Daran hängt die Toleranz zwischen Rechnern."""
     model = course_model.load_course_model().model

@@ -118,7 +118,7 @@ def listening(pid: int) -> set:
 
 
 def test_two_learners_get_their_own_port_token_and_progress(tmp_path):
-    """Zugleich gestartet, mit demselben gewünschten Port; beide nur auf diesem Rechner zu erreichen, auf Deutsch."""
+    """Zugleich gestartet, mit demselben gewünschten Port; beide nur auf diesem Rechner zu erreichen."""
     folders = [tmp_path / "anna", tmp_path / "ben"]
     write_json(folders[1] / "ausgabe" / "fortschritt.json", {"1.1": {"gelöst": True, "fehlversuche": 0}})
     with running_lab(folders[0], "--port=18900") as anna, running_lab(folders[1], "--port=18900") as ben:
@@ -130,10 +130,6 @@ def test_two_learners_get_their_own_port_token_and_progress(tmp_path):
             cells = lab.get(f"/api/contents/{START_PAGE}.ipynb")["content"]["cells"]
             (text,) = [o["data"]["text/markdown"] for cell in cells for o in cell.get("outputs", [])]
             assert f"**{solved} von " in text
-            plugin = lab.get("/lab/api/settings/@jupyterlab/translation-extension:plugin")
-            assert plugin["schema"]["properties"]["locale"]["default"] == "de_DE" and plugin["raw"] == "{}"
-            kernel = lab.get("/api/kernelspecs")["kernelspecs"]["traue-keinem-cnn"]["spec"]
-            assert kernel["display_name"] == "Traue keinem CNN"
         with pytest.raises(urllib.error.HTTPError, match="403"):
             labs[0].get("/api/contents", token=labs[1].token)
     assert labs[0].process.returncode is not None
