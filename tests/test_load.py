@@ -1,7 +1,4 @@
-"""Last: viele zugleich und sehr viele nacheinander. Kein Fehler, dieselben Ergebnisse, der Speicher bleibt flach.
-
-Die großen Zahlen misst ``tests/benchmark/last.py`` (30 Prozesse), hier läuft die kleine.
-"""
+"""Last: viele zugleich und sehr viele nacheinander. Kein Fehler, dieselben Ergebnisse, der Speicher bleibt flach."""
 
 import gc
 import os

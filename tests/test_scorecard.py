@@ -1,9 +1,6 @@
 """Wertungstafel: jedes Verfahren einmal gemessen, mit Intervallen."""
 
-import gc
-
 import numpy as np
-import psutil
 import pytest
 
 from helpers import lrp, metrics, scorecard
@@ -11,7 +8,7 @@ from helpers.__main__ import main
 from helpers.basics import CourseError, read_json, write_json
 from helpers.data import Watermark
 from helpers.model import Run, enlarge_mask, predict_logits, preprocess, weights_checksum
-from helpers.scorecard import CHANCE, EDGES, MEASURES, METHOD, Case, measure, methods, summarize
+from helpers.scorecard import CHANCE, EDGES, MEASURES, METHOD, measure, methods, summarize
 from helpers.settings import Profile
 from helpers.training import Evaluation, probabilities, randomize_down_to
 from helpers.workshop import tables
@@ -92,22 +89,6 @@ def test_das_netz_behaelt_seine_gewichte_auch_wenn_die_messung_abbricht(case):
     with pytest.raises(KeyboardInterrupt):
         measure(case, {METHOD: breaks})
     assert weights_checksum(case.model) == before
-
-
-@pytest.mark.alles
-def test_viele_bilder_brauchen_nicht_mehr_speicher(tiny_nets, dataset):
-    """2.000 Bilder in einem Zug: Nach dem Warmlaufen wächst der Speicher kaum, auch nicht mit LRP."""
-    chosen = {name: methods()[name] for name in ("Eingabe × Ableitung", METHOD, CHANCE)}
-
-    def run(count):
-        images, classes = dataset.test_images[:count], dataset.test_labels[:count].astype(int)
-        measure(Case(tiny_nets[0], images, classes, images[:count], MARK), chosen)
-        gc.collect()
-        return psutil.Process().memory_info().rss / 2**20
-
-    run(100)
-    before = run(200)
-    assert run(2000) - before < 150
 
 
 def test_was_vom_netz_nichts_weiss(measured):
