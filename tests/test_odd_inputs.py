@@ -98,6 +98,10 @@ def two_outputs():
     return keras.Model(image, [layers.Dense(10)(x), layers.Dense(2)(x)])
 
 
+def any_size():
+    return keras.Sequential([keras.Input((None, None, 3)), tail()[0], layers.GlobalMaxPooling2D(), layers.Dense(10)])
+
+
 ASK = {
     "Grad-CAM": lambda model: grad_cam(model, INPUTS, 0),
     "Eingabe × Ableitung": lambda model: input_times_gradient(model, INPUTS, 0),
@@ -116,10 +120,7 @@ ASK = {
         (lambda: sequential(end="sigmoid"), "Logits"),
         (lambda: nested("softmax"), "Logits|flaches Modell"),
         (lambda: sequential(built=False), "noch nicht gebaut"),
-        (
-            lambda: keras.Sequential([keras.Input((None, None, 3)), *tail()[:1], layers.GlobalMaxPooling2D()]),
-            "Bildgröße",
-        ),
+        (any_size, "fester Bildgröße"),
         (two_inputs, "genau einer Eingabe"),
         (two_outputs, "genau einer Eingabe"),
         (lambda: "kein Modell", "Keras-Modell, bekam aber str"),
