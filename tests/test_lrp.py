@@ -235,19 +235,12 @@ def test_neue_gewichte_neue_karten(pictures):
     assert lrp._compiled.cache_info().misses == compiled, "einmal übersetzt für alle"
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "same"),
-    [
-        (epsilon(1.0), epsilon(0.01), {"rule": "lrp.epsilon", "epsilon": 1.0}),
-        (alpha_beta(2, 1), alpha_beta(1, 0), None),
-    ],
-)
-def test_ein_regler_uebersetzt_nichts(cnn, pictures, first, second, same):
-    found = relevance(cnn, pictures, 3, first)
+def test_ein_regler_uebersetzt_nichts(cnn, pictures):
+    found = relevance(cnn, pictures, 3, epsilon(1.0))
     compiled = lrp._compiled.cache_info().misses
-    assert deviation(relevance(cnn, pictures, 3, second), found) > 0.1
+    assert deviation(relevance(cnn, pictures, 3, epsilon(0.01)), found) > 0.1
     assert lrp._compiled.cache_info().misses == compiled
-    assert not same or deviation(found, by_library(cnn, pictures, 3, **same).sum(axis=-1)) < 1e-4
+    assert deviation(found, by_library(cnn, pictures, 3, "lrp.epsilon", epsilon=1.0).sum(axis=-1)) < 1e-4
 
 
 # --- Was hier niemand berechnet ---------------------------------------------------------------------------------------

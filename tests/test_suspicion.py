@@ -11,7 +11,7 @@ from helpers import data, suspicion
 from helpers.basics import CourseError
 from helpers.model import keras
 from helpers.own import own_model
-from helpers.places import FIXED, LOOSE, elsewhere, fixed_edge, fixed_steps, groups, infilled, places, stamps
+from helpers.places import FIXED, LOOSE, elsewhere, fixed_edge, fixed_steps, groups, places, stamps
 from helpers.suspicion import SHORTCUT, Questions
 
 MARK = data.Watermark(size=6, top=21)
@@ -114,12 +114,6 @@ def test_vom_zeichen_genuegt_ein_pixel_um_es_ganz_zu_erfassen(images, mark):
     found = max(stamps(one, steps), key=lambda region: (region & mark.mask).sum() / (region | mark.mask).sum())
     assert (found == mark.mask).all() and fixed_edge(found, steps) > FIXED
     assert max((fixed_edge(region, fixed_steps(mine)) for region in stamps(one, fixed_steps(mine))), default=0) < FIXED
-
-
-def test_fuellen_aendert_nur_die_stelle(images):
-    filled = infilled(images[0][:20], MARK.mask)
-    assert (filled[:, ~MARK.mask] == images[0][:20][:, ~MARK.mask]).all()
-    assert (filled[:, 24, 1] == images[0][:20, 24, 0]).all(), "der nächste Pixel außerhalb"
 
 
 def test_intervalle_werden_breiter_je_mehr_stellen_probiert_wurden(tiny_nets, images):
