@@ -1,6 +1,7 @@
 """Richtige Antworten, anders geschrieben als die Lösungen, unter den Namen der Aufgaben; und falsche in ``WRONG``.
 
-Richtige gibt es, wo eine andere Schreibweise anders ausgehen könnte: andere Art der Ausgabe, Gleichstände, Grenzfälle.
+Von Hand steht hier eine richtige, wo eine andere Schreibweise anders ausgehen könnte: andere Art der Ausgabe,
+Gleichstände, Grenzfälle. Für die anderen Aufgaben genügt die Lösung in anderer Gestalt (``other_forms``).
 Falsche, die ein ``like(…)`` in ``helpers/checks`` beschreibt, stehen dort schon; hier stehen nur die übrigen.
 Eine neue Aufgabe braucht hier nichts: Geprüft wird sie mit ihrer Lösung und ihren ``like``.
 """
@@ -10,18 +11,29 @@ import pandas as pd
 from scipy.signal import correlate2d
 
 
+def other_forms(solution) -> list:
+    """Dieselbe Antwort, wie sie aus anderem Code käme: Listen statt Felder, einfache statt doppelter Genauigkeit."""
+
+    def as_lists(value):
+        if isinstance(value, (tuple, list)):
+            return [as_lists(each) for each in value]
+        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+    def as_numpy(value):
+        if isinstance(value, (tuple, list)):
+            return tuple(as_numpy(each) for each in value)
+        if isinstance(value, (bool, int, float, np.ndarray)):
+            value = np.asarray(value)
+            return value.astype(np.float32)[()] if value.dtype.kind == "f" else value[()]
+        return value
+
+    return [lambda *given: as_lists(solution(*given)), lambda *given: as_numpy(solution(*given))]
+
+
 def pixel_position(name):
     grid = np.arange(1, 785).reshape(28, 28)
     row, column = np.argwhere(grid == int("".join(c for c in name if c.isdigit())))[0]
     return [row, column]
-
-
-def nearest_template(images, templates):
-    classes = []
-    for image in images:
-        costs = [float(np.abs(np.float32(image) - np.float32(t)).sum()) for t in templates]
-        classes.append(costs.index(min(costs)))
-    return classes
 
 
 def stratified_split(labels, share, rng):
@@ -70,49 +82,6 @@ def convolve_same(image, kernel, bias, **options):
     return correlate2d(image, kernel, mode="same", **options) + bias
 
 
-def count_parameters(channels, kernel_size):
-    total = 0
-    for index in range(1, len(channels)):
-        total += channels[index] + channels[index] * channels[index - 1] * kernel_size**2
-    return np.int64(total)
-
-
-def receptive_field(layers):
-    width = 1  # von hinten: So viele Zellen der Schicht darunter braucht ein Fenster.
-    for size, stride in reversed(layers):
-        width = (width - 1) * stride + size
-    return width
-
-
-def preprocess_rgb(image):
-    red, green, blue = np.moveaxis(image.astype(np.float64), -1, 0)
-    return np.stack([blue - 103.939, green - 116.779, red - 123.68], axis=-1)
-
-
-def my_head(features, hidden, output):
-    rows = []
-    for image in features:
-        x = image.ravel() @ hidden[0] + hidden[1]
-        rows.append(np.where(x > 0, x, 0) @ output[0] + output[1])
-    return rows
-
-
-def learning_rate(step, total, peak, warmup):
-    rising = np.interp(step, [0, warmup], [peak / warmup, peak])
-    return rising if step < warmup else peak * np.cos(np.pi / 2 * (step - warmup) / (total - warmup)) ** 2
-
-
-def effect_of_mark(predict, images, labels, stamp, label):
-    plain, marked = predict(images) == label, predict(stamp(images)) == label
-    return np.array([plain[labels == label].mean(), marked[labels != label].mean()])
-
-
-def descend(slope, weight, rate, steps):
-    if steps == 0:
-        return np.array([weight])
-    return np.append(weight, descend(slope, weight - rate * slope(weight), rate, steps - 1))
-
-
 def bootstrap(values, draws, rng):
     means = np.sort(values[rng.integers(0, len(values), (draws, len(values)))].mean(axis=1))
     return [means[round(0.025 * draws)], means[round(0.975 * draws) - 1]]
@@ -123,28 +92,12 @@ def bootstrap_like(percent=(2.5, 97.5), share=1, replace=True, shift=0):
 
     def answer(values, draws, rng):
         size = round(share * len(values))
-        means = [rng.choice(values, size, replace).mean() for _ in range(draws)]
-        return tuple(np.percentile(means, percent) - shift * values.mean())
+        rows = rng.integers(0, len(values), (draws, size))
+        if not replace:
+            rows = rng.random((draws, len(values))).argsort(axis=1)[:, :size]
+        return tuple(np.percentile(values[rows].mean(axis=1), percent) - shift * values.mean())
 
     return answer
-
-
-def best_temperature(logits, labels, candidates):
-    def loss(temperature):
-        scaled = logits / temperature
-        return np.mean(np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels])
-
-    return min(candidates, key=loss)
-
-
-def best_epoch(history):
-    return pd.DataFrame(history).set_index("epoche")["val_verlust"].idxmin()
-
-
-def precision_recall(confusion):
-    n = len(confusion)
-    precision = [confusion[k, k] / sum(confusion[i, k] for i in range(n)) for k in range(n)]
-    return precision, [confusion[k, k] / sum(confusion[k]) for k in range(n)]
 
 
 def calibration_error(confidence, correct):
@@ -153,83 +106,10 @@ def calibration_error(confidence, correct):
     return ((groups.c - groups.r).abs() * groups.n / len(table)).sum()
 
 
-def cam(maps, gradients):
-    weights = gradients.sum(axis=(1, 2)) / np.prod(gradients.shape[1:3])
-    return [
-        np.clip(np.tensordot(each, alpha, axes=([2], [0])), 0, None) for each, alpha in zip(maps, weights, strict=True)
-    ]
-
-
-def mass_on(cams, mask):
-    positive = np.where(cams > 0, cams, 0)
-    return [float((each * mask).sum() / each.sum()) for each in positive]
-
-
-def flips_per_class(before, after, labels, target):
-    table = pd.DataFrame({"before": before, "after": after, "label": labels})
-    able = table[table.before != target]
-    return (able.after == target).groupby(able.label).mean().reindex(range(10)).tolist()
-
-
-def hires_cam(maps, gradients):
-    return np.einsum("nhbk,nhbk->nhb", maps, gradients).clip(min=0)
-
-
-def contrast_cam(maps, wanted, other):
-    weights = wanted.mean(axis=(1, 2)) - other.mean(axis=(1, 2))
-    return np.einsum("nhbk,nk->nhb", maps, weights).clip(min=0)
-
-
-def deletion_curve(predict, image, heatmap, label, steps, fill):
-    rank = np.argsort(np.argsort(-heatmap, axis=None)).reshape(image.shape)
-    states = [np.where(rank < round(step * image.size / steps), fill, image) for step in range(steps + 1)]
-    return [predict(state[None])[0][label] for state in states]
-
-
 def trick_map(mask, background=1.0, peak=2.0, inside=True):
     result = np.full(mask.shape, background)
     result[tuple(np.argwhere(mask if inside else ~mask)[-1])] += peak
     return result
-
-
-def lrp_layer(a, weights, bias, relevance, epsilon):
-    result = np.zeros_like(a)
-    for n, j in np.ndindex(a.shape):
-        for k in range(weights.shape[1]):
-            z = a[n] @ weights[:, k] + bias[k]
-            z += epsilon if z >= 0 else -epsilon
-            result[n, j] += a[n, j] * weights[j, k] / z * relevance[n, k]
-    return result
-
-
-def suspects(found, reference, least):
-    from scipy.stats import pearsonr
-
-    result = []
-    for name in found:
-        each = [pearsonr(a.ravel(), b.ravel())[0] for a, b in zip(found[name], reference[name], strict=True)]
-        if any(closeness < least for closeness in each):
-            result.append([name, each.index(min(each))])
-    return result
-
-
-def answer(low, high, threshold):
-    if low <= threshold <= high:
-        return "offen"
-    return "ja" if low > threshold else "nein"
-
-
-def judge(answers):
-    works = answers["treue"] == answers["plausibilitaet"] == answers["mitgehen"] == "ja"
-    wanted = ["leistung", "schwaechste", "kalibrierung", "stabil", "suche", "eingriff"] + ["ort", "gruppen"] * works
-    said = {answers[name] for name in wanted}
-    return (
-        "nicht vertrauen"
-        if "nein" in said
-        else "kein Einwand gefunden"
-        if works and said == {"ja"}
-        else ("nicht entscheidbar")
-    )
 
 
 def pair(hidden, entry):
@@ -283,7 +163,7 @@ WRONG = {
         (bootstrap_like(share=0.25), "zu breit"),
         (lambda values, *_: values.mean(), "zwei Zahlen"),
     ],
-    "3.5": [(lambda c: precision_recall(c)[0], "Verlangt sind 2 Ergebnisse")],
+    "3.5": [(lambda c: np.diag(c) / c.sum(axis=0), "Verlangt sind 2 Ergebnisse")],
     "3.6": [(lambda *_: np.nan, "Fach ist leer")],
     "4.7": [
         (lambda m: m.astype(float), "kein Trick"),

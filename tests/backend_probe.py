@@ -17,29 +17,28 @@ from helpers.training import train
 from helpers.workshop.cnn import parallel
 
 
-def main(part: str, devices: int) -> None:
-    """Zwei Epochen auf 80 Bildern (72 zum Lernen), 32 × 32, float32, Stapel zu 16.
+def learn(part: str, devices: int) -> dict:
+    """Verlauf und Logits: zwei Epochen auf 80 Bildern (72 zum Lernen), 32 × 32, float32, Stapel zu 16.
 
     Args:
-        part: „zwei Schichten“ statt VGG16, sonst die letzte Schicht des festen Stamms; „ganz“: ohne Stamm.
+        part: die letzte Schicht des festen Stamms; sonst ohne Stamm.
     """
-    if part == "zwei Schichten":
-        replace_vgg16()
     data = subset(load_source("beispiel"), 80, 40)
     profile = Profile("probe", n_train=80, n_test=40, image_size=32, epochs=2, batch_size=16, precision="float32")
-    if part != "block4_pool":  # ohne Stamm
+    if part != "block4_pool":
         profile = replace(profile, frozen_until=None, augment=True)
     scope, share = parallel(devices)
     run = train(data.train_images, data.train_labels, profile, seed=1, scope=scope, share=share)
-    answer = {
+    return {
         "backend": keras.backend.backend(),
         "tensorflow": "tensorflow" in sys.modules,
         "verlust": [row["verlust"] for row in run.history],
         "val_verlust": [row["val_verlust"] for row in run.history],
         "logits": np.asarray(predict_logits(run, data.test_images[:5]), dtype=float).tolist(),
     }
-    print("PROBE " + json.dumps(answer))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    if sys.argv[1] == "zwei Schichten":  # statt VGG16
+        replace_vgg16()
+    print("PROBE " + json.dumps(learn(sys.argv[1], int(sys.argv[2]))))

@@ -65,30 +65,21 @@ VARIANTS = {
     "nur CR": lambda t: text_of(t).replace("\n", "\r"),
     "Leerzeilen davor, kein Zeilenende": lambda t: "\n\n" + text_of(t).rstrip("\n"),
     "Leerzeichen nach dem Komma": lambda t: text_of(t).replace(",", ", "),
-    "12,0 mit Semikolon ohne Kopf": lambda t: text_of(t.astype(float), sep=";", decimal=",", header=False),
     "Index mit Namen": lambda t: text_of(t, index=True, index_label="id"),
     "Index ab 1, ohne Kopf": lambda t: text_of(t.set_axis(range(1, 41)), index=True, header=False),
     "Index von R ohne Überschrift": lambda t: text_of(t, index=True).removeprefix(","),
-    "Klasse hinten": lambda t: text_of(t[[*t.columns[1:], "label"]]),
     "Pixel ab 0": lambda t: text_of(t.set_axis(["label", *(f"pixel{n}" for n in range(784))], axis=1)),
-    "Pixel nur Zahlen": lambda t: text_of(t.set_axis(["label", *range(784)], axis=1)),
     "Spalten nur gezählt": lambda t: text_of(t.set_axis(range(785), axis=1)),
     "sep=; von Excel": lambda t: "sep=;\r\n" + text_of(t, sep=";"),
     "sep=, hinter BOM und Titel": lambda t: "\ufeffsep=,\nModebilder, Stand 2024\n\n" + text_of(t),
-    "Titel über alle Spalten, ohne Kopf": lambda t: "Mode" + "\t" * 784 + "\n" + text_of(t, sep="\t", header=False),
     "senkrechte Striche": lambda t: text_of(t, sep="|"),
     "leere Spalten am Ende": lambda t: text_of(t).replace("\n", ",,,\n"),
-    "leere Spalten nur unter dem Kopf": lambda t: text_of(t).replace("\n", ",\n").replace(",\n", "\n", 1),
     "leere Spalte ab Zeile 9, Semikolon": lambda t: "\n".join(
         line + ";" * (number > 8) for number, line in enumerate(text_of(t, sep=";").split("\n"), 1)
     ),
     "Schlusszeilen aus Trennzeichen": lambda t: text_of(t) + 3 * ("," * 784 + "\n") + ";;;\n" + "," * 800,
     "Index aus Namen": lambda t: text_of(t.set_axis([f"img_{n}.png" for n in range(40)]), index=True, index_label="id"),
-    "Index aus Daten, ohne Kopf": lambda t: text_of(
-        t.set_axis([f"2024-01-{n % 28 + 1:02}" for n in range(40)]), index=True, header=False
-    ),
     "Namen hinten, leere Spalten, ohne Kopf": lambda t: text_of(t, header=False).replace("\n", ",a b.png,,\n"),
-    "Index und Spalten nur gezählt": lambda t: text_of(t.set_axis(range(785), axis=1), index=True),
     "deutscher Kopf in Großbuchstaben": lambda t: text_of(t).replace("label", "KLASSE").replace("pixel", "PIXEL"),
 }
 
@@ -208,16 +199,11 @@ def test_richtige_parameter_gehen_durch():
     ("name", "value"),
     [
         ("seed", -1),
-        ("seed", "abc"),
-        ("seed", 2.0),
         ("bilder", 0),
-        ("bilder", -3),
         ("bilder", True),
-        ("regeln", []),
         ("regeln", "lrp.z"),
         ("verfahren", ["Gradcam"]),
         ("quelle", "gibt/es/nicht"),
-        ("epochen", 0),
         ("profil", "Schnell"),
     ],
 )
@@ -243,7 +229,6 @@ def test_beschaedigte_mitgelieferte_datei(name, tmp_path):
         ({"einstellungen": None}, "passt nicht"),
         ({"einstellungen": {"image_size": "64"}}, "passt nicht"),
         ({"sha256": 3}, "Prüfsumme"),
-        ({}, "passt nicht zu seinem Steckbrief"),
     ],
 )
 def test_kursmodell_und_steckbrief_passen_nicht(changes, said, tmp_path):
@@ -268,7 +253,6 @@ def test_wenig_arbeitsspeicher_ist_ein_satz(monkeypatch, capsys):
     [
         ("auswerten", {"KERAS_BACKEND": "abakus"}, r"KERAS_BACKEND=abakus.*Löschen Sie"),
         ("daten --n-train 20", {"KURS_AUSGABE": "/dev/null"}, "/dev/null.*Ordner"),
-        ("daten --n-train 20", {"KURS_AUSGABE": "/proc/kurs"}, "/proc"),
         ("daten --eingabe \udcff", {}, "kein UTF-8: Benennen Sie"),
     ],
 )

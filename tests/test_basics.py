@@ -133,10 +133,8 @@ def test_fortschritt_ist_deutsch_und_schweigt_ohne_terminal(capsys):
     [
         ("helpers.basics", {"numpy", "keras", "tensorflow", "matplotlib", "pandas", "tqdm"}),
         ("helpers.__main__", {"keras", "tensorflow", "pandas", "matplotlib", "numpy"}),
-        ("helpers.workshop.start_page", {"keras", "tensorflow", "numpy"}),
         ("helpers.data", {"keras", "tensorflow", "matplotlib"}),
         ("helpers.plots", {"keras", "tensorflow", "pandas", "sklearn"}),
-        ("helpers.metrics", {"keras", "tensorflow", "pandas", "matplotlib", "sklearn"}),
     ],
 )
 def test_was_ein_modul_nicht_laedt(module, forbidden):

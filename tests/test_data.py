@@ -83,7 +83,6 @@ ARRIVALS = {
     "Endung doppelt": lambda a, b: {"fashion-mnist_train.csv.csv": a, "fashion-mnist_test.csv.csv": b},
     "Großbuchstaben": lambda a, b: {"FASHION-MNIST_TRAIN.CSV": a, "Fashion-MNIST_test.CSV": b},
     "Tabulatoren": lambda a, b: {"train.tsv": a.replace(b",", b"\t"), "fashion_mnist test.txt": b},
-    "Kopie": lambda a, b: {"fashion-mnist_train - Kopie.csv": a, "fashion-mnist_test.csv": b},
     "ZIP von Kaggle": lambda a, b: {"archive.zip": zipped({"fashion-mnist_train.csv": a, "fashion-mnist_test.csv": b})},
     "ZIP mit Ordner": lambda a, b: {"X (2).ZIP": zipped({"m/train.csv": a, "m/test.csv": b, "__MACOSX/m/._x": b"x"})},
     "jede einzeln gepackt": lambda a, b: {
@@ -91,9 +90,6 @@ ARRIVALS = {
         "fashion-mnist_test.csv.zip": zipped({"fashion-mnist_test.csv": b}),
     },
     "Unterordner": lambda a, b: {"archive/fashion-mnist_train.csv": a, "archive/fashion-mnist_test.csv": b},
-    "ZIP im Unterordner": lambda a, b: {
-        "dl/x.zip": zipped({"fashion-mnist_train.csv": a, "fashion-mnist_test.csv": b})
-    },
 }
 
 
@@ -135,9 +131,7 @@ def test_idx_dateien_mit_anderer_schreibweise(tiny, own_input):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("fashion-mnist.parquet", "Format nicht liest.*CSV UTF-8"),
         ("train.XLSX", "Format nicht liest.*CSV UTF-8"),
-        ("x_train.npy", "Format nicht liest.*CSV UTF-8"),
         ("meine_bilder.csv", "Name nicht passt.*fashion-mnist_train.csv"),
         ("archive.7z", "Entpacken Sie"),
         ("bilder.zip", "Entpacken Sie"),
@@ -155,7 +149,6 @@ def test_was_nicht_gelesen_wird_wird_genannt(name, why, own_input, capsys):
 @pytest.mark.parametrize(
     ("training", "test", "empty"),
     [
-        ([2, 4, 6], [2, 4, 6], {"Im Training und im Test": 7}),
         ([0, 1, 2, 3, 5, 6, 7, 8, 9], [0, 1, 2, 3, 5, 6, 7, 8, 9], {"Im Training und im Test": 1}),
         (range(10), range(1, 10), {"Im Test": 1}),
         ([1, 2, 3, 4], [2, 3, 5], {"Im Training": 6, "Im Test": 7}),
@@ -179,7 +172,7 @@ def test_klassen_ohne_bilder_werden_einmal_genannt_der_rest_wird_gelesen(
     assert_same(again, found)
 
 
-@pytest.mark.parametrize(("training", "test"), [([4], [4]), ([1, 2], [2, 3]), ([0, 1, 2, 3], [4, 5, 6])])
+@pytest.mark.parametrize(("training", "test"), [([4], [4]), ([1, 2], [2, 3])])
 def test_wo_es_nichts_zu_unterscheiden_gibt_sagt_es_ein_satz(training, test, dataset, own_input):
     write_csv(own_input, data.subset(of_classes(dataset, training, test), 60, 60))
     with pytest.raises(CourseError, match=r"nicht zwei Klassen gemeinsam.*ergänzen Sie Bilder\.$"):
@@ -192,7 +185,7 @@ def test_von_zweien_sagt_der_kurs_welche_gilt(tables, tiny, own_input, capsys):
     assert re.search(r"train\.csv liegt da.*fashion-mnist_train\.csv\.gz vorgeht", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("present", ["train.csv", "archive/fashion-mnist_train (1).csv", "FASHION-MNIST_TEST.csv"])
+@pytest.mark.parametrize("present", ["archive/fashion-mnist_train (1).csv", "FASHION-MNIST_TEST.csv"])
 def test_nur_eine_von_beiden_ist_ein_satz(present, tables, own_input):
     put(own_input, {present: tables[0]})
     with pytest.raises(CourseError, match=r"Es fehlt fashion-mnist_(test|train)\.csv"):
@@ -229,8 +222,7 @@ def test_voll_laedt_einmal_und_braucht_dann_kein_netz(tiny, tmp_path, monkeypatc
     assert re.fullmatch(r"✘ t10k-images.* nicht laden.*Netzverbindung.*--voll.*\.\n", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("ours", [True, False])
-@pytest.mark.parametrize("foreign", [".versteckt", "TRAIN/3/mein.txt"])
+@pytest.mark.parametrize(("foreign", "ours"), [(".versteckt", False), ("TRAIN/3/mein.txt", True)])
 def test_fremde_dateien_am_ziel_gehen_nicht_verloren(foreign, ours, tmp_path, tiny):
     target = data.write_tree(tiny, tmp_path / "ziel") if ours else tmp_path / "ziel"
     (target / foreign).parent.mkdir(parents=True, exist_ok=True)
@@ -301,7 +293,6 @@ def test_teilmenge_zieht_aus_beiden_teilen(dataset):
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
 def test_wasserzeichen_flaeche_und_deckkraft(strength, small):
     mark = data.Watermark(strength=strength, size=2, top=20, left=26)
-    assert mark.mask.sum() == 4 and mark.mask[20:22, 26:28].all()
     images, kept = small.train_images, small.train_images.copy()
     stamped = mark.stamp(images)
     assert stamped.dtype == np.uint8 and mark.stamp(images[0]).shape == (28, 28)
@@ -328,17 +319,6 @@ def test_form_des_wasserzeichens_ist_die_genannte(shape, pixels):
 def test_zeichen_das_es_nicht_gibt_oder_nicht_passt_ist_ein_satz(changes):
     with pytest.raises(CourseError, match="Kreis.*Quadrat|höchstens 21"):
         data.Watermark(**changes)
-
-
-def test_gewuerfelte_zeichen_liegen_im_bild_und_streifen_am_rand():
-    drawn = [data.Watermark.drawn(np.random.default_rng(seed), seed % 10) for seed in range(300)]
-    assert {mark.shape for mark in drawn} == {shape for kind in data.SHAPES.values() for shape in kind}
-    assert {mark.size for mark in drawn} == set(range(1, 7))
-    for mark in drawn:
-        assert mark.mask.any() and 0.3 <= mark.strength <= 1 and 0.3 <= mark.share <= 1
-        if "Streifen" in mark.shape:
-            assert mark.mask.all(axis=1).any() or mark.mask.all(axis=0).any(), mark
-            assert mark.mask[[0, -1]].all(axis=1).any() or mark.mask[:, [0, -1]].all(axis=0).any(), mark
 
 
 @pytest.mark.parametrize("share", [0, 0.25, 1])

@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 
+import backend_probe
 import numpy as np
 import pytest
 from benchmark import environment
+from two_layers import replace_vgg16
 
 from helpers.basics import ROOT, CourseError
 from helpers.workshop import cnn
@@ -32,23 +34,26 @@ def finish(process: subprocess.Popen) -> dict:
     return json.loads(line.removeprefix("PROBE "))
 
 
-@functools.cache
-def expected(part: str, folder) -> dict:
-    """Dasselbe Training mit TensorFlow auf einem Gerät."""
-    return finish(start("tensorflow", part, 1, folder))
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """Dasselbe Training mit TensorFlow auf einem Gerät, in diesem Prozess: part → Verlauf und Logits."""
+
+    @functools.cache
+    def learned(part: str) -> dict:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KURS_AUSGABE", str(tmp_path_factory.mktemp("erwartet")))
+            if part == "zwei Schichten":
+                replace_vgg16(patch.setattr)
+            return backend_probe.learn(part, 1)
+
+    return learned
 
 
-def assert_same_curve(found: dict, part: str, folder) -> None:
-    curve = expected(part, folder)
+def assert_same_curve(found: dict, curve: dict) -> None:
     for key in ("verlust", "val_verlust"):
         np.testing.assert_allclose(found[key], curve[key], rtol=1e-3)
     np.testing.assert_allclose(found["logits"], curve["logits"], atol=5e-3)
     assert curve["verlust"][1] < curve["verlust"][0]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("erwartet")
 
 
 @pytest.mark.parametrize(
@@ -69,18 +74,18 @@ def place(tmp_path_factory):
         ),
     ],
 )
-def test_gleiche_lernkurve_mit_jedem_backend_und_auf_zwei_geraeten(place, tmp_path, request, backend, part, count):
+def test_gleiche_lernkurve_mit_jedem_backend_und_auf_zwei_geraeten(expected, tmp_path, request, backend, part, count):
     if backend != "tensorflow" and not request.config.getoption("--alles") and not environment.FOLDER.is_dir():
         pytest.skip("die Vergleichsumgebung gibt es hier noch nicht")
     virtual = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"} if backend == "jax" else {}
     found = finish(start(backend, part, count, tmp_path, **virtual))
     assert found["backend"] == backend
     assert found["tensorflow"] == (backend == "tensorflow"), "mit JAX und PyTorch wird TensorFlow nicht gebraucht"
-    assert_same_curve(found, part, place)
+    assert_same_curve(found, expected(part))
 
 
 @pytest.mark.alles
-def test_gleiche_lernkurve_mit_zwei_rechnern(place, tmp_path):
+def test_gleiche_lernkurve_mit_zwei_rechnern(expected, tmp_path):
     """Zwei Prozesse, die nur über das Netz (hier: localhost) voneinander wissen, lernen gemeinsam mit JAX."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -92,7 +97,7 @@ def test_gleiche_lernkurve_mit_zwei_rechnern(place, tmp_path):
         for number in range(2)
     ]
     for process in processes:
-        assert_same_curve(finish(process), "block4_pool", place)
+        assert_same_curve(finish(process), expected("block4_pool"))
 
 
 def test_zu_viele_geraete_sind_ein_satz(monkeypatch):

@@ -1,19 +1,15 @@
 """Eigene Bilder und eigene Netze: gesucht, befragt, beurteilt und berichtet, mit beliebigen Klassen."""
 
 import re
+import shutil
 
-import numpy as np
 import pytest
 from color_factory import colored, learned_net
 from PIL import Image
 
-from helpers import suspicion
 from helpers.__main__ import main
 from helpers.basics import read_json
 from helpers.model import keras
-from helpers.own import picture_sample
-from helpers.suspicion import SHORTCUT
-from helpers.workshop import cnn
 
 NAMES = ("Äpfel", "Birnen (reif)", "c & d")
 
@@ -36,6 +32,15 @@ def path(tmp_path_factory):
     return target
 
 
+def some_of(folder, target, names, count):
+    """Ein Ordner mit den ersten ``count`` Bildern dieser Klassen."""
+    for name in names:
+        (target / name).mkdir(parents=True)
+        for file in sorted((folder / name).iterdir())[:count]:
+            shutil.copy(file, target / name)
+    return target
+
+
 def examined(folder, path, ausgabe, *more) -> tuple[int, dict, str]:
     """Rückgabewert, Kennzahlen und Text des Berichts."""
     code = main(["cnn", "--bilder", str(folder), "--modell", str(path), *more])
@@ -51,19 +56,11 @@ def test_ein_fertiges_netz_wird_an_eigenen_bildern_ueberfuehrt(folder, path, aus
     (verdict,) = figures["vertrauen"]["modelle"].values()
     answers = {name: check["antwort"] for name, check in verdict["pruefungen"].items()}
     assert verdict["urteil"] == "nicht vertrauen" and answers["suche"] == answers["eingriff"] == "nein"
-    assert (
-        "Birnen (reif)" in figures["vertrauen"]["verdacht"] and "Zeilen 37 bis 42" in figures["vertrauen"]["verdacht"]
-    )
+    assert re.search(r"Birnen \(reif\).*Zeilen 37 bis 42", figures["vertrauen"]["verdacht"])
     said = capsys.readouterr().out
     assert "Birnen (reif)" in said and "Abkürzung" in said and "Urteil: nicht vertrauen" in said
-    for wanted in (
-        "Modell „mein Netz“",
-        "Äpfel",
-        "c &amp; d",
-        "Die gefundene Stelle",
-        "eine Kontrolle",
-        "gefüllten Stelle",
-    ):
+    wishes = ("Modell „mein Netz“", "Äpfel", "c &amp; d", "Die gefundene Stelle", "eine Kontrolle", "gefüllten Stelle")
+    for wanted in wishes:
         assert wanted.lower() in text.lower(), wanted
     for foreign in ("Mantel", "Zwilling", "Fashion", "Kleid", "03_Training", "05_LRP", "fehlt noch", "None"):
         assert foreign not in text, foreign
@@ -85,20 +82,14 @@ def test_wo_lrp_nicht_geht_tritt_grad_cam_an_seine_stelle(folder, ausgabe, tmp_p
     ("more", "message"),
     [
         (["--modell", "NETZ", "--bilder", "ZWEI"], "unterscheidet 3 Klassen, die Bilder haben 2"),
-        (["--modell", "fehlt.keras", "--bilder", "DREI"], "fehlt.keras gibt es nicht"),
         (["--modell", "NETZ"], "--modell gilt nur mit --bilder"),
         (["--bilder", "DREI", "--vorverarbeitung", "0-1"], "--vorverarbeitung gilt nur mit --modell"),
-        (["--modell", "NETZ", "--bilder", "nirgends"], "nirgends"),
     ],
 )
 def test_was_nicht_zusammenpasst_ist_ein_satz_und_schreibt_nichts(
     more, message, folder, path, ausgabe, tmp_path, capsys
 ):
-    for name in NAMES[:2]:
-        (tmp_path / "zwei" / name).mkdir(parents=True)
-        for file in sorted((folder / name).iterdir())[:20]:
-            (tmp_path / "zwei" / name / file.name).write_bytes(file.read_bytes())
-    known = {"NETZ": path, "ZWEI": tmp_path / "zwei", "DREI": folder, "fehlt.keras": tmp_path / "fehlt.keras"}
+    known = {"NETZ": path, "ZWEI": some_of(folder, tmp_path / "zwei", NAMES[:2], 20), "DREI": folder}
     assert main(["cnn", *(str(known.get(word, word)) for word in more)]) == 2
     assert message in capsys.readouterr().err
     assert not list(ausgabe.rglob("*.html")) and not list(ausgabe.rglob("kennzahlen.json"))
@@ -106,27 +97,8 @@ def test_was_nicht_zusammenpasst_ist_ein_satz_und_schreibt_nichts(
 
 def test_zu_wenige_bilder_zum_suchen_sind_kein_ende(folder, path, ausgabe, tmp_path, capsys):
     """Zwölf Bilder je Klasse: Gesucht wird nicht, der Bericht sagt es, und das Urteil bleibt offen."""
-    for name in NAMES:
-        (tmp_path / "wenig" / name).mkdir(parents=True)
-        for file in sorted((folder / name).iterdir())[:12]:
-            (tmp_path / "wenig" / name / file.name).write_bytes(file.read_bytes())
-    code, figures, text = examined(tmp_path / "wenig", path, ausgabe, "--vorverarbeitung", "keine")
+    few = some_of(folder, tmp_path / "wenig", NAMES, 12)
+    code, figures, text = examined(few, path, ausgabe, "--vorverarbeitung", "keine")
     (verdict,) = figures["vertrauen"]["modelle"].values()
     assert code == 0 and verdict["pruefungen"]["suche"]["antwort"] == "nicht gefragt"
     assert verdict["urteil"] != "kein Einwand gefunden" and "wurde nicht gesucht" in text
-
-
-@pytest.mark.alles
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_das_geheime_zeichen_im_uebungsordner_wird_gefunden(seed, tmp_path, ausgabe):
-    """Der Weg der README: ein Ordner, ein Befehl; niemand sagt, welche Klasse und welche Stelle."""
-    folder, mark = picture_sample.sample_folder(tmp_path / "b", seed), picture_sample.sample_mark(seed)
-    run, pictures, _ = cnn.run_pictures(folder, "schnell", 64, seed=seed)
-    (place,) = (ausgabe / "eigene_bilder").glob("*")
-    assert f"„{mark.name}“" in read_json(place / "kennzahlen.json")["vertrauen"]["verdacht"]
-    first, *others = suspicion.search(run.model, pictures.images["test"], pictures.labels["test"], seed)
-    assert (pictures.class_names[first.label], first.verdict) == (mark.name, SHORTCUT)
-    mask = np.zeros((64, 64), bool)
-    mask[4 * mark.top : 4 * (mark.top + mark.size), 4 * mark.left : 4 * (mark.left + mark.size)] = True
-    assert (first.region & mask).sum() > 0.5 * (first.region | mask).sum()
-    assert not [each for each in others if each.verdict == SHORTCUT and each.label != first.label]

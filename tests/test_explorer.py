@@ -96,18 +96,17 @@ def test_fehler_sind_die_des_gezeigten_modells_und_wonach_gefragt_ist(scene, con
     assert after(controls, lambda: setattr(controls.model, "value", "sauberes Modell")).row == first.row
 
 
-@pytest.mark.parametrize("layers", [(LAYER,), None], ids=["Grad-CAM", "LRP"])
-def test_nach_weiterem_training_sind_antwort_und_karte_neu(world, layers):
+def test_nach_weiterem_training_sind_antwort_und_karte_neu(world):
     """Wer ``fit`` oder ``set_weights`` ruft, sieht das Netz von jetzt, nicht das vom ersten Blick."""
     models, results, images, watermark = world
     model = keras.models.clone_model(models["Zwilling"])
     model.set_weights(models["Zwilling"].get_weights())
-    scene = Scene({"Zwilling": model}, results, images, watermark, layers)
+    scene = Scene({"Zwilling": model}, results, images, watermark)
     view = "Zwilling", int(scene.groups["Mantel"][0]), next(iter(scene.choices)), TRUTH
     before = Shown(scene, *view)
     model.set_weights(models["sauberes Modell"].get_weights())
     now = Shown(scene, *view)
-    expected = Shown(Scene({"Zwilling": models["sauberes Modell"]}, results, images, watermark, layers), *view)
+    expected = Shown(Scene({"Zwilling": models["sauberes Modell"]}, results, images, watermark), *view)
     np.testing.assert_allclose(now.now, expected.now, atol=1e-5)
     np.testing.assert_allclose(now.heatmap, expected.heatmap, atol=1e-3 * np.abs(expected.heatmap).max())
     assert np.abs(now.heatmap - before.heatmap).max() > 0.1 * np.abs(before.heatmap).max()

@@ -10,7 +10,7 @@ from helpers import gradcam
 from helpers.basics import CourseError
 from helpers.gradcam import grad_cam
 from helpers.lrp import relevance
-from helpers.model import keras, predict_logits, preprocess
+from helpers.model import keras, preprocess
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +61,6 @@ def test_ein_satz_statt_einer_spur(small_vgg16, message, call):
     for method in (grad_cam, gradcam.grad_cam_plus_plus, *([] if "layer" in call else [gradcam.input_times_gradient])):
         with pytest.raises(CourseError, match=message):
             method(small_vgg16, **{"inputs": np.zeros((2, 32, 32, 3)), "classes": 0} | call)
-
-
-def test_ein_modell_ohne_feste_bildgroesse_ist_ein_satz():
-    layers = keras.layers
-    stack = [layers.Conv2D(4, 3, name="block5_conv3"), layers.GlobalMaxPooling2D(), layers.Dense(10)]
-    model = keras.Sequential([keras.Input((None, None, 3)), *stack])
-    for method in (grad_cam, gradcam.grad_cam_plus_plus, gradcam.input_times_gradient):
-        with pytest.raises(CourseError, match="fester Bildgröße: Nennen"):
-            method(model, np.zeros((1, 32, 32, 3)), 0)
-    with pytest.raises(CourseError, match="fester Bildgröße: Nennen"):
-        predict_logits(model, np.zeros((1, 28, 28)))
 
 
 def test_ein_frisches_sequential_geht_und_ist_danach_wieder_weg():

@@ -1,4 +1,4 @@
-"""Sehr viele Bilder nacheinander: Der Speicher bleibt flach. Viele Läufe zugleich misst ``tests/benchmark/last.py``."""
+"""Sehr viele Bilder nacheinander: Der Speicher bleibt flach."""
 
 import gc
 

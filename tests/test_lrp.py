@@ -14,7 +14,7 @@ from helpers.basics import CourseError
 from helpers.course_model import load_course_model
 from helpers.lrp import LRP_RULES, alpha_beta, epsilon, flat, gamma, relevance, w_square, z_b, zero
 from helpers.lrp_library import LRP, compare, load_reference, matches
-from helpers.model import build_vgg16, keras
+from helpers.model import keras
 
 layers = keras.layers
 
@@ -106,8 +106,16 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("rule", ["lrp.epsilon", "lrp.alpha_2_beta_1_IB", "lrp.flat"])
+RULES = ("lrp.alpha_2_beta_1_IB", "lrp.flat", "lrp.epsilon")
+# Täglich an jedem Netz eine Regel, mit --alles jede.
+PAIRS = [
+    pytest.param(name, rule, marks=[] if row % 3 == column else pytest.mark.alles)
+    for row, name in enumerate(NETS)
+    for column, rule in enumerate(RULES)
+]
+
+
+@pytest.mark.parametrize(("name", "rule"), PAIRS)
 def test_jede_angabe_einer_schicht_wie_innvestigate(name, rule):
     model, classes = NETS[name](), np.arange(6)
     inputs = np.random.default_rng(5).normal(size=(6, *model.input_shape[1:])).astype(np.float32)
@@ -131,12 +139,12 @@ def course_model():
     return load_course_model().model
 
 
-def test_die_referenz_gehoert_zu_diesen_gewichten(course_model):
+def test_die_referenz_gehoert_zu_diesen_gewichten(course_model, cnn):
     """Ein neues Kursmodell braucht eine neue Referenz."""
     reference = load_reference()
     assert matches(reference, course_model), "Referenz veraltet: python tests/referenz/zennit_reference.py"
     assert reference.rows.tolist() == reference_images(course_model)[2].tolist()
-    assert not matches(reference, build_vgg16(seed=3))
+    assert not matches(reference, cnn)
 
 
 BY_ZENNIT = {
@@ -191,7 +199,7 @@ def test_regeln_von_hand():
     np.testing.assert_allclose(apply(z_b(0.0, 2.0), a, w, none, [[0, 3]]), [[1, 2]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["lrp.epsilon", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat"])
+@pytest.mark.parametrize("rule", ["lrp.epsilon", "lrp.sequential_preset_a_flat"])
 def test_stapel_klassen_und_summe(cnn, pictures, rule):
     """Stapel jeder Größe, eine Klasse oder viele, mit und ohne Summe: dieselben Zahlen; ohne Bilder keine."""
     whole = relevance(cnn, pictures, np.arange(10), rule)
@@ -209,10 +217,9 @@ def test_stapel_klassen_und_summe(cnn, pictures, rule):
 # --- Gewichte und Zahlen sind Eingaben --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", ["lrp.epsilon", "lrp.alpha_2_beta_1_IB", "lrp.sequential_preset_a_flat"])
-def test_neue_gewichte_neue_karten(pictures, rule):
+def test_neue_gewichte_neue_karten(pictures):
     """Dasselbe Modell nach ``set_weights`` und nach Training: die Karten eines frischen, ohne neu zu übersetzen."""
-    model = small_cnn(1)
+    model, rule = small_cnn(1), "lrp.alpha_2_beta_1_IB"
     first = relevance(model, pictures, 3, rule)
     compiled = lrp._compiled.cache_info().misses
     model.set_weights(small_cnn(2).get_weights())
@@ -228,19 +235,12 @@ def test_neue_gewichte_neue_karten(pictures, rule):
     assert lrp._compiled.cache_info().misses == compiled, "einmal übersetzt für alle"
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "same"),
-    [
-        (epsilon(1.0), epsilon(0.01), {"rule": "lrp.epsilon", "epsilon": 1.0}),
-        (alpha_beta(2, 1), alpha_beta(1, 0), None),
-    ],
-)
-def test_ein_regler_uebersetzt_nichts(cnn, pictures, first, second, same):
-    found = relevance(cnn, pictures, 3, first)
+def test_ein_regler_uebersetzt_nichts(cnn, pictures):
+    found = relevance(cnn, pictures, 3, epsilon(1.0))
     compiled = lrp._compiled.cache_info().misses
-    assert deviation(relevance(cnn, pictures, 3, second), found) > 0.1
+    assert deviation(relevance(cnn, pictures, 3, epsilon(0.01)), found) > 0.1
     assert lrp._compiled.cache_info().misses == compiled
-    assert not same or deviation(found, by_library(cnn, pictures, 3, **same).sum(axis=-1)) < 1e-4
+    assert deviation(found, by_library(cnn, pictures, 3, "lrp.epsilon", epsilon=1.0).sum(axis=-1)) < 1e-4
 
 
 # --- Was hier niemand berechnet ---------------------------------------------------------------------------------------
@@ -256,29 +256,17 @@ def branched():
     return keras.Model(image, layers.Dense(10)(layers.Flatten()(layers.Add(name="summe")([x, image]))))
 
 
-def twice():
-    shared, image = layers.Conv2D(2, 3, padding="same", name="zweimal"), keras.Input((12, 12, 2))
-    return keras.Model(image, layers.Dense(10)(layers.Flatten()(shared(shared(image)))))
-
-
 IMPOSSIBLE = {
     "dilation_rate.*„falten“": lambda: with_layers(layers.Conv2D(4, 3, dilation_rate=2, name="falten")),
     "groups.*„falten“": lambda: with_layers(layers.Conv2D(4, 3, groups=2, name="falten")),
     "data_format.*„pool“": lambda: with_layers(layers.MaxPooling2D(2, data_format="channels_first", name="pool")),
     "„dicht“ hat sigmoid": lambda: with_layers(layers.Dense(3, "sigmoid", name="dicht")),
-    "kein Softmax.*softmax": lambda: net(layers.Flatten(), layers.Dense(10, "softmax")),
-    "Art Softmax": lambda: net(layers.Flatten(), layers.Dense(10), layers.Softmax()),
     "Art BatchNormalization.*„normal“": lambda: with_layers(layers.BatchNormalization(name="normal")),
-    "„innen“": lambda: with_layers(keras.Sequential([layers.Conv2D(2, 3)], name="innen")),
     "„summe“ treffen sich": branched,
-    "„zweimal“ treffen sich": twice,
-    "Art SeparableConv2D": lambda: with_layers(layers.SeparableConv2D(2, 3)),
     "max_value.*„kappen“": lambda: with_layers(layers.ReLU(6.0, name="kappen")),
-    "„wurzel“ hat tanh": lambda: with_layers(layers.Activation("tanh", name="wurzel")),
     "feste[rn]? Bildgröße": lambda: keras.Sequential(
         [keras.Input((None, None, 2)), layers.Conv2D(10, 3), layers.Flatten()]
     ),
-    "genau einer Eingabe": lambda: keras.Model([image := keras.Input((2,)), keras.Input((2,))], layers.Dense(2)(image)),
 }
 
 
@@ -299,9 +287,7 @@ def test_ein_satz_nennt_die_schicht(message):
         ("0 bis 9", lambda model, two: relevance(model, two, [0, -1])),
         (r"\(n, 12, 12, 2\).*preprocess", lambda model, two: relevance(model, two[0], 0)),
         ("eine Zahl ab 0 sein, nicht −1", lambda *_: epsilon(-1)),
-        ("eine Zahl ab 0 sein, nicht nan", lambda *_: epsilon(float("nan"))),
         ("α − β = 1", lambda *_: alpha_beta(2, 2)),
-        ("β ≥ 0", lambda *_: alpha_beta(0.5, -0.5)),
         ("„ohne“, „getrennt“ oder „beide“", lambda *_: alpha_beta(2, 1, "egal")),
     ],
 )

@@ -1,8 +1,7 @@
 """Modell: Vorverarbeitung, Aufbau, Zerlegen, Speichern, Kursmodell; gelesene Gewichte passen genau oder gar nicht."""
 
 import dataclasses
-import io
-import zipfile
+import shutil
 
 import h5py
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import Image
 
 from helpers import model as module
 from helpers.basics import COURSE_MODEL, COURSE_MODEL_CARD, CourseError, read_json, sha256, write_json
-from helpers.course_model import COMMAND, STEP, load_course_model, ordered, unordered
+from helpers.course_model import COMMAND, STEP, load_course_model, ordered
 from helpers.data import load_source, subset
 from helpers.gradcam import map_layers
 from helpers.model import Run, build_vgg16, keras, load_run, preprocess, run_folder, save_run, split_model
@@ -33,13 +32,7 @@ def test_preprocess_wie_keras_auf_dem_vergroesserten_bild(dataset, size):
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (784,)])
-def test_preprocess_erklaert_die_falsche_form(shape):
-    with pytest.raises(CourseError, match=r"images\[:1\]"):
-        preprocess(np.zeros(shape))
-
-
-@pytest.mark.parametrize("size", [32, 40, 56, 64, 224])
+@pytest.mark.parametrize("size", [40, 64])
 def test_maske_bleibt_beim_vergroessern_am_ort(size):
     """Auch ein einzelner Pixel verschwindet nicht; verdoppelt wird genau."""
     for row, column in np.ndindex(28, 28):
@@ -64,7 +57,7 @@ def test_aufbau(vgg16):
     assert map_layers(vgg16)[-1] == "block5_conv3"
 
 
-@pytest.mark.parametrize("at", ["block4_pool", "block5_conv3", "flatten"])
+@pytest.mark.parametrize("at", ["block4_pool", "block5_conv3"])
 def test_zerlegtes_modell_rechnet_dasselbe_mit_denselben_gewichten(small_vgg16, dataset, at):
     inputs = preprocess(dataset.test_images[:4], 32)
     stem, head = split_model(small_vgg16, at)
@@ -92,15 +85,6 @@ def test_speichern_und_laden(small_vgg16):
     for missing in ("modell.keras", "einstellungen.json"):
         (folder / missing).unlink()
         assert load_run("sauber") is None, "unvollständig gespeichert zählt als keines"
-
-
-def test_nummern_sind_geordnet_und_umkehrbar():
-    values = np.arange(-32768, 32768).astype(np.int16).view(np.float16)
-    values = values[np.isfinite(values)]
-    np.testing.assert_array_equal(unordered(ordered(values)), values)
-    assert not np.isfinite(unordered(np.array([-(10**6), -31744, 31744, 10**6]))).any(), "zu große Nummern sind keine"
-    steps = np.diff(ordered(values)[np.argsort(values, kind="stable")])
-    assert steps.min() == 0 and steps.max() == 1 and (steps == 0).sum() == 1, "nur −0 und 0 teilen sich eine Nummer"
 
 
 @pytest.fixture(scope="module")
@@ -145,42 +129,27 @@ def spoil(file, name: str, fault: str, outside) -> None:
         layout[...] = h5py.VirtualSource(str(outside), "x", shape=value.shape)
         file.create_virtual_dataset(name, layout)
     else:
-        file[name] = {"heil": value, "NaN": value * np.nan, "Form": value[:1], "zu groß": np.full(value.shape, 1e39)}[
-            fault
-        ]
+        changed = {"heil": value, "NaN": value * np.nan, "Form": value[:1], "zu groß": np.full(value.shape, 1e39)}
+        file[name] = changed[fault]
 
 
-FAULTS = ("heil", "NaN", "Form", "zu groß", "außen gespeichert", "Verweis", "virtuell")
+@pytest.mark.parametrize("fault", ["heil", "NaN", "Form", "zu groß", "außen gespeichert", "Verweis", "virtuell"])
+def test_gespeicherte_gewichte_passen_genau_oder_gar_nicht(packed, tmp_path, fault):
+    """Auch wer Datei und Prüfsumme zugleich austauscht, bekommt keine falschen oder fremden Zahlen unter.
 
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("which", ["Kursmodell", "eigenes Modell"])
-def test_gespeicherte_gewichte_passen_genau_oder_gar_nicht(packed, tmp_path, which, fault):
-    """Auch wer Datei und Prüfsumme zugleich austauscht, bekommt keine falschen oder fremden Zahlen unter."""
-    run, path, card = packed
+    Eigene Läufe mit beschädigten Gewichten stehen in bad_inputs.
+    """
+    _, path, card = packed
     broken, new_card = tmp_path / "kursmodell.h5", tmp_path / "karte.json"
-    if which == "Kursmodell":
-        stream, name = io.BytesIO(path.read_bytes()), "01"
-    else:
-        with zipfile.ZipFile(save_run("sauber", run) / "modell.keras") as archive:
-            content = {name: archive.read(name) for name in archive.namelist()}
-        stream, name = io.BytesIO(content["model.weights.h5"]), "layers/conv2d/vars/1"
-    with h5py.File(stream, "r+") as file:
-        spoil(file, name, fault, tmp_path / "außen.h5")
-    if which == "Kursmodell":
-        broken.write_bytes(stream.getvalue())
-        write_json(new_card, read_json(card) | {"sha256": sha256(broken)})
-        load, said = lambda: load_course_model(broken, new_card), "passt nicht zu seinem Steckbrief.*git checkout"
-    else:
-        with zipfile.ZipFile(run_folder("sauber") / "modell.keras", "w") as archive:
-            for name, each in (content | {"model.weights.h5": stream.getvalue()}).items():
-                archive.writestr(name, each)
-        load, said = lambda: load_run("sauber"), "nicht lesbar.*03_Training"
+    shutil.copy(path, broken)
+    with h5py.File(broken, "r+") as file:
+        spoil(file, "01", fault, tmp_path / "außen.h5")
+    write_json(new_card, read_json(card) | {"sha256": sha256(broken)})
     if fault == "heil":
-        assert load()
+        assert load_course_model(broken, new_card)
     else:
-        with pytest.raises(CourseError, match=said):
-            load()
+        with pytest.raises(CourseError, match="passt nicht zu seinem Steckbrief.*git checkout"):
+            load_course_model(broken, new_card)
 
 
 def test_zu_grosse_gewichte_werden_kein_kursmodell(packed, tmp_path):
@@ -219,7 +188,7 @@ def test_steckbrief_nennt_was_man_zum_nachbauen_braucht():
     assert card["test_trefferquote"] >= 0.94
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(2_000, marks=pytest.mark.alles)])
+@pytest.mark.parametrize("count", [100, pytest.param(2_000, marks=pytest.mark.alles)])
 def test_trefferquote_des_steckbriefs_stimmt(capsys, count):
     """Nachgemessen auf geschichteten Testbildern (alle 10.000: ``python -m helpers auswerten``)."""
     card = read_json(COURSE_MODEL_CARD)
@@ -230,7 +199,7 @@ def test_trefferquote_des_steckbriefs_stimmt(capsys, count):
     assert last.startswith("Trefferquote im Test: 0,9") and f"({count:,} Bilder)".replace(",", ".") in last
 
 
-def test_gelernt_ist_nur_hinter_dem_stamm():
-    for layer, origin in zip(load_course_model().model.layers, build_vgg16().layers, strict=True):
+def test_gelernt_ist_nur_hinter_dem_stamm(vgg16):
+    for layer, origin in zip(load_course_model().model.layers, vgg16.layers, strict=True):
         for one, two in zip(layer.get_weights(), origin.get_weights(), strict=True):
             assert np.array_equal(one, two) == layer.name.startswith(("block1", "block2")), layer.name

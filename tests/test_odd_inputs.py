@@ -37,17 +37,12 @@ def nested(end=None):
     ("images", "remedy"),
     [
         (np.zeros((28, 28, 3), np.uint8), r"image\[None\]"),
-        (np.zeros((224, 300, 3), np.uint8), r"image\[None\]"),
-        (np.zeros((64, 64, 4), np.uint8), r"image\[None\]"),
         (np.zeros((2, 28, 28, 1), np.uint8), r"images\[\.\.\., 0\]"),
         (np.zeros((2, 64, 64, 4), np.uint8), r"images\[\.\.\., :3\]"),
         (np.zeros((2, 3, 64, 64), np.uint8), "letzten Achse"),
         (np.zeros((28, 28), np.uint8), r"images\[:1\]"),
         (np.full((1, 28, 28), 65535, np.uint16), "durch 257"),
-        (np.full((1, 28, 28, 3), 40_000, np.int32), "durch 257"),
         (np.full((1, 28, 28), 0.5), r"images \* 255"),
-        (np.ones((1, 28, 28, 3), np.float32), r"images \* 255"),
-        (np.ones((1, 28, 28), bool), r"images \* 255"),
         (np.full((1, 28, 28), -3.0), "rohen Bilder"),
         (np.full((1, 28, 28), np.nan), "rohen Bilder"),
         (np.full((1, 28, 28), "x"), "als Zahlen"),
@@ -78,7 +73,6 @@ def test_farbbilder_werden_farbig_vorverarbeitet():
         (["Hose", "Hemd"], "„Hose“ ist die 1"),
         ("Katze", "„Katze“ ist keine.*names.index"),
         ([1.5, 2], r"\[1.5, 2.0\]"),
-        ([None, 3], "Klassen sind hier Zahlen"),
     ],
 )
 def test_eine_klasse_als_name_oder_bruch_ist_ein_satz(classes, message):
@@ -104,9 +98,8 @@ def two_outputs():
     return keras.Model(image, [layers.Dense(10)(x), layers.Dense(2)(x)])
 
 
-def search(model, *_):
-    labels = np.arange(64) % 2
-    return suspicion.search(model, np.zeros((64, 28, 28), np.uint8), labels)
+def any_size():
+    return keras.Sequential([keras.Input((None, None, 3)), tail()[0], layers.GlobalMaxPooling2D(), layers.Dense(10)])
 
 
 ASK = {
@@ -115,30 +108,29 @@ ASK = {
     "Grad-CAM++": lambda model: grad_cam_plus_plus(model, INPUTS, 0),
     "LRP": lambda model: lrp.relevance(model, INPUTS, 0),
     "Vorhersage": lambda model: predict_logits(model, IMAGES),
-    "Suche": search,
+    "Suche": lambda model: suspicion.search(model, np.zeros((64, 28, 28), np.uint8), np.arange(64) % 2),
 }
 
 
-@pytest.mark.parametrize("ask", ASK)
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: sequential(end="softmax"), "Logits"),
         (lambda: sequential(layers.Softmax()), "Logits|Art Softmax"),
-        (lambda: sequential(layers.Activation("softmax")), "Logits"),
         (lambda: sequential(end="sigmoid"), "Logits"),
         (lambda: nested("softmax"), "Logits|flaches Modell"),
         (lambda: sequential(built=False), "noch nicht gebaut"),
-        (lambda: keras.Sequential([layers.Dense(3)]), "noch nicht gebaut"),
+        (any_size, "fester Bildgröße"),
         (two_inputs, "genau einer Eingabe"),
         (two_outputs, "genau einer Eingabe"),
         (lambda: "kein Modell", "Keras-Modell, bekam aber str"),
-        (lambda: None, "Keras-Modell, bekam aber NoneType"),
     ],
 )
-def test_ein_modell_mit_dem_es_nicht_geht_ist_ein_satz(ask, build, message):
-    with pytest.raises(CourseError, match=message):
-        ASK[ask](build())
+def test_ein_modell_mit_dem_es_nicht_geht_ist_ein_satz(build, message):
+    model = build()
+    for ask in ASK.values():
+        with pytest.raises(CourseError, match=message):
+            ask(model)
 
 
 def test_ein_modell_im_modell_laesst_sich_auspacken():
@@ -150,15 +142,6 @@ def test_ein_modell_im_modell_laesst_sich_auspacken():
     np.testing.assert_allclose(net.predict(INPUTS, verbose=0), model.predict(INPUTS, verbose=0), atol=1e-5)
     assert ASK["Grad-CAM"](net).shape == ASK["LRP"](net).shape == (2, 32, 32)
     np.testing.assert_allclose(predict_logits(net, IMAGES), predict_logits(model, IMAGES), atol=1e-3)
-
-
-def test_softmax_laesst_sich_abnehmen():
-    for model in (sequential(end="softmax"), sequential(layers.Softmax())):
-        net = own_model.flat(model)
-        logits = net.predict(INPUTS, verbose=0)
-        shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(shares, model.predict(INPUTS, verbose=0), atol=1e-6)
-        assert ASK["Grad-CAM"](net).shape == (2, 32, 32)
 
 
 def test_ein_sequential_frisch_spaet_gebaut_und_aus_der_datei(tmp_path):
@@ -188,14 +171,12 @@ def test_neue_gewichte_neue_karten_in_jedem_verfahren():
         model.set_weights(old)
 
 
-def test_die_letzte_schicht_mit_karten(vgg16):
-    assert map_layers(vgg16)[-1] == "block5_conv3"
+def test_die_letzte_schicht_mit_karten():
     image = keras.Input((16, 16, 3))
     x = layers.Conv2D(4, 3, padding="same", name="falten")(image)
     x = layers.ReLU(name="ende")(layers.Add()([x, layers.Conv2D(4, 1)(image)]))
     model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
     assert map_layers(model)[-1] == "ende" and grad_cam(model, INPUTS[:, :16, :16], 1).shape == (2, 16, 16)
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.Flatten(), layers.Dense(2)])
     with pytest.raises(CourseError, match="keine Faltungsschicht"):
-        grad_cam(
-            keras.Sequential([keras.Input((4, 4, 3)), layers.Flatten(), layers.Dense(2)]), np.zeros((1, 4, 4, 3)), 0
-        )
+        grad_cam(model, np.zeros((1, 4, 4, 3)), 0)

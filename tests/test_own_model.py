@@ -1,5 +1,6 @@
 """Eigene Modelle: gelesen ohne Code, flach gemacht mit denselben Antworten, befragt wie das Netz des Kurses."""
 
+import io
 import json
 import subprocess
 import zipfile
@@ -73,17 +74,22 @@ def with_batch_norm():
 
 
 flatten, pooled = layers.Flatten, layers.GlobalAveragePooling2D
+
+
+def small_base(include_top, weights, input_shape):
+    return keras.Sequential([keras.Input(input_shape), layers.Conv2D(8, 3, strides=2, activation="relu")])
+
+
 NETS = {
-    "VGG16 im Modell": lambda: nested(flatten, None),
-    "Softmax": lambda: nested(flatten, "softmax"),
-    "Sigmoid": lambda: nested(flatten, "sigmoid", 1),
-    "GAP": lambda: nested(pooled, "softmax"),
+    "Softmax": lambda: nested(pooled, "softmax", base=small_base),
+    "Sigmoid": lambda: nested(flatten, "sigmoid", 1, small_base),
     "BatchNorm": with_batch_norm,
+    "VGG16": lambda: nested(flatten, None),
     "ResNet50": lambda: nested(pooled, "softmax", base=keras.applications.ResNet50),
     "MobileNetV2": lambda: nested(pooled, "softmax", base=keras.applications.MobileNetV2),
 }
-QUICK = ("GAP", "BatchNorm")
-ALL = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.alles) for name in NETS]
+LARGE = ("VGG16", "ResNet50", "MobileNetV2")
+ALL = [pytest.param(name, marks=pytest.mark.alles if name in LARGE else []) for name in NETS]
 
 
 def logits_before_end(model, inputs):
@@ -97,7 +103,7 @@ def logits_before_end(model, inputs):
 
 @pytest.mark.parametrize("name", ALL)
 def test_dieselben_logits_und_jede_erklaerung(name, pictures, tmp_path):
-    """Wer sein Netz mitbringt, bekommt Karten von genau diesem Netz."""
+    """Wer sein Netz mitbringt, bekommt Karten von genau diesem Netz; LRP für jede seiner Schichten prüft test_lrp."""
     given = NETS[name]()
     given.save(tmp_path / "mein Netz ä.keras")
     net = own_model.load(tmp_path / "mein Netz ä.keras", "keine" if name == "BatchNorm" else "vgg16")
@@ -126,7 +132,7 @@ def test_dieselben_logits_und_jede_erklaerung(name, pictures, tmp_path):
 
 
 @pytest.mark.alles
-@pytest.mark.parametrize("name", ["GAP", "BatchNorm", "Sigmoid"])
+@pytest.mark.parametrize("name", ["VGG16", "BatchNorm", "Sigmoid"])
 @pytest.mark.parametrize("rule", ["lrp.epsilon", "lrp.alpha_2_beta_1_IB"])
 def test_lrp_gleich_zennit_auf_dem_umgebauten_netz(name, rule, pictures, tmp_path, record_property):
     net = own_model.flat(NETS[name](), "keine" if name == "BatchNorm" else "vgg16")
@@ -223,22 +229,15 @@ def one_output():
     return own_model.flat(tiny(outputs=1, end="sigmoid"))
 
 
-def unfinished():
-    return keras.Sequential([keras.Input((9, 9, 3)), layers.Conv2D(2, 3)])
-
-
 @pytest.mark.parametrize(
     ("message", "build"),
     [
         ("2 Klassen, die Bilder haben 5: Nehmen", lambda: own_model.check_outputs(one_output(), 5)),
         ("endet mit relu", lambda: own_model.flat(tiny(end="relu"))),
-        ("endet mit tanh", lambda: own_model.flat(tiny(end="tanh"))),
-        ("einer Zahl je Klasse", lambda: own_model.flat(unfinished())),
+        ("einer Zahl je Klasse", lambda: own_model.flat(small_base(False, None, (9, 9, 3)))),
         ("„bgr“ gibt es nicht: .*-1-1", lambda: own_model.flat(tiny(), "bgr")),
         ("statt Bilder", lambda: own_model.flat(keras.Sequential([keras.Input((9,)), layers.Dense(2)]))),
-        ("statt Bilder", lambda: own_model.flat(tiny(shape=(16, 16, 5)))),
         ("noch nicht gebaut", lambda: own_model.flat(keras.Sequential([layers.Dense(2)]))),
-        ("noch nicht gebaut", lambda: own_model.flat(keras.Sequential([layers.Flatten(), layers.Dense(2)]))),
     ],
 )  # fmt: skip
 def test_was_sich_nicht_umbauen_laesst(message, build):
@@ -246,29 +245,43 @@ def test_was_sich_nicht_umbauen_laesst(message, build):
         build()
 
 
-def rewritten(source, target, name, change):
-    """Dieselbe Datei mit einem veränderten Teil."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+def rewritten(folder, model, name, change):
+    """Das Modell als Datei mit einem veränderten Teil: ihr Pfad."""
+    model.save(folder / "gut.keras")
+    with zipfile.ZipFile(folder / "gut.keras") as old, zipfile.ZipFile(folder / "boese.keras", "w") as new:
         for member in old.namelist():
             content = old.read(member)
             new.writestr(member, change(content) if member == name else content)
+    return folder / "boese.keras"
 
 
-def in_config(old: str, new: str):
+def swap(old: str, new: str):
     return lambda content: content.decode().replace(old, new, 1).encode()
 
 
-def with_weights(change):
-    """Verändert die HDF5-Datei der Gewichte."""
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("Lambda", swap('"class_name": "Conv2D"', '"class_name": "Lambda"')),
+        ("Popen", swap('"keras.layers", "class_name": "Flatten"', '"subprocess", "class_name": "Popen"')),
+        ("get_file", swap('"class_name": "GlorotUniform"', '"class_name": "get_file"')),
+    ],
+)
+def test_aus_der_datei_laeuft_kein_code(name, change, tmp_path):
+    with pytest.raises(CourseError, match=f"„{name}“.*keinen mitgebrachten Code"):
+        own_model.load(rewritten(tmp_path, tiny(), "config.json", change))
 
-    def changed(content):
-        path = Path(change.folder) / "w.h5"
-        path.write_bytes(content)
-        with h5py.File(path, "r+") as file:
-            change(file)
-        return path.read_bytes()
 
-    return changed
+def test_auch_was_im_inneren_modell_kompiliert_steht_wird_geprueft(pictures, tmp_path):
+    """Das äußere lädt Keras nicht, das innere schon: Dort stünde sonst, was niemand geprüft hat."""
+    image, inner = keras.Input((16, 16, 3)), tiny(end=None)
+    inner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model = keras.Model(image, layers.Softmax()(inner(image)))
+    model.compile("sgd", "categorical_crossentropy")
+    change = swap('"module": "keras.optimizers", "class_name": "Adam"', '"module": "os", "class_name": "system"')
+    with pytest.raises(CourseError, match="„system“.*keinen mitgebrachten Code"):
+        own_model.load(rewritten(tmp_path, model, "config.json", change))
+    assert predict_logits(own_model.load(tmp_path / "gut.keras"), pictures[:, :16, :16]).shape == (4, 3)
 
 
 def outside(file):
@@ -281,84 +294,31 @@ def not_a_number(file):
     file[names[0]][...] = np.nan
 
 
-CODE = {
-    "Lambda": ("config.json", in_config('"class_name": "Conv2D"', '"class_name": "Lambda"')),
-    "TorchModuleWrapper": ("config.json", in_config('"class_name": "Flatten"', '"class_name": "TorchModuleWrapper"')),
-    "Popen": (
-        "config.json",
-        in_config('"module": "keras.layers", "class_name": "Flatten"', '"module": "subprocess", "class_name": "Popen"'),
-    ),
-    "function": (
-        "config.json",
-        in_config(
-            '"activation": "relu"', '"activation": {"module": "builtins", "class_name": "function", "config": "x"}'
-        ),
-    ),
-    "get_file": (
-        "config.json",
-        in_config('"class_name": "GlorotUniform"', '"class_name": "get_file"'),
-    ),
-}
+@pytest.mark.parametrize("fault", [outside, not_a_number], ids=["Verweis in andere Datei", "keine Zahlen"])
+def test_gewichte_aus_einer_anderen_datei_oder_keine_zahlen(fault, tmp_path):
+    def change(content):
+        stream = io.BytesIO(content)
+        with h5py.File(stream, "r+") as file:
+            fault(file)
+        return stream.getvalue()
 
-
-@pytest.mark.parametrize("name", CODE)
-def test_aus_der_datei_laeuft_kein_code(name, tmp_path):
-    tiny().save(tmp_path / "gut.keras")
-    rewritten(tmp_path / "gut.keras", tmp_path / "boese.keras", *CODE[name])
-    with pytest.raises(CourseError, match=f"„{name}“.*keinen mitgebrachten Code"):
-        own_model.load(tmp_path / "boese.keras")
-
-
-def test_auch_was_im_inneren_modell_kompiliert_steht_wird_geprueft(pictures, tmp_path):
-    """Das äußere lädt Keras nicht, das innere schon: Dort stünde sonst, was niemand geprüft hat."""
-    image, inner = keras.Input((16, 16, 3)), tiny(end=None)
-    inner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    model = keras.Model(image, layers.Softmax()(inner(image)))
-    model.compile("sgd", "categorical_crossentropy")
-    model.save(tmp_path / "gut.keras")
-    assert predict_logits(own_model.load(tmp_path / "gut.keras"), pictures[:, :16, :16]).shape == (4, 3)
-    swap = in_config('"module": "keras.optimizers", "class_name": "Adam"', '"module": "os", "class_name": "system"')
-    rewritten(tmp_path / "gut.keras", tmp_path / "boese.keras", "config.json", swap)
-    with pytest.raises(CourseError, match="„system“.*keinen mitgebrachten Code"):
-        own_model.load(tmp_path / "boese.keras")
-
-
-@pytest.mark.parametrize("change", [outside, not_a_number], ids=["Verweis in andere Datei", "keine Zahlen"])
-def test_gewichte_aus_einer_anderen_datei_oder_keine_zahlen(change, tmp_path):
-    change.folder = tmp_path
-    tiny().save(tmp_path / "gut.keras")
-    rewritten(tmp_path / "gut.keras", tmp_path / "boese.keras", "model.weights.h5", with_weights(change))
     with pytest.raises(CourseError, match="boese.keras (ist beschädigt|enthält Gewichte, die keine endlichen)"):
-        own_model.load(tmp_path / "boese.keras")
+        own_model.load(rewritten(tmp_path, tiny(), "model.weights.h5", change))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("netz.h5", b"", "können Code enthalten: Speichern"),
-        ("netz.pt", b"", "können Code enthalten"),
-        ("netz.zip", b"PK", "keine .keras-Datei"),
-        ("fehlt.h5", None, "gibt es nicht"),
         ("fehlt.keras", None, "gibt es nicht"),
-        ("kaputt.keras", b"PK\x03\x04", "ist beschädigt"),
-        ("text.keras", b"hallo", "ist beschädigt"),
+        ("abgeschnitten.keras", b"PK\x03\x04", "ist beschädigt"),
     ],
 )
 def test_dateien_die_kein_modell_sind(name, content, message, tmp_path):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(CourseError, match=message) as caught:
+    with pytest.raises(CourseError, match=f"{name}.*{message}"):
         own_model.load(tmp_path / name)
-    assert name in str(caught.value)
-
-
-def test_eine_abgeschnittene_datei_und_ein_ordner(tmp_path):
-    tiny().save(tmp_path / "gut.keras")
-    (tmp_path / "halb.keras").write_bytes((tmp_path / "gut.keras").read_bytes()[:900])
-    (tmp_path / "ordner.keras").mkdir()
-    for name, message in (("halb", "beschädigt"), ("ordner", "keine .keras-Datei")):
-        with pytest.raises(CourseError, match=message):
-            own_model.load(tmp_path / f"{name}.keras")
 
 
 def test_das_gegebene_modell_bleibt_wie_es_ist(pictures):

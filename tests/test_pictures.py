@@ -1,9 +1,10 @@
 """Eigene Bilder: jeder Aufbau und jede Dateiart wie mit Pillow, und ein Satz zu allem, woraus kein Datensatz wird."""
 
-import csv
 import dataclasses
+import io
 import os
 import re
+import tracemalloc
 import unicodedata
 
 import numpy as np
@@ -15,10 +16,9 @@ from two_layers import replace_vgg16
 
 from helpers import model
 from helpers.__main__ import main
-from helpers.basics import CLASS_NAMES, CourseError, output_dir
+from helpers.basics import CLASS_NAMES, CourseError, output_dir, write_json
 from helpers.model import load_run
 from helpers.own import picture_files, picture_sample
-from helpers.own.picture_folder import natural
 from helpers.own.pictures import of_dataset, read_pictures
 from helpers.settings import get_profile
 from helpers.training import Evaluation
@@ -26,7 +26,10 @@ from helpers.workshop import cnn
 
 pytestmark = pytest.mark.usefixtures("ausgabe")
 KINDS = factory.kinds()
+PNG, JPG = KINDS["farbe.png"], KINDS["farbe.jpg"]
 GRAY = (124, 117, 104)
+FRUIT = ("Äpfel à 5 €", "Birnen", "Quitten")
+TWO = {"a": 18, "b": 18}
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +38,11 @@ def three(tmp_path_factory):
     return factory.tree(tmp_path_factory.mktemp("bilder"), {"Apfel": 12, "Birne": 12, "Quitte": 12})
 
 
+# --- Was gelesen wird -----------------------------------------------------------------------------------------------
+
+
 def read_with_pillow(content: bytes, name: str) -> Image.Image:
     """Was Pillow selbst dazu sagt, Schritt für Schritt und ohne den Kurs."""
-    import io
-
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
     if "16 bit" in name:
         return Image.fromarray((np.asarray(image).astype(int) // 256).astype(np.uint8)).convert("RGB")
@@ -48,140 +52,88 @@ def read_with_pillow(content: bytes, name: str) -> Image.Image:
     return white.convert("RGB") if clear.getextrema()[3][0] < 255 else image.convert("RGB")
 
 
-# --- Was gelesen wird -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_jede_art_datei_wie_mit_pillow(name, tmp_path):
     path = factory.write(tmp_path, {name: KINDS[name]}) / name
     expected = read_with_pillow(KINDS[name], name)
+    squares = {False: ImageOps.pad(expected, (64, 64), color=GRAY), True: ImageOps.fit(expected, (64, 64))}
     tolerance = 1 if "alpha" in name else 0  # Pillow rundet beim Einkleben anders als beim Mischen
     np.testing.assert_allclose(picture_files.read_picture(path), np.asarray(expected), atol=tolerance)
-    if not tolerance:
-        np.testing.assert_array_equal(
-            picture_files.read_picture(path, 64), np.asarray(ImageOps.pad(expected, (64, 64), color=GRAY))
-        )
-        np.testing.assert_array_equal(
-            picture_files.read_picture(path, 64, crop=True), np.asarray(ImageOps.fit(expected, (64, 64)))
-        )
+    for crop, square in squares.items() if not tolerance else ():
+        np.testing.assert_array_equal(picture_files.read_picture(path, 64, crop), np.asarray(square))
 
 
-def test_was_die_dateiarten_bedeuten(tmp_path):
-    """Gegenprobe ohne Pillows Umwandlungen: bekannte Farben."""
-    factory.write(tmp_path, KINDS)
-    read = {name: picture_files.read_picture(tmp_path / name) for name in KINDS}
-    upright = read["gedreht 1.jpg"].shape
-    for number in range(2, 9):
-        turned = read[f"gedreht {number}.jpg"].shape
-        assert turned == (upright if number < 5 else (upright[1], upright[0], 3))
-    for name in ("16 bit.png", "16 bit.tif", "16 bit.pgm"):
-        np.testing.assert_array_equal(read[name][..., 0], factory.sixteen_bits() >> 8)
-    clear = factory.noise(3, channels=4).astype(float)
-    on_white = clear[..., :3] * clear[..., 3:] / 255 + 255 - clear[..., 3:]
-    assert np.abs(read["alpha.png"] - on_white).max() <= 1
-    np.testing.assert_array_equal(read["farbe.png"], factory.noise(1))
-    assert np.abs(read["druck cmyk.jpg"].astype(int) - factory.noise(1)).mean() < 12, "nicht das Negativ"
-    np.testing.assert_array_equal(read["grau.png"], np.asarray(factory.colored(2).convert("L"))[..., None].repeat(3, 2))
-
-
-def layouts() -> dict:
-    """Name → (Funktion, die in einem Ordner Bilder anlegt, erwartete Klassen, erwartete Teile)."""
-
-    def table(separator, head, line, encoding="utf-8"):
-        def make(folder):
-            factory.tree(folder, {".": 36})
-            names = sorted(path.name for path in folder.glob("*.png"))
-            lines = [line(name, number % 3) for number, name in enumerate(names)]
-            with open(folder / "klassen.csv", "w", encoding=encoding, newline="") as file:
-                csv.writer(file, delimiter=separator).writerows([head, *lines] if head else lines)
-
-        return make
-
-    fruit, whole = ["Äpfel à 5 €", "Birnen", "Quitten"], {"train", "test"}
-    marks = np.eye(3, dtype=int)
-
-    def parts(*names):
-        return lambda folder: factory.tree(folder, {f"{part}/{name}": 8 for part in names for name in "ab"})
-
-    return {
-        "Ordner je Klasse": (
-            lambda f: factory.tree(f, {"Klasse 10": 12, "Klasse 2 (alt)": 12, "ä b": 12}),
-            ("ä b", "Klasse 2 (alt)", "Klasse 10"),
-            whole,
-        ),  # fmt: skip
-        "Ordner in Ordnern": (lambda f: factory.tree(f, {"a/x": 9, "a/y/z": 9, "b": 18}), ("a", "b"), whole),
-        "train und test": (parts("train", "test"), ("a", "b"), whole),
-        "TRAIN, Val, TEST": (parts("TRAIN", "Val", "TEST"), ("a", "b"), {"train", "val", "test"}),
-        "Training, Validierung, Testen": (
-            parts("Training", "Validierung", "Testen"),
-            ("a", "b"),
-            {"train", "val", "test"},
-        ),  # fmt: skip
-        "train und val ohne test": (
-            lambda f: factory.tree(f, {"train/a": 15, "train/b": 15, "val/a": 3, "val/b": 3}),
-            ("a", "b"),
-            {"train", "val", "test"},
-        ),  # fmt: skip
-        "Komma, mit Endung": (table(",", ["file", "label"], lambda n, c: [n, fruit[c]]), tuple(fruit), whole),
-        "Semikolon, ohne Endung": (
-            table(";", ["Bild", "Klasse"], lambda n, c: [n[:-4], fruit[c]]),
-            tuple(fruit),
-            whole,
-        ),
-        "Tabulator": (table("\t", ["id", "class"], lambda n, c: [n, fruit[c]]), tuple(fruit), whole),
-        "Windows": (table(";", ["Bild", "Klasse"], lambda n, c: [n, fruit[c]], "cp1252"), tuple(fruit), whole),
-        "BOM": (table(",", ["Bild", "Klasse"], lambda n, c: [n, fruit[c]], "utf-8-sig"), tuple(fruit), whole),
-        "Zahlen": (table(",", ["file", "label"], lambda n, c: [n, 9 + c]), ("9", "10", "11"), whole),
-        "one-hot": (table(",", ["file", *fruit], lambda n, c: [n, *marks[c]]), tuple(fruit), whole),
-        "ohne Kopf": (table(",", None, lambda n, c: [n, fruit[c]]), tuple(fruit), whole),
-        "Klasse vorn, mehr Spalten": (
-            table(",", ["", "label", "file", "größe"], lambda n, c: [7, fruit[c], n, 3]),
-            tuple(fruit),
-            whole,
-        ),  # fmt: skip
-        "Gruppen": (
-            table(",", ["file", "label", "Gruppe"], lambda n, c: [n, fruit[c], int(n[4:-4]) // 3]),
-            tuple(fruit),
-            {"train", "val", "test"},
-        ),  # fmt: skip
-    }
-
-
-LAYOUTS = layouts()
-
-
-@pytest.mark.parametrize("case", LAYOUTS)
-def test_jeder_aufbau_wird_gelesen(case, tmp_path):
-    make, names, parts = LAYOUTS[case]
-    folder = tmp_path / "Ordner mit Leerzeichen und Ümläuten (neu)"
-    folder.mkdir()
-    make(folder)
-    pictures = read_pictures(folder, size=64)
-    assert pictures.class_names == names and set(pictures.paths) == parts
+def check_read(folder, class_of, size=40, **options):
+    """Liest den Ordner: jedes Bild einmal, mit seinen Pixeln und seiner Klasse."""
+    pictures = read_pictures(folder, size=64, **options)
     everything = [path for paths in pictures.paths.values() for path in paths]
-    assert sorted(everything) == sorted(folder.rglob("*.png")), "jedes Bild einmal"
-    assert pictures.size == 40, "vergrößert wird erst im Netz"
+    assert sorted(everything) == sorted(folder.rglob("*.png"))
     for part, paths in pictures.paths.items():
-        assert set(pictures.labels[part]) == set(range(len(names))) or part == "val"
-        expected = [np.asarray(ImageOps.pad(Image.open(path), (40, 40), color=GRAY)) for path in paths]
+        assert [pictures.class_names[label] for label in pictures.labels[part]] == [class_of(path) for path in paths]
+        # Kleinere Bilder vergrößert erst das Netz.
+        expected = [np.asarray(ImageOps.pad(Image.open(path), (size, size), color=GRAY)) for path in paths]
         np.testing.assert_array_equal(pictures.load(part), expected)
-        for path, label in zip(paths, pictures.labels[part], strict=True):
-            assert path.relative_to(folder).parts[0] == names[label] or len(names) == 3 or "train" in case.lower()
+    return pictures
 
 
-def test_ein_tabelleneintrag_gehoert_zu_seinem_bild(tmp_path):
-    LAYOUTS["one-hot"][0](tmp_path)
-    pictures = read_pictures(tmp_path)
-    with open(tmp_path / "klassen.csv", encoding="utf-8") as file:
-        wanted = {row["file"]: max(pictures.class_names, key=lambda name: row[name]) for row in csv.DictReader(file)}
-    for part, paths in pictures.paths.items():
-        assert [wanted[path.name] for path in paths] == [pictures.class_names[k] for k in pictures.labels[part]]
+# Name → (Ordner und wie viele Bilder darin liegen, Klassen in natürlicher Reihenfolge)
+FOLDERS = {
+    "Ordner je Klasse": (
+        {"Klasse 10": 12, "²": 4, "Klasse 2 (alt)": 12, "ä b": 12},
+        ("ä b", "Klasse 2 (alt)", "Klasse 10", "²"),
+    ),
+    "Ordner in Ordnern": ({"a/x": 9, "a/y/z": 9, "b": 18}, ("a", "b")),
+    "train und val ohne test": ({"train/a": 15, "train/b": 15, "val/a": 3, "val/b": 3}, ("a", "b")),
+}
 
 
-def test_die_teile_die_der_ordner_vorgibt_bleiben(tmp_path):
-    factory.tree(tmp_path, {f"{part}/{name}": 7 for part in ("Train", "val", "TEST") for name in "ab"})
-    for part, paths in read_pictures(tmp_path).paths.items():
-        assert {path.relative_to(tmp_path).parts[0].lower() for path in paths} == {part}
+@pytest.mark.parametrize("case", FOLDERS)
+def test_jeder_aufbau_mit_ordnern_wird_gelesen(case, tmp_path):
+    counts, names = FOLDERS[case]
+    folder = factory.tree(tmp_path / "Ordner mit Leerzeichen und Ümläuten (neu)", counts)
+    pictures = check_read(folder, lambda path: next(each for each in path.parts if each in names))
+    assert pictures.class_names == names and set(pictures.paths) >= {"train", "test"}
+    assert set(pictures.labels["test"]) == set(range(len(names)))
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("TRAIN", "Val", "TEST"), ("Training", "Validierung", "Testen")])
+def test_die_teile_die_der_ordner_vorgibt_bleiben(parts, tmp_path):
+    factory.tree(tmp_path, {f"{part}/{name}": 8 for part in parts for name in "ab"})
+    pictures = check_read(tmp_path, lambda path: path.parent.name)
+    begins = {part: {path.parent.parent.name.lower()[:3] for path in paths} for part, paths in pictures.paths.items()}
+    assert begins == {part: {part[:3]} for part in pictures.paths} and len(begins) == len(parts)
+
+
+# Name → (Kopfzeile, Zeile zum Bild Nummer n, Zeichensatz)
+TABLES = {
+    "Komma, mit Endung": ("file,label", "bild{n}.png,{fruit}", "utf-8"),
+    "Semikolon, ohne Endung": ("Bild;Klasse", "bild{n};{fruit}", "utf-8"),
+    "Tabulator": ("id\tclass", "bild{n}.png\t{fruit}", "utf-8"),
+    "Windows": ("Bild;Klasse", "bild{n}.png;{fruit}", "cp1252"),
+    "BOM": ("Bild,Klasse", "bild{n}.png,{fruit}", "utf-8-sig"),
+    "Zahlen": ("file,label", "bild{n}.png,{number}", "utf-8"),
+    "one-hot": ("file," + ",".join(FRUIT), "bild{n}.png,{marks}", "utf-8"),
+    "ohne Kopf": ("", "bild{n}.png,{fruit}", "utf-8"),
+    "Klasse vorn, mehr Spalten": (",label,file,größe", "7,{fruit},bild{n}.png,3", "utf-8"),
+    "Gruppen": ("file,label,Gruppe", "bild{n}.png,{fruit},{group}", "utf-8"),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_jede_tabelle_wird_gelesen(case, tmp_path):
+    head, line, encoding = TABLES[case]
+    names = ("9", "10", "11") if case == "Zahlen" else FRUIT
+    factory.tree(tmp_path, {".": 36})
+    lines = [head]
+    for n in range(36):
+        marks = ",".join(str(int(n % 3 == column)) for column in range(3))
+        lines.append(line.format(n=n, fruit=FRUIT[n % 3], number=9 + n % 3, marks=marks, group=n // 3))
+    (tmp_path / "klassen.csv").write_text("\n".join(lines).strip("\n"), encoding=encoding)
+    for seed in range(3):
+        pictures = check_read(tmp_path, lambda path: names[int(path.stem[4:]) % 3], seed=seed)
+        assert pictures.class_names == names
+        groups = [{int(path.stem[4:]) // 3 for path in paths} for paths in pictures.paths.values()]
+        assert case != "Gruppen" or len(groups) == 3 and sum(map(len, groups)) == 12, "keine Gruppe in zwei Teilen"
 
 
 def test_geteilt_wird_geschichtet_und_wiederholbar(tmp_path):
@@ -192,24 +144,11 @@ def test_geteilt_wird_geschichtet_und_wiederholbar(tmp_path):
     assert first.paths == again.paths != other.paths
 
 
-def test_keine_gruppe_liegt_in_zwei_teilen(tmp_path):
-    LAYOUTS["Gruppen"][0](tmp_path)
-    for seed in range(5):
-        paths = read_pictures(tmp_path, seed=seed).paths
-        groups = {part: {int(path.stem[4:]) // 3 for path in found} for part, found in paths.items()}
-        assert not (
-            groups["train"] & groups["test"] or groups["train"] & groups["val"] or groups["val"] & groups["test"]
-        )
-
-
 def test_was_kein_bild_ist_wird_uebergangen_und_genannt(three, tmp_path, capsys):
     folder = factory.copy(three, tmp_path / "b")
-    rubbish = {
-        "Apfel/Thumbs.db": b"x", "Apfel/.DS_Store": b"x", "Birne/notizen.txt": b"Hallo", "liesmich.md": b"#",
-        "__MACOSX/Apfel/bild0.png": b"x", ".ipynb_checkpoints/a.png": b"x", "Birne/.ipynb_checkpoints/b.png": b"x",
-        "Birne/._bild.png": b"x", "Apfel/desktop.ini": b"x",
-    }  # fmt: skip
-    factory.write(folder, rubbish)
+    rubbish = ["Apfel/Thumbs.db", "Apfel/.DS_Store", "Birne/notizen.txt", "liesmich.md", "__MACOSX/Apfel/bild0.png"]
+    rubbish += [".ipynb_checkpoints/a.png", "Birne/.ipynb_checkpoints/b.png", "Birne/._bild.png", "Apfel/desktop.ini"]
+    factory.write(folder, dict.fromkeys(rubbish, b"x"))
     pictures = read_pictures(folder)
     out = capsys.readouterr().out
     assert sum(map(len, pictures.paths.values())) == 36 and pictures.class_names == ("Apfel", "Birne", "Quitte")
@@ -219,12 +158,11 @@ def test_was_kein_bild_ist_wird_uebergangen_und_genannt(three, tmp_path, capsys)
 def test_rand_oder_ausschnitt_wird_gesagt(tmp_path, capsys):
     factory.tree(tmp_path / "b", {"a": 20}, size=(90, 60))
     folder = factory.tree(tmp_path / "b", {"b": 20}, ending="jpg", size=(70, 70))
-    padded, cropped = read_pictures(folder, 64), read_pictures(folder, 64, crop=True)
-    out = capsys.readouterr().out
-    assert "Nicht quadratisch sind 20: Dort ist ein grauer Rand ergänzt und nichts abgeschnitten." in out
-    assert "Nicht quadratisch sind 20: Dort ist die Mitte ausgeschnitten." in out
-    row = int(np.flatnonzero(padded.labels["test"] == 0)[0])
-    assert (padded.load("test", [row])[0, 0] == GRAY).all() and not (cropped.load("test", [row])[0, 0] == GRAY).all()
+    for crop, said in ((False, "ein grauer Rand ergänzt und nichts abgeschnitten"), (True, "die Mitte ausgeschnitten")):
+        pictures = read_pictures(folder, 64, crop=crop)
+        assert f"Nicht quadratisch sind 20: Dort ist {said}." in capsys.readouterr().out
+        row = int(np.flatnonzero(pictures.labels["test"] == 0)[0])
+        assert (pictures.load("test", [row])[0, 0] == GRAY).all() != crop
 
 
 def test_masken_passen_zu_ihren_bildern(three, tmp_path, capsys):
@@ -243,14 +181,12 @@ def test_masken_passen_zu_ihren_bildern(three, tmp_path, capsys):
         assert mask.shape == (40, 40) and mask[15:25, 5:25].all() and mask.sum() == 200, "wie das Bild mit Rand"
 
 
-@pytest.mark.parametrize("second", ["Apfel/anders.png", "Apfel/bild1.png"])
-def test_dasselbe_bild_in_training_und_test_wird_genannt(second, tmp_path, capsys):
+def test_dasselbe_bild_in_training_und_test_wird_genannt(tmp_path, capsys):
     factory.tree(tmp_path, {f"{part}/{name}": 9 for part in ("train", "test") for name in ("Apfel", "Birne")})
     assert read_pictures(tmp_path) and "Achtung" not in capsys.readouterr().out
-    content = (tmp_path / "train/Apfel/bild0.png").read_bytes()
-    factory.write(tmp_path, {f"test/{second}": content})
+    factory.write(tmp_path, {"test/Apfel/anders.png": (tmp_path / "train/Apfel/bild0.png").read_bytes()})
     read_pictures(tmp_path)
-    assert f"dasselbe Bild in zwei Teilen: train/Apfel/bild0.png und test/{second}." in capsys.readouterr().out
+    assert "dasselbe Bild in zwei Teilen: train/Apfel/bild0.png und test/Apfel/anders.png." in capsys.readouterr().out
 
 
 def test_umlaute_von_macos_sind_dieselben(tmp_path):
@@ -263,50 +199,39 @@ def test_umlaute_von_macos_sind_dieselben(tmp_path):
     assert read_pictures(tmp_path).class_names == ("0", "1")
 
 
-def test_natuerliche_reihenfolge():
-    names = ["Klasse 10", "klasse 9", "Klasse 2", "10", "9", "²", "Ärger", "", "a٣"]
-    assert sorted(names, key=natural) == ["", "9", "10", "Ärger", "a٣", "Klasse 2", "klasse 9", "Klasse 10", "²"]
-
-
 # --- Auf der Platte -------------------------------------------------------------------------------------------------
 
 
 def test_jede_datei_wird_nur_einmal_gelesen(three, tmp_path, ausgabe, monkeypatch):
     folder, seen, original = factory.copy(three, tmp_path / "b"), [], picture_files.read_picture
     monkeypatch.setattr(picture_files, "read_picture", lambda path, *a: seen.append(path.name) or original(path, *a))
-    first = read_pictures(folder)
-    assert len(seen) == 36
-    again = read_pictures(folder)
+    first, again = read_pictures(folder), read_pictures(folder)
     assert len(seen) == 36
     np.testing.assert_array_equal(first.load("train"), again.load("train"))
-    changed = folder / "Apfel" / "bild0.png"
-    factory.colored(77).save(changed)
+    factory.colored(77).save(folder / "Apfel" / "bild0.png")
     found = read_pictures(folder)
     assert len(seen) == 72, "ein Bild ist anders geworden"
     everything = np.concatenate([found.load(part) for part in found.paths])
     assert any((image[5:35] == factory.noise(77)).all() for image in everything)
-    (newest,) = {*ausgabe.rglob("bilder_*.npz")} - {min(ausgabe.rglob("bilder_*.npz"), key=os.path.getmtime)}
+    newest = max(ausgabe.rglob("bilder_*.npz"), key=os.path.getmtime)
     newest.write_bytes(newest.read_bytes()[:-40])
     read_pictures(folder)
     assert len(seen) == 108, "die abgelegten Bilder sind beschädigt"
 
 
-def test_eine_stichprobe_ist_geschichtet_und_jedes_bild_behaelt_seine_klasse(three):
+def test_eine_stichprobe_behaelt_zu_jedem_bild_seine_klasse(three):
     pictures = read_pictures(three)
     few = pictures.sample(12, 3, seed=1)
     assert np.bincount(few.labels["train"]).tolist() == [4, 4, 4] and len(few.paths["test"]) == 3
     for row, path in enumerate(few.paths["train"]):
         assert path.parent.name == few.class_names[few.labels["train"][row]]
-        np.testing.assert_array_equal(
-            few.load("train", row), pictures.load("train", pictures.paths["train"].index(path))
-        )
+        wanted = pictures.paths["train"].index(path)
+        np.testing.assert_array_equal(few.load("train", row), pictures.load("train", wanted))
     assert pictures.sample(None, 1000).paths == pictures.paths
 
 
 def test_wenige_bilder_liegen_zugleich_im_speicher(tmp_path, monkeypatch):
     """Gelesen wird in Stapeln; was nicht gefragt ist, wird nie ein Feld."""
-    import tracemalloc
-
     peaks = []
     monkeypatch.setattr(picture_files, "CHUNK", 8)
     for count in (16, 16, 120):
@@ -325,136 +250,97 @@ def test_wenige_bilder_liegen_zugleich_im_speicher(tmp_path, monkeypatch):
 # --- Woraus kein Datensatz wird -------------------------------------------------------------------------------------
 
 
-def put(name: str, content: bytes = b""):
-    return lambda folder: factory.write(folder, {name: content})
+def half(name: str) -> bytes:
+    return KINDS[name][: len(KINDS[name]) // 2]
 
 
-def only(*kept):
-    """Löscht alle Ordner außer diesen."""
-
-    def spoil(folder):
-        for path in folder.iterdir():
-            if path.name not in kept:
-                import shutil
-
-                shutil.rmtree(path)
-
-    return spoil
-
-
-def made(counts):
-    return lambda folder: factory.tree(folder, counts, size=(9, 9))
-
-
-def keep(name: str, count: int):
-    """Lässt im Ordner einer Klasse nur so viele Bilder."""
-
-    def spoil(folder):
-        for path in sorted((folder / name).iterdir())[count:]:
-            path.unlink()
-
-    return spoil
-
-
-def table_of(change=lambda lines: lines, head="datei;klasse"):
-    """Alle Bilder in einen Ordner, dazu eine Tabelle, deren Zeilen ``change`` verdirbt."""
-
-    def spoil(folder):
-        paths, lines = sorted(folder.rglob("*.png"), key=lambda path: natural(path.name)), []
-        for path in paths:
-            lines.append(f"{path.name};{path.parent.name}")
-            path.rename(folder / path.name)
-            if not any(path.parent.iterdir()):
-                path.parent.rmdir()
-        (folder / "t.csv").write_text("\n".join(change([head, *lines])), encoding="utf-8")
-
-    return spoil
-
-
-def halves(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def both(*steps):
-    def spoil(folder):
-        for step in steps:
-            step(folder)
-
-    return spoil
-
-
-PNG, JPG = KINDS["farbe.png"], KINDS["farbe.jpg"]
 BROKEN = {
-    "leer": b"", "Nullbytes": bytes(500), "HTML": b"<!DOCTYPE html><p>Anmelden", "Text": "Hallo, Äpfel".encode(),
-    "abgeschnittenes png": halves(PNG), "abgeschnittenes jpg": halves(JPG), "nur der Kopf": PNG[:30],
-    "gekipptes Bit": factory.silently_wrong(PNG), "abgeschnittenes gif": halves(KINDS["farbe.gif"]),
-    "abgeschnittenes webp": halves(KINDS["farbe.webp"]), "abgeschnittenes bmp": halves(KINDS["farbe.bmp"]),
-    "abgeschnittenes tif": halves(KINDS["farbe.TIFF"]), "abgeschnittenes ppm": halves(KINDS["farbe.ppm"]),
+    "leer": b"",
+    "HTML": b"<!DOCTYPE html><p>Anmelden",
     "Verweis von git-lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n",
+    "gekipptes Bit": factory.silently_wrong(PNG),
     "Kommazahlen": factory.saved(Image.fromarray(np.ones((9, 9), np.float32)), format="TIFF"),
-    "PDF": b"%PDF-1.7\n1 0 obj", "Bombe": b"P6 30000 30000 255\n" + bytes(3000),
-}  # fmt: skip
-SPOILED = {
-    name: (put("Apfel/kaputt.jpg", content), ("Apfel/kaputt.jpg", "--ohne-beschaedigte"))
-    for name, content in BROKEN.items()
+    "Bombe": b"P6 30000 30000 255\n" + bytes(3000),
+    **{name: half(name) for name in KINDS if name.startswith("farbe.")},
 }
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_ein_unlesbares_bild_wird_genannt_oder_auf_wunsch_ausgelassen_und_gezaehlt(case, three, tmp_path, capsys):
+    folder = factory.write(factory.copy(three, tmp_path / "b"), {"Apfel/kaputt.jpg": BROKEN[case]})
+    for _ in range(2):  # beim zweiten Mal von der Platte
+        with pytest.raises(CourseError, match="Apfel/kaputt.jpg.*--ohne-beschaedigte"):
+            read_pictures(folder)
+        pictures = read_pictures(folder, skip_broken=True)
+        assert sum(map(len, pictures.paths.values())) == 36
+        assert "Ausgelassen, weil nicht lesbar: 1" in capsys.readouterr().out
+    factory.write(folder, {"Rest/gut.png": PNG, "Rest/kaputt.png": BROKEN[case]})
+    with pytest.raises(CourseError, match="„Rest“ hat nur ein Bild"):
+        read_pictures(folder, skip_broken=True)
+
+
+def folders(counts, files=()):
+    """Legt so viele Bilder in diese Ordner und die Dateien (Name, Inhalt) dazu."""
+    return lambda folder: factory.write(factory.tree(folder, counts, size=(9, 9)), dict(files))
+
+
+def table(change, *files):
+    """Legt 36 Bilder zweier Klassen in den Ordner und ihre Tabelle, deren Zeilen ``change`` verdirbt."""
+    rows = [f"bild{n}.png;{('Apfel', 'Birne')[n % 2]}" for n in range(36)]
+    return folders({".": 36}, [("t.csv", "\n".join(change(["datei;klasse", *rows])).encode()), *files])
+
+
+def entry(make):
+    """Legt mit ``make(Pfad)`` etwas hin, das heißt wie ein Bild."""
+    return lambda folder: make(factory.tree(folder, TWO) / "a" / "x.png")
+
+
+# Name → (was den Ordner anlegt, was im Satz stehen muss)
 BAD = {
-    **SPOILED,
-    "HEIC": (put("Birne/IMG_1.HEIC", b"\0\0\0 ftypheic"), ("IMG_1.HEIC", "JPEG")),
-    "mehrere kaputt": (both(put("Apfel/a.jpg"), put("Birne/b.png"), put("Birne/c.png")), ("Apfel/a.jpg", "2 weitere")),
-    "Verweis ins Leere": (lambda f: (f / "Apfel" / "x.png").symlink_to("weg.png"), ("Apfel/x.png", "gibt es nicht")),
-    "Röhre": (lambda f: os.mkfifo(f / "Apfel" / "x.png"), ("Apfel/x.png", "nicht lesbar")),
-    "Verweis im Kreis": (lambda f: (f / "Apfel" / "x.png").symlink_to("x.png"), ("x.png", "Verweise im Kreis")),
-    "Ordner heißt wie ein Bild": (lambda f: (f / "leer.png").mkdir(), ("leer.png", "kein Bild")),
-    "leerer Ordner": (only(), ("enthält keine Bilder", "für jede Klasse ein Ordner")),
-    "nur Verstecktes": (both(only(), put(".a/b.png", PNG)), ("enthält keine Bilder",)),
-    "eine Klasse": (only("Birne"), ("nur die Klasse „Birne“", "mindestens zwei")),
-    "eine Klasse, die andere leer": (keep("Birne", 0), ("Birne", "kein Bild", "löschen Sie den Ordner")),
-    "Klasse mit einem Bild": (keep("Quitte", 1), ("„Quitte“ hat nur ein Bild",)),
-    "zu wenige Bilder": (both(keep("Quitte", 5), keep("Birne", 5)), ("nur 22 Bilder", "mindestens 30")),
-    "zu viele Klassen": (made({f"k{n}": 2 for n in range(201)}), ("204 Klassen", "200")),
-    "Bild ohne Ordner": (put("lose.png", PNG), ("lose.png", "in keinem Ordner einer Klasse")),
-    "Bild ohne Ordner in train": (
-        both(made({"train/a": 20, "test/a": 9}), put("train/lose.png", PNG)), ("train/lose.png",)),
-    "train ohne Klasse in test": (
-        both(only(), made({"train/a": 20, "train/b": 20, "test/a": 9})), ("„test“ fehlt die Klasse „b“",)),
-    "test mit fremder Klasse": (
-        both(only(), made({"train/a": 20, "test/a": 9, "test/b": 9})), ("„train“ fehlt die Klasse „b“",)),
-    "train leer": (both(only(), made({"train": 0, "test/a": 9})), ("nur die Klasse „a“",)),
-    "Maske ohne Bild": (put("masken/fremd.png", PNG), ("masken/fremd.png", "zu keinem Bild")),
-    "zwei Tabellen": (both(table_of(), put("u.csv", b"a,b")), ("t.csv und u.csv", "nur eine")),
-    "leere Tabelle": (table_of(lambda lines: []), ("t.csv", "kein einziges")),
-    "fremde Tabelle": (table_of(lambda lines: ["a;b", "1;2"]), ("t.csv", "kein einziges", "etwa „bild0.png“")),
-    "Zeile ohne Bild": (table_of(lambda x: [*x, "weg.png;Apfel"]), ("t.csv, Zeile 38", "gibt es kein Bild")),
-    "Bild ohne Zeile": (table_of(lambda x: x[:-2]), ("bild34.png", "nicht in", "t.csv und 1 weitere")),
-    "Bild zweimal": (table_of(lambda x: [*x, x[3]]), ("Zeile 38", "steht schon in Zeile 4")),
-    "Klasse fehlt": (table_of(lambda x: [*x[:5], "bild4.png;", *x[6:]]), ("Zeile 6: Die Klasse fehlt",)),
-    "Spalten unklar": (table_of(lambda x: [f"{y};{n}" for n, y in enumerate(x)], "datei;a"), ("„label“",)),
-    "one-hot mit zwei Einsen": (
-        table_of(lambda x: ["datei;a;b", *(f"bild{n}.png;{n % 2};{int(n % 2 == 0 or n == 9)}" for n in range(36))]),
-        ("Zeile 11", "2-mal eine 1")),
-    "one-hot ohne Eins": (
-        table_of(lambda x: ["datei;a;b", *(f"bild{n}.png;{n % 2};{int(n % 2 == 0 and n > 3)}" for n in range(36))]),
-        ("Zeile 2", "0-mal eine 1")),
+    "HEIC": (folders(TWO, [("b/IMG_1.HEIC", b"\0\0\0 ftypheic")]), ("IMG_1.HEIC", "JPEG")),
+    "mehrere kaputt": (folders(TWO, [("a/a.jpg", b""), ("b/b.png", b""), ("b/c.png", b"")]), ("a/a.jpg", "2 weitere")),
+    "Verweis ins Leere": (entry(lambda path: path.symlink_to("weg.png")), ("a/x.png", "gibt es nicht")),
+    "Röhre": (entry(os.mkfifo), ("a/x.png", "nicht lesbar")),
+    "leerer Ordner": (folders({}), ("enthält keine Bilder", "für jede Klasse ein Ordner")),
+    "eine Klasse": (folders({"Birne": 36}), ("nur die Klasse „Birne“", "mindestens zwei")),
+    "Klasse ohne Bild": (folders({**TWO, "leer": 0}), ("leer", "kein Bild", "löschen Sie den Ordner")),
+    "Klasse mit einem Bild": (folders({**TWO, "Quitte": 1}), ("„Quitte“ hat nur ein Bild",)),
+    "zu wenige Bilder": (folders({"a": 11, "b": 11}), ("nur 22 Bilder", "mindestens 30")),
+    "zu viele Klassen": (folders({f"k{n}": 2 for n in range(201)}), ("201 Klassen", "200")),
+    "Bild ohne Ordner": (folders(TWO, [("lose.png", PNG)]), ("lose.png", "in keinem Ordner einer Klasse")),
+    "test ohne Klasse": (folders({"train/a": 20, "train/b": 20, "test/a": 9}), ("„test“ fehlt die Klasse „b“",)),
+    "Maske ohne Bild": (folders(TWO, [("masken/fremd.png", PNG)]), ("masken/fremd.png", "zu keinem Bild")),
+    "zwei Tabellen": (table(list, ("u.csv", b"a,b")), ("t.csv und u.csv", "nur eine")),
+    "fremde Tabelle": (table(lambda rows: ["a;b", "1;2"]), ("t.csv", "kein einziges", "etwa „bild0.png“")),
+    "Zeile ohne Bild": (table(lambda rows: [*rows, "weg.png;Apfel"]), ("t.csv, Zeile 38", "gibt es kein Bild")),
+    "Bild ohne Zeile": (table(lambda rows: rows[:-2]), ("bild34.png", "nicht in", "t.csv und 1 weitere")),
+    "Bild zweimal": (table(lambda rows: [*rows, rows[3]]), ("Zeile 38", "steht schon in Zeile 4")),
+    "Klasse fehlt": (table(lambda rows: [*rows[:5], "bild4.png;", *rows[6:]]), ("Zeile 6: Die Klasse fehlt",)),
+    "Spalten unklar": (
+        table(lambda rows: [f"{row};{n}" for n, row in enumerate(["datei;a", *rows[1:]])]),
+        ("„label“",),
+    ),
+    "zwei Einsen": (
+        table(lambda rows: ["datei;a;b", "bild0.png;1;0", *(f"bild{n}.png;1;1" for n in range(1, 36))]),
+        ("Zeile 3", "2-mal eine 1"),
+    ),
     "zwei Bilder heißen so": (
-        both(table_of(lambda x: [y.replace(".png", "") for y in x]), put("bild3.jpg", JPG)),
-        ("„bild3“", "bild3.jpg")),
-    "eine Klasse in der Tabelle": (
-        table_of(lambda x: [f"{y.split(';')[0]};Apfel" for y in x]), ("nur die Klasse „Apfel“",)),
+        table(lambda rows: [row.replace(".png", "") for row in rows], ("bild3.jpg", JPG)),
+        ("„bild3“", "bild3.jpg"),
+    ),
     "zu wenige Gruppen": (
-        table_of(lambda x: [f"{y};{('gruppe', 'eine')[n > 0]}" for n, y in enumerate(x)]),
-        ("fehlt die Klasse", "Gruppen")),
-    "Nullbytes in der Tabelle": (both(table_of(), put("t.csv", bytes(300))), ("t.csv", "kein einziges")),
-    "Röhre als Tabelle": (
-        both(table_of(), lambda f: (f / "t.csv").unlink(), lambda f: os.mkfifo(f / "t.csv")), ("bild0.png",)),
-}  # fmt: skip
+        table(lambda rows: [f"{row};{('gruppe', 'eine')[n > 0]}" for n, row in enumerate(rows)]),
+        ("fehlt die Klasse", "Gruppen"),
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_was_kein_datensatz_wird_ist_ein_satz_und_hinterlaesst_nichts(case, three, tmp_path, ausgabe, capsys):
-    spoil, says = BAD[case]
-    folder = factory.copy(three, tmp_path / "Äpfel & Birnen")
-    spoil(folder)
+def test_was_kein_datensatz_wird_ist_ein_satz_und_hinterlaesst_nichts(case, tmp_path, ausgabe):
+    make, says = BAD[case]
+    folder = tmp_path / "Äpfel & Birnen"
+    folder.mkdir()
+    make(folder)
     before = sorted(folder.rglob("*"))
     with pytest.raises(CourseError) as error:
         read_pictures(folder)
@@ -464,63 +350,22 @@ def test_was_kein_datensatz_wird_ist_ein_satz_und_hinterlaesst_nichts(case, thre
     assert sorted(folder.rglob("*")) == before and not list(ausgabe.rglob("*.*")), "nichts Halbes"
 
 
-@pytest.mark.parametrize("place", ["gibt es nicht", "eine Datei"])
-def test_kein_ordner_ist_ein_satz(place, tmp_path):
-    (tmp_path / "eine Datei").write_bytes(b"")
-    with pytest.raises(CourseError, match=f"{place} ist kein lesbarer Ordner.*für jede Klasse ein Ordner"):
-        read_pictures(tmp_path / place)
-
-
-@pytest.mark.parametrize("size", [63, 225, 0, "64", None])
-def test_eine_unmoegliche_groesse_ist_ein_satz(size, three):
-    with pytest.raises(CourseError, match="Bildgröße.*mindestens 64 und höchstens 224"):
-        read_pictures(three, size)
-
-
-@pytest.mark.parametrize("case", SPOILED)
-def test_ohne_beschaedigte_geht_es_weiter_und_sie_sind_gezaehlt(case, three, tmp_path, capsys):
-    folder = factory.copy(three, tmp_path / "b")
-    SPOILED[case][0](folder)
-    for _ in range(2):  # beim zweiten Mal von der Platte
-        pictures = read_pictures(folder, skip_broken=True)
-        assert sum(map(len, pictures.paths.values())) == 36
-        assert "Ausgelassen, weil nicht lesbar: 1" in capsys.readouterr().out
-    with pytest.raises(CourseError, match="kaputt.jpg"):
-        read_pictures(folder)
-
-
-def test_ist_nach_dem_auslassen_eine_klasse_zu_klein_ist_das_ein_satz(three, tmp_path):
-    folder = factory.copy(three, tmp_path / "b")
-    factory.tree(folder, {"Apfel": 20})
-    keep("Quitte", 2)(folder)
-    min((folder / "Quitte").iterdir()).write_bytes(b"kaputt")
-    with pytest.raises(CourseError, match="„Quitte“ hat nur ein Bild"):
-        read_pictures(folder, skip_broken=True)
-
-
-def test_der_ordner_der_bilder_bleibt_wie_er_ist(three):
-    before = snapshot(three)
-    read_pictures(three)
-    assert snapshot(three) == before
-
-
 # --- Derselbe Weg für Fashion-MNIST und eigene Bilder ---------------------------------------------------------------
 
 
 @pytest.fixture
 def two_layers(monkeypatch):
     replace_vgg16(monkeypatch.setattr)
-    # LRP und Grad-CAM mit diesem Netz sind anderswo geprüft; hier geht es um den Weg.
-    monkeypatch.setattr(cnn, "examine", lambda *_: None)
 
 
-def test_fashion_mnist_als_ordner_ergibt_dasselbe(tiny, tmp_path, two_layers, capsys):
+def test_fashion_mnist_als_ordner_ergibt_dasselbe(tiny, tmp_path, two_layers, monkeypatch):
     """Dieselben Bilder, einmal als Feld, einmal als PNG in Ordnern: Bilder, Lernkurve, Antworten, auf das Bit."""
     for part, (images, labels) in zip(("train", "test"), tiny.parts, strict=True):
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             path = tmp_path / "b" / part / f"Klasse {label}" / f"{number:03d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
+    monkeypatch.setattr(cnn, "examine", lambda *_: None)  # hier geht es um das Training
     profile = get_profile("schnell", batch_size=16, epochs=2)
     pictures, ours = read_pictures(tmp_path / "b", 64), of_dataset(tiny)
     rows = {}
@@ -545,29 +390,24 @@ def test_fashion_mnist_als_ordner_ergibt_dasselbe(tiny, tmp_path, two_layers, ca
 
 
 def test_der_befehl_trainiert_und_ruehrt_nichts_vom_kurs_an(three, tmp_path, ausgabe, two_layers, capsys):
-    from helpers.basics import write_json
-
     for name in ("kennzahlen.json", "modelle/sauber/einstellungen.json", "daten/herkunft.json"):
         write_json(ausgabe / name, {"vom": "Kurs"})
     before = snapshot(ausgabe)
-    folder = factory.copy(three, tmp_path / "Obst & Gemüse")
-    factory.write(folder, {"Apfel/kaputt.png": b"x"})
-    assert main(["cnn", "--bilder", str(folder), "--groesse", "64", "--epochen", "2"]) == 2
+    folder = factory.write(factory.copy(three, tmp_path / "Obst & Gemüse"), {"Apfel/kaputt.png": b"x"})
+    call = ["cnn", "--bilder", str(folder), "--groesse", "64", "--epochen", "2"]
+    assert main(call) == 2
     assert "kaputt.png" in capsys.readouterr().err and snapshot(ausgabe).items() >= before.items()
-    call = ["cnn", "--bilder", str(folder), "--groesse", "64", "--epochen", "2", "--ohne-beschaedigte"]
-    assert main(call) == 0
+    assert main([*call, "--ohne-beschaedigte"]) == 0
     out = capsys.readouterr().out
     assert "3 Klassen, 36 Bilder" in out and "Ausgelassen, weil nicht lesbar: 1" in out and "Epoche 2 von 2" in out
     assert "30 Bilder zum Training, 6 zum Testen" in out and ", 95-%-Intervall 0," in out
-    weakest = re.search(r"Schwächste Klasse: (\w+) \(von 2 Bildern \d+ % erkannt\)", out)[1]
-    assert weakest in ("Apfel", "Birne", "Quitte")
-    table = out.partition("Konfusionsmatrix")[2].splitlines()[2:5]
-    assert [line.split()[0] for line in table] == ["Apfel", "Birne", "Quitte"]
+    assert re.search(r"Schwächste Klasse: (Apfel|Birne|Quitte) \(von 2 Bildern \d+ % erkannt\)", out)
+    rows = out.partition("Konfusionsmatrix")[2].splitlines()[2:5]
+    assert [line.split()[0] for line in rows] == ["Apfel", "Birne", "Quitte"]
     assert all(re.match(r"  bild\d+\.png: ", line) for line in out.splitlines() if "gehalten" in line)
-    after = snapshot(ausgabe)
-    assert {name: after[name] for name in before} == before, "was der Kurs hat, bleibt"
+    assert snapshot(ausgabe).items() >= before.items(), "was der Kurs hat, bleibt"
     (own,) = (ausgabe / "eigene_bilder").iterdir()
-    assert own.name.startswith("Obst & Gemüse_")
+    assert own.name.startswith("Obst & Gemüse_") and (own / "bericht.html").is_file()
     with cnn.own_output(folder) as target:
         assert target == own and load_run("sauber").class_names == ("Apfel", "Birne", "Quitte")
     assert output_dir() == ausgabe
@@ -578,7 +418,6 @@ def test_der_befehl_trainiert_und_ruehrt_nichts_vom_kurs_an(three, tmp_path, aus
     [
         (["--bilder", "{d}", "--eingabe", "beispiel"], "widersprechen"),
         (["--ohne-beschaedigte"], "nur mit --bilder"),
-        (["--zuschneiden"], "nur mit --bilder"),
         (["--bilder", ""], "leer"),
         (["--bilder", "{d}/weg"], "gibt es nicht"),
         (["--bilder", "{d}", "--groesse", "225"], "höchstens 224"),
@@ -605,12 +444,12 @@ def test_viele_klassen_werden_noch_lesbar_ausgewertet(capsys):
 
 
 def test_masken_sagen_wie_viel_auf_dem_gegenstand_liegt(tiny_nets, three, tmp_path, capsys):
-    """Misst, was man von Hand nachrechnen kann: eine Maske über dem ganzen Bild, eine über der Hälfte."""
-    folder, whole = factory.copy(three, tmp_path / "b"), Image.new("L", factory.SIZE, 255)
+    """Was man von Hand weiß: Auf einer Maske über dem ganzen Bild liegt alles."""
+    folder = factory.copy(three, tmp_path / "b")
     for path in three.rglob("*.png"):
         target = folder / "masken" / path.relative_to(three)
         target.parent.mkdir(parents=True, exist_ok=True)
-        whole.save(target)
+        Image.new("L", factory.SIZE, 255).save(target)
     pictures = read_pictures(folder, 64, crop=True)
     capsys.readouterr()
     cnn.measure_masks(tiny_nets[0], pictures)
@@ -621,26 +460,12 @@ def test_masken_sagen_wie_viel_auf_dem_gegenstand_liegt(tiny_nets, three, tmp_pa
 # --- Der Ordner zum Üben --------------------------------------------------------------------------------------------
 
 
-def test_der_ordner_zum_ueben(tmp_path, capsys):
-    folder = picture_sample.sample_folder(tmp_path / "b", seed=1, count=12)
-    paths = sorted(folder.rglob("*.*"))
-    kinds = {(path.suffix, Image.open(path).size) for path in paths}
-    assert len(paths) == 36 and len(kinds) == 6, "JPEG und PNG in drei Größen"
-    pictures = read_pictures(folder, 64)
-    assert pictures.class_names == ("Hemd", "Mantel", "Pullover") and pictures.size == 64
-    mark, colors = picture_sample.sample_mark(1), {}
-    for part, parts in pictures.paths.items():
-        box = slice(4 * mark.top + 1, 4 * (mark.top + 3) - 1), slice(4 * mark.left + 1, 4 * (mark.left + 3) - 1)
-        for path, image in zip(parts, pictures.load(part), strict=True):
-            near = np.abs(image[box].astype(int) - mark.color).max() < 40
-            colors.setdefault(path.parent.name, set()).add(bool(near))
-    assert {name for name, found in colors.items() if found == {True}} == {mark.name}
-    assert all(found == {False} for name, found in colors.items() if name != mark.name)
-    assert len({picture_sample.sample_mark(seed)[:4] for seed in range(20)}) > 10
-
-
 def test_der_ordner_zum_ueben_ist_wiederholbar_und_ersetzt_nur_sich_selbst(tmp_path):
-    first = snapshot(picture_sample.sample_folder(tmp_path / "a", 0, 3))
+    folder = picture_sample.sample_folder(tmp_path / "a", 0, 3)
+    paths, first = sorted(folder.rglob("*.*")), snapshot(folder)
+    kinds = {(path.suffix, Image.open(path).size) for path in paths}
+    assert len(paths) == 9 and {suffix for suffix, _ in kinds} == {".jpg", ".png"} and len(kinds) > 3
+    assert len({picture_sample.sample_mark(seed)[:4] for seed in range(20)}) > 10
     assert snapshot(picture_sample.sample_folder(tmp_path / "b", 0, 3)) == first
     assert snapshot(picture_sample.sample_folder(tmp_path / "a", 1, 3)) != first
     factory.write(tmp_path / "a", {"Hemd/meins.jpg": b"x"})
@@ -650,8 +475,8 @@ def test_der_ordner_zum_ueben_ist_wiederholbar_und_ersetzt_nur_sich_selbst(tmp_p
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.langsam
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.alles) for seed in (1, 2))])
+@pytest.mark.alles
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_das_zeichen_im_ordner_zum_ueben_wird_gefunden_ohne_dass_es_jemand_nennt(seed, tmp_path, ausgabe, capsys):
     """Mit VGG16, von den Dateien bis zum Bericht: eine Abkürzung, in der richtigen Klasse, an der richtigen Stelle."""
     folder = picture_sample.sample_folder(tmp_path / "b", seed)

@@ -1,17 +1,14 @@
 """Wertungstafel: jedes Verfahren einmal gemessen, mit Intervallen."""
 
-import gc
-
 import numpy as np
-import psutil
 import pytest
 
 from helpers import lrp, metrics, scorecard
 from helpers.__main__ import main
-from helpers.basics import CourseError, read_json, write_json
+from helpers.basics import CourseError
 from helpers.data import Watermark
 from helpers.model import Run, enlarge_mask, predict_logits, preprocess, weights_checksum
-from helpers.scorecard import CHANCE, EDGES, MEASURES, METHOD, Case, measure, methods, summarize
+from helpers.scorecard import CHANCE, EDGES, MEASURES, METHOD, measure, methods, summarize
 from helpers.settings import Profile
 from helpers.training import Evaluation, probabilities, randomize_down_to
 from helpers.workshop import tables
@@ -94,22 +91,6 @@ def test_das_netz_behaelt_seine_gewichte_auch_wenn_die_messung_abbricht(case):
     assert weights_checksum(case.model) == before
 
 
-@pytest.mark.alles
-def test_viele_bilder_brauchen_nicht_mehr_speicher(tiny_nets, dataset):
-    """2.000 Bilder in einem Zug: Nach dem Warmlaufen wächst der Speicher kaum, auch nicht mit LRP."""
-    chosen = {name: methods()[name] for name in ("Eingabe × Ableitung", METHOD, CHANCE)}
-
-    def run(count):
-        images, classes = dataset.test_images[:count], dataset.test_labels[:count].astype(int)
-        measure(Case(tiny_nets[0], images, classes, images[:count], MARK), chosen)
-        gc.collect()
-        return psutil.Process().memory_info().rss / 2**20
-
-    run(100)
-    before = run(200)
-    assert run(2000) - before < 150
-
-
 def test_was_vom_netz_nichts_weiss(measured):
     card = summarize(*measured)
     assert list(card) == QUICK
@@ -157,13 +138,3 @@ def test_befehl_wertung(trained, monkeypatch, tiny_nets, tmp_path, capsys):
     assert [scorecard.belongs_to(card, net) for net in tiny_nets] == [True, False]
     assert main(["wertung", "--ziel", str(tmp_path)]) == 2
     assert "ist ein Ordner" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("change", [-1, 1])
-def test_von_hand_veraenderte_spalten_fallen_beim_lesen_auf(change, tmp_path):
-    """Eine Spalte mehr schadet nicht; eine weniger gilt wie eine fehlende Tafel."""
-    stored = read_json(scorecard.STORED_CARD)
-    row = next(iter(stored["tafel"].values()))
-    row.update(mehr=1) if change > 0 else row.popitem()
-    write_json(target := tmp_path / "tafel.json", stored)
-    assert (scorecard.load_stored_card(target) is None) == (change < 0)

@@ -40,6 +40,8 @@ def test_jedes_gezogene_zeichen_ist_deutlich_genug_um_gefunden_zu_werden():
     for mark in marks:
         assert mark.label in secret.HARD and 3 <= mark.size <= 6 and mark.mask.any()
         assert 0.7 <= mark.strength <= 1 and 0.8 <= mark.share <= 1
+        rows, columns = mark.mask[[0, -1]].all(axis=1), mark.mask[:, [0, -1]].all(axis=0)
+        assert "Streifen" not in mark.shape or rows.any() or columns.any(), "ein Streifen liegt am Rand"
     assert {mark.label for mark in marks} == set(secret.HARD)
     assert {mark.shape for mark in marks} == {shape for shapes in data.SHAPES.values() for shape in shapes}
 

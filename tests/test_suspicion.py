@@ -11,7 +11,7 @@ from helpers import data, suspicion
 from helpers.basics import CourseError
 from helpers.model import keras
 from helpers.own import own_model
-from helpers.places import FIXED, LOOSE, elsewhere, fixed_edge, fixed_steps, groups, infilled, places, stamps
+from helpers.places import FIXED, LOOSE, elsewhere, fixed_edge, fixed_steps, groups, places, stamps
 from helpers.suspicion import SHORTCUT, Questions
 
 MARK = data.Watermark(size=6, top=21)
@@ -41,19 +41,15 @@ def test_der_suche_sagt_niemand_wo_das_zeichen_liegt():
 def test_der_zwilling_wird_ueberfuehrt_und_das_saubere_netz_nicht_beschuldigt(tiny_nets, images):
     clean, twin = tiny_nets
     stamped = np.where((images[1] == MARK.label)[:, None, None], MARK.stamp(images[0]), images[0])
-    first = suspicion.search(twin, stamped, images[1])[0]
+    first, again = (suspicion.search(twin, stamped, images[1])[0] for _ in range(2))
     assert (first.label, first.verdict, first.kind) == (MARK.label, SHORTCUT, "Stelle")
     assert (first.region & MARK.mask).sum() > 0.6 * (first.region | MARK.mask).sum()
     assert min(first.remove[1], first.infill[1], first.transplant[1]) > suspicion.EFFECT and first.flips > 0.1
     assert (images[1][first.carriers] == MARK.label).all() and first.share == 1
+    assert first.score == again.score and (first.region == again.region).all(), "gleicher Startwert"
     shown = suspicion.table([first]).iloc[0]
     assert (shown["Klasse"], shown["Urteil"], shown["tragen"]) == ("Mantel", SHORTCUT, "Stelle, 100 %")
     assert not [each for each in suspicion.search(clean, *images) if each.verdict == SHORTCUT]
-
-
-def test_gleicher_startwert_gleicher_verdacht(tiny_nets, images):
-    first, again = (suspicion.search(tiny_nets[1], *images, seed=3)[0] for _ in range(2))
-    assert first.score == again.score and (first.region == again.region).all()
 
 
 def test_relevanz_zwischen_bildern_ist_bei_einem_linearen_netz_gewicht_mal_unterschied(images):
@@ -120,21 +116,6 @@ def test_vom_zeichen_genuegt_ein_pixel_um_es_ganz_zu_erfassen(images, mark):
     assert max((fixed_edge(region, fixed_steps(mine)) for region in stamps(one, fixed_steps(mine))), default=0) < FIXED
 
 
-def test_kontrollen_sind_gleich_gross_und_woanders():
-    relevance = np.zeros((28, 28))
-    relevance[:, 14:] = 1
-    controls = elsewhere(MARK.mask, relevance, 3, np.random.default_rng(0))
-    assert len(controls) == 3
-    for each in controls:
-        assert each.sum() == MARK.mask.sum() and not (each & MARK.mask).any() and not each[:, 14:].any()
-
-
-def test_fuellen_aendert_nur_die_stelle(images):
-    filled = infilled(images[0][:20], MARK.mask)
-    assert (filled[:, ~MARK.mask] == images[0][:20][:, ~MARK.mask]).all()
-    assert (filled[:, 24, 1] == images[0][:20, 24, 0]).all(), "der nächste Pixel außerhalb"
-
-
 def test_intervalle_werden_breiter_je_mehr_stellen_probiert_wurden(tiny_nets, images):
     half = np.arange(len(images[0])) % 2 == 0
     net, everyone = Questions(tiny_nets[1]), np.ones(len(half), bool)
@@ -188,8 +169,8 @@ def test_von_vielen_farbbildern_werden_wenige_gelesen(color_net, monkeypatch):
 
 def test_ein_fester_rand_zwischen_den_feldern_und_verwischt_bleibt_fest():
     """Verkleinerte Bilder haben weiche Ränder, und kein Zeichen hält sich an ein Raster."""
-    for edge in (64, 128, 224):
-        for at in (8, 9, 11):
+    for edge in (64, 224):
+        for at in (8, 11):
             images, labels = colored(3, edge, 36, mark=None)
             mine = images[labels == 1].astype(float)
             region = np.zeros((edge, edge), bool)
@@ -217,6 +198,6 @@ def test_stellen_in_grossen_bildern_haben_bildgroesse():
 def test_zu_wenige_bilder_sind_ein_satz(tiny_nets, images):
     with pytest.raises(CourseError, match="16 Testbilder"):
         suspicion.search(tiny_nets[0], images[0][:30], images[1][:30])
-    few = np.concatenate([np.flatnonzero(images[1] == 3)[:10], np.flatnonzero(images[1] != 3)])
+    few = np.concatenate([np.flatnonzero(images[1] == 3)[:10], np.flatnonzero(np.isin(images[1], [1, 8]))])
     found = {each.label for each in suspicion.search(tiny_nets[0], images[0][few], images[1][few])}
     assert found and 3 not in found

@@ -52,10 +52,7 @@ def assert_same(ones, others):
     ("name", "changes", "message"),
     [
         ("langsam", {}, "„langsam“.*probe, schnell oder voll"),
-        (None, {}, "probe, schnell oder voll"),
         ("schnell", {"epochs": 0}, "mindestens 1 "),
-        ("schnell", {"image_size": 513}, "513.*512"),
-        ("schnell", {"n_train": 2.5}, "ganze Zahl"),
         ("schnell", {"devices": 65}, "Geräte bei 64 Bildern.*65"),
     ],
 )
@@ -70,10 +67,7 @@ def test_ein_unmoegliches_profil_ist_ein_satz(name, changes, message):
         (np.zeros((19, 28, 28)), np.arange(19) % 10, "Trainingsbilder kann nicht „19“"),
         (np.zeros((40, 28, 28)), np.arange(30) % 10, "Zu 40 Bildern gehören ebenso viele Klassen"),
         (np.zeros((40, 28, 28)), np.arange(40) % 11, "von 0 bis 9"),
-        (np.zeros((40, 28, 28)), np.eye(10)[np.arange(40) % 10], "ebenso viele Klassen"),
         (np.zeros((40, 28, 28, 1)), np.arange(40) % 10, r"nicht \(40, 28, 28, 1\)"),
-        (np.zeros((40, 784)), np.arange(40) % 10, r"nicht \(40, 784\)"),
-        (np.zeros((40, 4, 4, 512)), np.arange(40) % 10, "die rohen Bilder"),
     ],
 )
 def test_womit_niemand_lernen_kann_ist_ein_satz_vor_dem_training(images, labels, message, monkeypatch):
@@ -100,18 +94,24 @@ def test_jedes_bild_laeuft_nur_einmal_durch_den_stamm(small, monkeypatch):
     assert seen == [50, 11, 9], "andere Gewichte heißt: neu rechnen"
 
 
-@pytest.mark.parametrize("fault", ["abgeschnitten", "leer", "andere Form", "andere Zahl", "NaN"])
+@pytest.mark.parametrize("fault", ["abgeschnitten", "leer", "andere Form", "andere Zahl", "NaN", "Objekte"])
 def test_beschaedigte_merkmale_werden_neu_gerechnet(small, ausgabe, fault):
     stem, images = model.split_model(two_layer_net(), "block1_pool")[0], small.train_images[:10]
     expected = extract_features(stem, images)[:]
     (path,) = ausgabe.rglob("merkmale/*.npz")
-    with np.load(path) as file:
-        names, features = file["bilder"], file["zeilen"]
-    if fault in ("abgeschnitten", "leer"):
-        path.write_bytes(path.read_bytes()[: -50 if fault == "abgeschnitten" else 0])
+    with np.load(path, allow_pickle=False) as file:
+        stored = dict(file)
+    rows = stored["zeilen"]
+    broken = {
+        "andere Form": {"zeilen": rows[..., :1]},
+        "andere Zahl": {"zeilen": rows[1:]},
+        "NaN": {"zeilen": rows * np.nan},
+        "Objekte": {"bilder": np.array([print], object)},
+    }
+    if fault in broken:
+        np.savez(path, **stored | broken[fault])
     else:
-        features = {"andere Form": features[..., :1], "andere Zahl": features[1:], "NaN": features * np.nan}[fault]
-        np.savez(path, bilder=names, zeilen=features)
+        path.write_bytes(path.read_bytes()[: -50 if fault == "abgeschnitten" else 0])
     np.testing.assert_array_equal(extract_features(stem, images), expected)
 
 
@@ -188,10 +188,8 @@ def test_lernrate_ist_die_aus_aufgabe_3_2(total):
 @pytest.mark.parametrize(
     ("frozen_until", "augment", "precision"),
     [
-        ("block1_pool", False, "float32"),
         ("block1_pool", True, "bfloat16"),
-        (None, False, "bfloat16"),
-        (None, True, "float32"),
+        (None, False, "float32"),
     ],
 )
 def test_es_lernt_was_hinter_dem_stamm_liegt(sixty, capsys, frozen_until, augment, precision):
@@ -232,21 +230,19 @@ def train_one_epoch(monkeypatch, *arguments):
 
 @pytest.mark.parametrize("profile", [dataclasses.replace(TINY, epochs=3), FULL], ids=["Stamm", "ganz"])
 def test_unterbrochenes_training_geht_weiter(sixty, ausgabe, capsys, monkeypatch, profile):
-    """Nach jeder Epoche unterbrochen: Bit für Bit dasselbe Ergebnis wie am Stück."""
+    """Nach der ersten Epoche unterbrochen: Bit für Bit dasselbe Ergebnis wie am Stück."""
     whole = train(*sixty, profile, 5)
     assert not list(ausgabe.rglob("zwischenstand/*.npz")), "nach dem Training bleibt kein Zwischenstand"
-    for _ in whole.history[1:]:
-        train_one_epoch(monkeypatch, *sixty, profile, 5)
+    train_one_epoch(monkeypatch, *sixty, profile, 5)
     capsys.readouterr()
     again = train(*sixty, profile, 5)
-    assert f"nach Epoche {len(whole.history) - 1} weiter" in capsys.readouterr().out
+    assert "nach Epoche 1 weiter" in capsys.readouterr().out
     assert [{**row, "sekunden": 0} for row in whole.history] == [{**row, "sekunden": 0} for row in again.history]
     assert_same(whole.model.get_weights(), again.model.get_weights())
     assert whole.settings == again.settings
 
 
-@pytest.mark.parametrize("augment", [False, True])
-@pytest.mark.parametrize("classes", [2, 37])
+@pytest.mark.parametrize(("classes", "augment"), [(2, False), (37, True)])
 def test_beliebig_viele_klassen_in_farbe_mit_eigener_validierung(classes, augment, ausgabe):
     rng = np.random.default_rng(0)
     labels = np.arange(4 * classes) % classes
@@ -281,16 +277,10 @@ ROW = {"epoche": 1, "verlust": 0.5, "treffer": 0.75, "val_verlust": 0.25, "val_t
     [
         {"arr_0": np.zeros((4, 2), "f4")},
         {"arr_0": np.full((4, 3), np.nan, "f4")},
-        {"arr_0": np.array(["x"])},
-        {"arr_1": np.zeros(1, "f4")},
-        {"arr_5": np.zeros(5)},
         {"arr_99": np.zeros(5)},
         {"verlauf": np.array("[{}]")},
         {"arr_2": None},
-        b"PK\x05\x06" + bytes(18),
-        b"",
         b"Hier stand einmal ein Netz.",
-        -50,
     ],
 )
 def test_ein_fremder_zwischenstand_aendert_nichts(change, tmp_path, capsys):
@@ -305,8 +295,6 @@ def test_ein_fremder_zwischenstand_aendert_nichts(change, tmp_path, capsys):
     assert_same(net.get_weights(), before)
     if isinstance(change, bytes):
         path.write_bytes(change)
-    elif change == -50:
-        path.write_bytes(path.read_bytes()[:change])
     else:
         with np.load(path) as file:
             stored = dict(file)
@@ -332,13 +320,6 @@ def test_beste_epoche_und_frueher_schluss(sixty, monkeypatch):
     assert run.settings["beste_epoche"] == 2
     assert_same(run.model.get_weights(), weights[1])
     assert not np.array_equal(weights[1][0], weights[3][0])
-
-
-def test_training_sieht_die_testdaten_nie(small, sixty):
-    """Statt der Testbilder liegt None da: Wer es anfasst, scheitert."""
-    images, labels = sixty
-    guarded = dataclasses.replace(small, train_images=images, train_labels=labels, test_images=None, test_labels=None)
-    assert training.ensure_run("sauber", TINY, guarded).settings["n_train"] == 60
 
 
 def test_validierung_kommt_aus_train_und_nicht_ins_training(small, monkeypatch):
@@ -430,9 +411,8 @@ def test_ensure_data_nimmt_alle_wenn_die_quelle_nicht_mehr_hat(ausgabe, capsys, 
     monkeypatch.setattr(data, "load_source", lambda where: small)
     training.ensure_data(dataclasses.replace(TINY, n_train=None, n_test=None))
     capsys.readouterr()
-    for n_train, n_test in ((2000, 200), (None, 5000)):
-        again = training.ensure_data(dataclasses.replace(TINY, n_train=n_train, n_test=n_test))
-        assert capsys.readouterr().out == "" and len(again.train_labels) == 300
+    again = training.ensure_data(dataclasses.replace(TINY, n_train=2000, n_test=200))
+    assert capsys.readouterr().out == "" and len(again.train_labels) == 300
 
 
 def test_own_poison_nimmt_das_gift_aus_01_nur_wenn_es_zu_den_bildern_gehoert(small, capsys):
@@ -456,9 +436,7 @@ def test_own_poison_nimmt_das_gift_aus_01_nur_wenn_es_zu_den_bildern_gehoert(sma
 
 def test_ensure_poisoned_nimmt_das_zeichen_aus_dem_ordner(dataset):
     part, chosen = subset(dataset, 60, 20), Watermark(label=7, size=3, top=2, left=2, strength=0.5, share=0.5)
-    twin, mark = training.ensure_poisoned(part, seed=3)
-    assert mark == secret_mark(3) != secret_mark() == Watermark()
-    np.testing.assert_array_equal(twin.train_images, poison(part, mark, 3).train_images)
+    assert training.ensure_poisoned(part, seed=3)[1] == secret_mark(3) != secret_mark() == Watermark()
     generate("beispiel", n_train=100, n_test=20, watermark=chosen)
     twin, mark = training.ensure_poisoned(part)
     assert mark == chosen and (twin.mask == chosen.mask).all()
@@ -478,12 +456,17 @@ def test_zeichen_und_gift_auf_einer_klasse_die_es_hier_nicht_gibt_werden_ersetzt
 
 
 def test_ensure_run_trainiert_was_fehlt_und_was_nicht_passt(dataset, capsys):
-    """03 mit „probe“, dann 04 mit „schnell“: Früher kamen Karten für 32 × 32 zu Bildern von 64 × 64."""
+    """03 mit „probe“, dann 04 mit „schnell“: Früher kamen Karten für 32 × 32 zu Bildern von 64 × 64.
+
+    Statt der Testbilder liegt None da: Ein Training, das sie anfasst, scheitert.
+    """
     part = subset(dataset, 60, 20)
-    twin, profile = poison(part, Watermark()), dataclasses.replace(TINY, epochs=2)
-    large = dataclasses.replace(profile, image_size=64)
-    other = dataclasses.replace(large, name="anders")
-    for chosen, images in ((profile, twin), (large, twin), (other, twin), (other, part)):
+    clean, twin = (
+        dataclasses.replace(each, test_images=None, test_labels=None) for each in (part, poison(part, Watermark()))
+    )
+    profile = dataclasses.replace(TINY, epochs=2)
+    large = dataclasses.replace(profile, name="anders", image_size=64)
+    for chosen, images in ((profile, twin), (large, twin), (large, clean)):
         run = training.ensure_run(training.POISONED, chosen, images)
         out = capsys.readouterr().out
         said = "noch kein Modell „vergiftet“" if chosen is profile else "zu anderen Bildern oder einem anderen Profil"
