@@ -145,15 +145,6 @@ def fake_maps(marked=True):
     return maps, truth
 
 
-def test_verkleinern_wie_von_hand(size=100):
-    maps = RNG.normal(size=(2, size, size))
-    found, edges = clusters.coarse_maps(maps), np.arange(17) * size // 16
-    for row, column in np.ndindex(16, 16):
-        block = np.abs(maps)[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]].sum(axis=(1, 2))
-        np.testing.assert_allclose(found[:, row, column], block / np.abs(maps).sum(axis=(1, 2)))
-    assert (clusters.coarse_maps(np.zeros((1, size, size))) == 0).all()
-
-
 def test_das_zeichen_wird_ohne_hinweis_gefunden(dataset):
     mark = Watermark()
     mixed, drawn = clusters.mixed_images(mark.stamp(dataset.test_images[:40]), mark.mask)

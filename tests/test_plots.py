@@ -147,15 +147,6 @@ def assert_readable(figure, texts):
         assert worst >= 4.5, f"{text.get_text()!r} hebt sich nur {worst:.1f} : 1 ab"
 
 
-@pytest.mark.parametrize("colors", ["Blues", "RdBu_r", "cividis", "gray", "RdYlGn"])
-def test_eine_zahl_ist_auf_jedem_farbton_lesbar(colors):
-    values = np.linspace(0, 1, 144).reshape(12, 12)
-    figure, ax = plt.subplots(figsize=(6, 6))
-    plots.draw_numbers(ax, values, np.full(values.shape, "88"), cmap=colors, vmin=0, vmax=1)
-    figure.canvas.draw()
-    assert_readable(figure, drawn_texts(figure)[0])
-
-
 def test_speichern_schreibt_bild_und_text(ausgabe):
     figure = plots.lines({"a": [1, 2]}, "x", "y", "Linie", [1, 2])
     path = plots.save(figure, "lernkurven", "Überschrift", "Ein Satz.", "03_Training")

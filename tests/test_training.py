@@ -23,7 +23,7 @@ from helpers.learner import (
 )
 from helpers.model import keras, load_run, predict_logits, preprocess, softmax
 from helpers.secret import secret_mark
-from helpers.training import Evaluation, Profile, get_profile, train
+from helpers.training import Evaluation, Profile, train
 
 pytestmark = pytest.mark.usefixtures("ausgabe", "two_layers")
 
@@ -46,19 +46,6 @@ def sixty(small):
 def assert_same(ones, others):
     for one, other in zip(ones, others, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize(
-    ("name", "changes", "message"),
-    [
-        ("langsam", {}, "„langsam“.*probe, schnell oder voll"),
-        ("schnell", {"epochs": 0}, "mindestens 1 "),
-        ("schnell", {"devices": 65}, "Geräte bei 64 Bildern.*65"),
-    ],
-)
-def test_ein_unmoegliches_profil_ist_ein_satz(name, changes, message):
-    with pytest.raises(CourseError, match=message):
-        get_profile(name, **changes)
 
 
 @pytest.mark.parametrize(
@@ -476,8 +463,3 @@ def test_ensure_run_trainiert_was_fehlt_und_was_nicht_passt(dataset, capsys):
         assert capsys.readouterr().out == "", "jetzt passt es"
         assert_same(run.model.get_weights(), again.model.get_weights())
     assert load_run("sauber") is None
-
-
-def test_ensure_run_kennt_nur_drei_modelle(small):
-    with pytest.raises(CourseError, match="„fremd“.*„kurs“"):
-        training.ensure_run("fremd", TINY, small)
