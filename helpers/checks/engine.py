@@ -8,7 +8,7 @@ import ast
 import copy
 import ctypes
 import inspect
-import os
+import io
 import textwrap
 import threading
 import time
@@ -70,13 +70,19 @@ def limited(function: Callable, seconds: float):
     return result[0] if result else (None, TimeUp())
 
 
+class Nowhere(io.TextIOBase):
+    """Wohin eine Antwort während der Prüfung druckt: Auch was kein Ende nimmt, braucht so keinen Speicher."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 def run_cases(answer, cases: list, is_value: bool) -> list[Outcome]:
     """Führt die Antwort auf allen Eingaben aus, zusammen höchstens ``TIME_LIMIT_S`` Sekunden; Ausdrucke fallen weg."""
     outcomes, end = [], time.monotonic() + hints.TIME_LIMIT_S
     for args in cases:
         given = copy.deepcopy(args)
-        # Auch was kein Ende nimmt, braucht so keinen Speicher.
-        with open(os.devnull, "w", errors="replace") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        with redirect_stdout(Nowhere()), redirect_stderr(Nowhere()):
             value, error = (answer, None) if is_value else limited(partial(answer, *given), end - time.monotonic())
         if error is not None:
             return [*outcomes, Outcome(error="zeit" if isinstance(error, TimeUp) else hints.describe(error))]

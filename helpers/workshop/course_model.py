@@ -28,10 +28,15 @@ def pack(run: Run, card: dict, target=COURSE_MODEL, card_target=COURSE_MODEL_CAR
     Args:
         run: Training mit dem Profil „voll“.
         card: Angaben, die im Steckbrief vor Einstellungen und Verlauf stehen.
+
+    Raises:
+        CourseError: wenn ein Gewicht nicht in float16 passt.
     """
     import h5py
 
     weights = run.model.get_weights()
+    if any(np.abs(weight).max() > 0.99 * np.finfo(np.float16).max for weight in weights):
+        raise CourseError("Ein Gewicht ist für float16 zu groß: Trainieren Sie mit kleinerer Lernrate neu.")
     base = build_vgg16(run.settings["image_size"]).get_weights()
     # Erst im Arbeitsspeicher: Wird beim Schreiben der Datenträger voll, stürzt HDF5 ab, statt es zu sagen.
     content = io.BytesIO()
