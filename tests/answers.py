@@ -239,3 +239,41 @@ SAID = {
     "5.5": "zu Treue, Plausibilität | zur Erklärung selbst | klagt bei Ihnen | endet alles | zählen bei Ihnen nie | "
     "„offen“ wie „nein“ | „offen“ wie „ja“ | vertauscht | kein Wahrheitswert | mehr, als die elf",
 }
+
+# Dasselbe für den Rat, der auf den Satz folgt.
+ADVISED = {
+    "1.1": "Spaltennamen | ganzzahlige | Stelle | geteilt | Ergebnis",
+    "1.2": "kleiner | Bilden | Schreiben | jedem | Wandeln | argmin(axis=1)",
+    "1.3": "np.setdiff1d(all_rows | Zurücklegen | enthalten | Zuerst | round(share | Schleife | rng.permutation(rows)",
+    "1.4": "Unterordner | fehlt | Verschoben | before[name] | Mengen",
+    "1.5": "images.copy() | result[rows | sichtbar | derselben | Höchstens",
+    "2.1": "np.pad(image | Addieren | summieren | CNN-Bibliotheken | gehört | Faltung | wiederholten",
+    "2.2": "Ausgänge | Eingangskanal | Eingangskanäle | Ausgangskanal | Ausgangskanäle | zip(channels[:-1]",
+    "2.3": "Führen | multiplizieren | Zeichnen | Anfang | vergrößert",
+    "2.4": "erwartet | BGR-Mittelwerte | 103,939 | abziehen | ungeteilt | ImageNet-Mittelwert | letzten | "
+    "image.astype(float)",
+    "2.5": "np.maximum(… | unverändert | gehört | Multiplikation | features.reshape(len(features)",
+    "3.1": "Bergab | neuesten | Ableitung: rate | weiter | Schritten | zurück",
+    "3.2": "Solange | schon | Verteilen | Addieren | Teilen | Strecke | Aufwärmen",
+    "3.3": "Addieren | Entscheidend | klein | früher | Suchen",
+    "3.4": "Zuerst | rng.choice(values | np.percentile | Abstand | mittleren | mittleren",
+    "3.5": "Spaltensumme | Geteilt | confusion.diagonal() | Arrays | confusion.sum(axis=0)",
+    "3.6": "Gewichten | abs(Sicherheit | vergleichen | Summieren | Überspringen",
+    "3.7": "argmax | softmax(logits | −np.log | p[np.arange(len(labels)) | np.argmin | dieser",
+    "3.8": "Zeichen | images[labels != | predict(stamp(others)) | predict(images[labels | mitteln | mean()",
+    "4.1": "np.maximum(… | keepdims=True) | einziges | gewichteten | Multiplizieren | slopes.sum | "
+    "Ende .sum(axis=-1) | Summieren",
+    "4.2": "multipliziert | np.maximum(… | addieren | Summieren | Sie .sum(axis=-1)",
+    "4.3": "voneinander | voneinander | zweiten | zweier | der Unterschied | Mitteln | np.maximum(…",
+    "4.4": "np.maximum(cams | positiven | Teilen | beide | Stelle | sum(axis=1)",
+    "4.5": "Umgefallen | umfallen | Gesucht | nehmen | Zahlen",
+    "4.6": "np.argsort(-heatmap.ravel()) | wichtigsten | Ersetzen | 1 Punkte. | range(steps | predict(…)[0 | löschen",
+    "4.7": "np.ones(mask.shape) | np.ones(mask.shape) | innerhalb | np.argwhere(mask)[0] | Höchstens",
+    "5.1": '{"versteckt" | Multiplizieren | ReLU(2·(−2) | Beitrag | Eintrag | vorwärts | denselben | Verhältnis',
+    "5.2": "Multiplizieren | np.where(z | Addieren | ausrechnet | Eingänge | multiplizieren",
+    "5.3": "übereinstimmt | schlechteste | zip(found[name] | Vergleichen | Verdacht: min | passenden | Nummer | "
+    "kleinsten",
+    "5.4": "Enthält | Sicher | Verglichen | Liegt | Nehmen Sie | zurück",
+    "5.5": "etwas | nichts | dreimal | vertrauen | Erklärung | entscheidbar | beantwortet | Elfmal | Urteile | "
+    "Urteil heißt",
+}
