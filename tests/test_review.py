@@ -519,7 +519,7 @@ HAND_INS = {
         "Die Antwort hielt alles an",
     ),
     "nils/endlos": (
-        lambda: factory.inserted(factory.solved(), "while True: print('x' * 1000)"),
+        lambda: factory.inserted(factory.solved(), "while True: pass"),
         "",
         "Ohne eine Zelle",
     ),
