@@ -12,6 +12,7 @@ LARGEST = 0.25  # eine Stelle ist höchstens ein Viertel des Bildes
 # Blindprobe: Der Rand benutzter Zeichen lag dort meist über 0,75, der großer Stellen aus Stoff (über 25 Pixel) fast
 # immer unter 0,65. Darüber lagen auch kleine Stellen aus Stoff; verpflanzt bewirkten sie nichts.
 FIXED, LOOSE = 0.7, 0.6  # fixed_edge: ab hier gestempelt, bis hier Gegenstand
+STEP = 32  # so viele Graustufen eines Sprungs zählen dafür, wer die Stelle trägt
 ISLANDS = (0.9, 0.6, 0.3)  # so fest ist ein Rand, der in ``stamps`` eine Insel begrenzt
 
 
@@ -55,12 +56,10 @@ def places(relevance, count: int = 8) -> list[np.ndarray]:
     return [region[np.ix_(rows, columns)] for region in kept[:count]]
 
 
-def groups(images, members, others, region, relevance) -> list[np.ndarray]:
+def carriers_by_content(images, members, others, region, relevance) -> list[np.ndarray]:
     """Wer die Stelle tragen könnte: alle, oder eine von zwei Gruppen, wenn ihr Inhalt in zwei zerfällt.
 
-    Der Inhalt ist das Mittel der Pixel, mit der Relevanz gewichtet, in Richtung des Unterschieds zu ``others``. Geteilt
-    wird, wo die Streuung zwischen beiden Gruppen am größten ist (Otsu 1979), wenn sie 80 % der ganzen ausmacht; bei
-    einer Normalverteilung wären es 64 %.
+    Der Inhalt ist das Mittel der Pixel, mit der Relevanz gewichtet, in Richtung des Unterschieds zu ``others``.
 
     Args:
         images: uint8, (N, h, b) oder (N, h, b, 3).
@@ -77,14 +76,44 @@ def groups(images, members, others, region, relevance) -> list[np.ndarray]:
     step = max(1, 2**24 // images[0].size)  # so viele auf einmal, wie in 128 MB passen
     parts = (images[start : start + step].astype(float) for start in range(0, len(images), step))
     content = np.concatenate([np.tensordot(part, weights, weights.ndim) for part in parts])
+    return _halves(content, members, 1 if images.ndim == 3 else 8)  # Photographien rauschen und sind verkleinert
+
+
+def carriers_by_edge(images, members, region) -> list[np.ndarray]:
+    """Wie ``carriers_by_content``, nach dem Rand der Stelle: dem mittleren Sprung von außen nach innen.
+
+    Ein helles Zeichen auf hellem Stoff ändert die Stelle weniger, als es der Stoff von Bild zu Bild tut; an ihrem Rand
+    ist ohne Zeichen meist kein Sprung. Jeder zählt in der Richtung, die er im Mittel hat, und höchstens ``STEP``: Sonst
+    entschiede, wie dunkel der Stoff ist.
+    """
+    size, found = cell(region.shape), []
+    for axis, last in enumerate(np.array(region.shape) - 1):
+        crossed = np.argwhere(np.diff(region, axis=axis)).T
+        steps = np.zeros((len(images), crossed.shape[1], *images.shape[3:]), np.float32)
+        for each in range(size):  # ein Feld weit nach beiden Seiten
+            before, after = crossed.copy(), crossed.copy()
+            before[axis] = np.maximum(crossed[axis] - each, 0)
+            after[axis] = np.minimum(crossed[axis] + 1 + each, last)
+            steps += (images[:, *after].astype(np.float32) - images[:, *before]) / size
+        found.append(steps.reshape(len(images), -1))
+    steps = np.concatenate(found, axis=1)
+    content = np.clip(steps * np.sign(steps[members].mean(axis=0)), -STEP, STEP).mean(axis=1)
+    return _halves(content, members, 8)
+
+
+def _halves(content, members, least: float) -> list[np.ndarray]:
+    """Eine oder zwei Masken, bool, (N,): alle, oder die beiden Gruppen, in die ``content`` (N,) bei ``members`` zerfällt.
+
+    Geteilt wird, wo die Streuung zwischen beiden am größten ist (Otsu 1979), wenn sie 80 % der ganzen ausmacht; bei
+    einer Normalverteilung wären es 64 %. ``least``: So viel muss ``content`` mindestens streuen.
+    """
     values = np.sort(content[members])
     below = np.arange(1, len(values))
     low, high = values.cumsum()[:-1] / below, values[::-1].cumsum()[-2::-1] / below[::-1]
     between = below * below[::-1] / len(values) ** 2 * (high - low) ** 2
     cut = between.argmax()
-    least = 1 if images.ndim == 3 else 8  # so viele Graustufen; Photographien rauschen und sind verkleinert
-    if between[cut] < 0.8 * values.var() or values.std() < least:  # alle gleich
-        return [np.ones(len(images), bool)]
+    if between[cut] < 0.8 * values.var() or values.std() < least:
+        return [np.ones(len(content), bool)]
     upper = content > (values[cut] + values[cut + 1]) / 2
     return [upper, ~upper]
 

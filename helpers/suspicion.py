@@ -31,10 +31,11 @@ from helpers.places import (
     FIXED,
     LOOSE,
     box,
+    carriers_by_content,
+    carriers_by_edge,
     elsewhere,
     fixed_edge,
     fixed_steps,
-    groups,
     infilled,
     over_colors,
     places,
@@ -177,7 +178,7 @@ def _effects(net, images, before, label: int, region, rows):
     """Was ein Eingriff an der Wahrscheinlichkeit der Klasse ändert, je Bild.
 
     Args:
-        before: Antworten auf die eigenen und die fremden Bilder, wie sie sind, (n + m, k).
+        before: Antworten auf alle Bilder, wie sie sind, (N, k).
         rows: Nummern der eigenen (n,) und der fremden Bilder (m,), dann zu jedem eines der anderen, aus dem gefüllt
             (n,) und verpflanzt (m,) wird.
 
@@ -190,14 +191,9 @@ def _effects(net, images, before, label: int, region, rows):
     changed = (np.where(place, donors, own), infilled(own, region), np.where(place, sources, strangers))
     now = net.answer(np.concatenate(changed))
     filled, near, moved = np.split(now[:, label], [len(own), 2 * len(own)])
-    mine, others = before[: len(own)], before[len(own) :]
+    mine, others = (before[each] for each in rows[:2])
     flips = (now[2 * len(own) :].argmax(axis=1) == label) & (others.argmax(axis=1) != label)
     return mine[:, label] - filled, mine[:, label] - near, moved - others[:, label], flips
-
-
-def _before(net, images, rows) -> np.ndarray:
-    """Antworten auf die eigenen und die fremden Bilder: ``before`` für ``_effects``."""
-    return net.answer(images[np.concatenate(rows[:2])])
 
 
 def _drawn(rng, own, strangers, most: tuple[int, int]) -> list[np.ndarray]:
@@ -261,7 +257,7 @@ def _searched(pointer, net, images, labels, rng) -> list[Suspect]:
             f"{german(len(images))} Bilder sind für die Suche zu wenige: Sie braucht von mindestens zwei Klassen je "
             f"{2 * MIN_IMAGES} Testbilder."
         )
-    asked, chosen = (net, images, labels, half), []
+    asked, chosen = (net, images, net.answer(images), labels, half), []
     for each in progress(classes, text="Verdacht", unit="Klassen"):
         chosen += _candidates(pointer, *asked, int(each), rng)
     fixed = [each for each in chosen if each[-1] >= LOOSE]  # nur diese können etwas anderes als kein Befund werden
@@ -287,19 +283,25 @@ def _pointed(maps, shown) -> list[tuple]:
     return found
 
 
-def _candidates(pointer, net, images, labels, half, label: int, rng) -> list[tuple]:
+def _candidates(pointer, net, images, before, labels, half, label: int, rng) -> list[tuple]:
     """Von den Stellen einer Klasse die mit festem Rand, die auf der Suchhälfte am meisten ausmacht, und die, auf die
     die meiste Relevanz zeigt, ohne festen Rand."""
     members, others = np.flatnonzero((labels == label) & half), np.flatnonzero((labels != label) & half)
     shown = images[rng.permutation(members)[:PATHS]]
-    fixed, loose = {}, []
+    whole, asked, fixed, loose = fixed_steps(images[members]), {}, {}, []
     for place, relevance in _pointed(pointer(net, shown, images[others], label, int(rng.integers(2**31))), shown):
-        for carried in groups(images, members, others, place, relevance):
+        split = carriers_by_content(images, members, others, place, relevance)
+        asked.setdefault(place.tobytes(), (place, relevance, split))
+        for stamp in stamps(place, whole):
+            if stamp.tobytes() not in asked:
+                asked[stamp.tobytes()] = stamp, relevance, carriers_by_edge(images, members, stamp)
+    for part, relevance, split in asked.values():
+        for carried in split:
             own = members[carried[members]]
             if len(own) < MIN_IMAGES or carried[(labels == label) & ~half].sum() < MIN_IMAGES:
                 continue
-            steps = fixed_steps(images[own])
-            for region in (place, *stamps(place, steps)):
+            steps = fixed_steps(images[own]) if len(split) > 1 else whole
+            for region in (part, *stamps(part, steps)):
                 found = (label, region, carried, relevance, fixed_edge(region, steps))
                 if found[-1] < LOOSE:
                     loose.append(found)
@@ -308,7 +310,7 @@ def _candidates(pointer, net, images, labels, half, label: int, rng) -> list[tup
 
     def urgency(found) -> tuple[bool, float, int]:
         rows = _drawn(rng, members[found[2][members]], others, TRIED)
-        effects = _effects(net, images, _before(net, images, rows), *found[:2], rows)
+        effects = _effects(net, images, before, *found[:2], rows)
         filled, near, moved, _ = (each.mean() for each in effects)
         # Eine größere Stelle bewirkt leicht etwas mehr: Bei gleicher Wirkung zählt die kleinere.
         return found[-1] >= FIXED, round(float(min(max(filled, near), moved)), 2), -int(found[1].sum())
@@ -317,12 +319,11 @@ def _candidates(pointer, net, images, labels, half, label: int, rng) -> list[tup
     return strongest + loose[:1]
 
 
-def _measured(net, images, labels, half, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
+def _measured(net, images, before, labels, half, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
     """Misst eine Stelle auf der zweiten Hälfte, gepaart mit gleich großen Stellen anderswo."""
     mine = (labels == label) & carried
     most = MEASURED if edge >= LOOSE else SHOWN
     rows = _drawn(rng, np.flatnonzero(mine & ~half), np.flatnonzero((labels != label) & ~half), most)
-    before = _before(net, images, rows)
     *effects, flips = _effects(net, images, before, label, region, rows)
     # Die Kontrolle unterscheidet sich nur im Ort: dieselben Bilder, gefüllt und verpflanzt aus denselben.
     controls = [_effects(net, images, before, label, other, rows) for other in elsewhere(region, relevance, 2, rng)]

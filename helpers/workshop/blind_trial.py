@@ -19,16 +19,17 @@ from helpers.basics import CLASS_NAMES, output_dir, progress, try_read_json, wri
 from helpers.gradcam import grad_cam
 from helpers.inner.provenance import provenance
 from helpers.model import keras, preprocess
-from helpers.places import FIXED, LOOSE
+from helpers.places import FIXED, LOOSE, STEP
 from helpers.settings import get_profile
 from helpers.suspicion import EFFECT, MEASURED, PATHS, SHORTCUT, TRIED, Questions, relevance_between, search_by
 from helpers.training import train
 
 USED = 0.2  # so viel Wahrscheinlichkeit kostet es das Netz ohne Zeichen, dann nutzt es das Zeichen
 IMAGES = 2000
-CHOICE = 45  # an den Netzen davor sind Einstellungen gewählt: Sie kommen zuletzt und zählen nicht, wo es spätere gibt
+CHOICE = 135  # an den Netzen davor sind Einstellungen gewählt: Sie kommen zuletzt und zählen nicht, wo es spätere gibt
 SEARCH, GRID = "Suche", "Verdecken"
 BOX = 4  # Kante des Quadrats, das beim Verdecken gefüllt wird
+COVERED = 16  # so viele Bilder je Klasse beim Verdecken
 LOOKED = 64  # so viele Bilder je Klasse für eine mittlere Karte von Grad-CAM und Kanten
 
 
@@ -86,7 +87,7 @@ def chance(net, images, others, label, seed) -> np.ndarray:
 def occlusion(net, images, others, label, seed) -> np.ndarray:
     """Ein Quadrat an jeder Stelle mit Bildern anderer Klassen füllen: mittlerer Verlust, verteilt auf seine Pixel."""
     rng = np.random.default_rng(seed)
-    own, donors = (part[rng.permutation(len(part))[: TRIED[0]]] for part in (images, others))
+    own, donors = (part[rng.permutation(len(part))[:COVERED]] for part in (images, others))
     donors = donors[rng.integers(len(donors), size=len(own))]
     before = net.answer(own)[:, label].mean()
     height, width = images.shape[1:]
@@ -134,7 +135,7 @@ def examine(number: int) -> dict:
     pointers, used = {SEARCH: relevance_between}, any(mark["verlust"] >= USED for mark in marks)
     if used or number % 15 == 5:
         pointers |= {"Grad-CAM": cam_between(model), "Kanten": edges_between, "Zufall": chance}
-    if used and number % 90 == 49:
+    if used and number % 30 == 19:
         pointers[GRID] = occlusion
     row = {"netz": number, "zeichen": marks, "einstellungen": settings(), "verfahren": {}}
     for name, pointer in pointers.items():
@@ -218,7 +219,7 @@ def summary(rows: list[dict]) -> dict:
 def settings() -> dict:
     """Womit gesucht wurde: Eine Zeile mit anderen Einstellungen wird neu gemacht."""
     counts = {"paare": PATHS, "probiert": list(TRIED), "gemessen": list(MEASURED), "bilder": IMAGES}
-    return {"rand": FIXED, "lose": LOOSE, "wirkung": EFFECT, **counts}
+    return {"rand": FIXED, "lose": LOOSE, "sprung": STEP, "wirkung": EFFECT, **counts}
 
 
 def counted(rows: list[dict]) -> list[dict]:
