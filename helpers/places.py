@@ -102,7 +102,7 @@ def carriers_by_edge(images, members, region) -> list[np.ndarray]:
 
 
 def _halves(content, members, least: float) -> list[np.ndarray]:
-    """Eine oder zwei Masken, bool, (N,): alle, oder die beiden Gruppen, in die ``content`` (N,) bei ``members`` zerfällt.
+    """Eine oder zwei Masken, bool, (N,): alle, oder die Gruppen, in die ``content`` (N,) bei ``members`` zerfällt.
 
     Geteilt wird, wo die Streuung zwischen beiden am größten ist (Otsu 1979), wenn sie 80 % der ganzen ausmacht; bei
     einer Normalverteilung wären es 64 %. ``least``: So viel muss ``content`` mindestens streuen.
