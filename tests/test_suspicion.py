@@ -11,7 +11,17 @@ from helpers import data, suspicion
 from helpers.basics import CourseError
 from helpers.model import keras
 from helpers.own import own_model
-from helpers.places import FIXED, LOOSE, elsewhere, fixed_edge, fixed_steps, groups, places, stamps
+from helpers.places import (
+    FIXED,
+    LOOSE,
+    carriers_by_content,
+    carriers_by_edge,
+    elsewhere,
+    fixed_edge,
+    fixed_steps,
+    places,
+    stamps,
+)
 from helpers.suspicion import SHORTCUT, Questions
 
 MARK = data.Watermark(size=6, top=21)
@@ -79,9 +89,22 @@ def test_wer_weiterlernt_bekommt_die_antworten_der_neuen_gewichte(tiny_nets, ima
 def test_wer_das_zeichen_traegt_wird_am_inhalt_erkannt(marked):
     stamped, labels, truth = marked
     members, others = np.flatnonzero(labels == HALF.label), np.flatnonzero(labels != HALF.label)
-    found, rest = groups(stamped, members, others, HALF.mask, np.ones((28, 28)))
+    found, rest = carriers_by_content(stamped, members, others, HALF.mask, np.ones((28, 28)))
     assert (found[members] == truth[members]).mean() > 0.95 and (rest == ~found).all()
-    (everyone,) = groups(stamped, np.flatnonzero(labels == 2), members, HALF.mask, np.ones((28, 28)))
+    (everyone,) = carriers_by_content(stamped, np.flatnonzero(labels == 2), members, HALF.mask, np.ones((28, 28)))
+    assert everyone.all(), "niemand trägt es: alle gleich"
+
+
+def test_wer_helle_punkte_auf_hellem_stoff_traegt_wird_am_rand_erkannt(images):
+    """Der Stoff streut mehr, als das Zeichen ihn ändert: Am Inhalt ist es nicht zu erkennen."""
+    mark = data.Watermark(4, size=6, top=8, left=10, strength=0.9, shape="Punkte")
+    members, others = np.flatnonzero(images[1] == mark.label), np.flatnonzero(images[1] != mark.label)
+    carriers, stamped = members[::2], images[0].copy()
+    stamped[carriers] = mark.stamp(stamped[carriers])
+    found, rest = carriers_by_edge(stamped, members, mark.mask)
+    assert (found[members] == np.isin(members, carriers)).mean() > 0.95 and (rest == ~found).all()
+    assert len(carriers_by_content(stamped, members, others, mark.mask, np.ones((28, 28)))) == 1
+    (everyone,) = carriers_by_edge(images[0], members, mark.mask)
     assert everyone.all(), "niemand trägt es: alle gleich"
 
 
@@ -119,7 +142,7 @@ def test_vom_zeichen_genuegt_ein_pixel_um_es_ganz_zu_erfassen(images, mark):
 def test_intervalle_werden_breiter_je_mehr_stellen_probiert_wurden(tiny_nets, images):
     half = np.arange(len(images[0])) % 2 == 0
     net, everyone = Questions(tiny_nets[1]), np.ones(len(half), bool)
-    asked = (net, *images, half, 4, MARK.mask, everyone, np.zeros((28, 28)), 2.0)
+    asked = (net, images[0], net.answer(images[0]), images[1], half, 4, MARK.mask, everyone, np.zeros((28, 28)), 2.0)
     one, many = (suspicion._measured(*asked, tried, np.random.default_rng(0)) for tried in (1, 20))
     assert one.remove[0] == many.remove[0] and one.remove[1] > many.remove[1] and one.remove[2] < many.remove[2]
 
@@ -179,6 +202,10 @@ def test_ein_fester_rand_zwischen_den_feldern_und_verwischt_bleibt_fest():
             mine[:, region] = COLOR
             soft = uniform_filter(mine, (0, 2, 2, 0)).astype(np.uint8)
             for each in (mine.astype(np.uint8), soft):
+                half = np.arange(len(each)) % 2 == 0
+                mixed = np.where(half[:, None, None, None], each, images[labels == 1])
+                carried = carriers_by_edge(mixed, np.arange(len(mixed)), region)
+                assert any((found == half).all() for found in carried)
                 steps = fixed_steps(each)
                 assert steps[0].shape == (edge - 1, edge) and fixed_edge(region, steps) > FIXED
                 found = max(stamps(region, steps), key=lambda other: (other & region).sum() / (other | region).sum())
