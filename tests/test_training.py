@@ -343,6 +343,39 @@ def test_neu_gewuerfelte_schichten():
         training.randomize_down_to(net, "block9")
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [{}, {"padding": "valid"}, {"kernel_size": (1, 3), "strides": 2}, {"dilation_rate": 2}, {"activation": "relu"}],
+    ids=str,
+)
+def test_eine_faltung_als_matrixprodukt_rechnet_und_lernt_wie_die_von_keras(kind):
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(3)
+    layer = keras.layers.Conv2D(**{"filters": 4, "kernel_size": 3, "padding": "same", "name": "faltung"} | kind)
+    net = keras.Sequential([keras.Input((4, 4, 2)), layer])
+    layer.bias.assign(np.arange(4) / 4)
+    copy = learner.quick_copy(net, "float32")
+    assert isinstance(copy.get_layer("faltung"), learner.PatchConv2D)
+    images = tf.constant(np.random.default_rng(1).normal(size=(5, 4, 4, 2)).astype(np.float32))
+    found = []
+    for each in (net, copy):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = each(images)
+            loss = tf.reduce_sum(outputs**3)
+        found.append([outputs, *tape.gradient(loss, [images, *each.trainable_variables])])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_grosse_karten_und_besondere_faltungen_rechnet_keras():
+    layers = [keras.layers.Conv2D(4, 3, padding="same"), keras.layers.Conv2D(4, 1, groups=2)]
+    layers += [keras.layers.MaxPooling2D(2), keras.layers.Conv2D(4, 1, use_bias=False), keras.layers.Conv2D(4, 3)]
+    copy = learner.quick_copy(keras.Sequential([keras.Input((8, 8, 2)), *layers]), "float32")
+    assert [type(each) is learner.PatchConv2D for each in copy.layers] == [False] * 4 + [True]
+
+
 # --- Auswerten ------------------------------------------------------------------------------------------------------
 
 
