@@ -325,15 +325,16 @@ def startwerte(options):
 @command(
     MAKERS,
     "prüfen, wie oft die Verdachtssuche findet und wie oft sie irrt (zwei Minuten je Netz)",
-    option("--netze", type=whole(1, 1000), default=135, help="so viele Netze; fertige werden nicht wiederholt"),
+    option("--netze", type=whole(1, 1000), default=90, help="so viele Netze; fertige werden nicht wiederholt"),
     option("--ziel", type=file, help="Zieldatei (sonst input/blindprobe.json)"),
 )
 def blindprobe(options):
     from helpers.trial import STORED_TRIAL
-    from helpers.workshop.blind_trial import run
+    from helpers.workshop.blind_trial import FIRST, run
 
     target = options.ziel or STORED_TRIAL
-    print(f"Geschrieben: {display_path(target)} ({len(run(range(options.netze), target)['netze'])} Netze)")
+    rows = run(range(FIRST, FIRST + options.netze), target)["netze"]
+    print(f"Geschrieben: {display_path(target)} ({len(rows)} Netze)")
 
 
 PARTS = ("gradcam", "lrp", "ziel", "training")

@@ -8,13 +8,13 @@ STORED_TRIAL = INPUT / "blindprobe.json"
 
 
 def stored_trial(path=STORED_TRIAL) -> dict:
-    """Die mitgelieferte Blindprobe: ``netze``, wie viele davon zählen (``gezählt``), und deren ``ergebnis``.
+    """Die mitgelieferte Blindprobe: eine Zeile je Netz (``netze``), und was sie zusammen sagen (``ergebnis``).
 
     Raises:
         CourseError: wenn sie fehlt oder beschädigt ist.
     """
     stored = try_read_json(path, {})
-    if not stored.get("gezählt") or not as_dict(stored.get("ergebnis")):
+    if not stored.get("netze") or not as_dict(stored.get("ergebnis")):
         raise CourseError(f"{display_path(path)} fehlt oder ist beschädigt: Holen Sie die Datei neu.")
     return stored
 
@@ -43,7 +43,7 @@ def missed(stored: dict) -> str:
     found = stored["ergebnis"]["Suche"]["gefunden"]["alle"]
     if not found:
         return ""
-    hits, nets = round(found[0] * found[3]), stored["gezählt"]
+    hits, nets = round(found[0] * found[3]), len(stored["netze"])
     said = f"In der Blindprobe ({nets} Netze) fand die Suche {hits} von {found[3]} Zeichen, die ein Netz nutzte"
     if not (sizes := stored["ergebnis"]["Suche"]["übersehene Pixel"]):
         return f"{said}."

@@ -26,7 +26,7 @@ from helpers.training import train
 
 USED = 0.2  # so viel Wahrscheinlichkeit kostet es das Netz ohne Zeichen, dann nutzt es das Zeichen
 IMAGES = 2000
-CHOICE = 135  # an den Netzen davor sind Einstellungen gewählt: Sie kommen zuletzt und zählen nicht, wo es spätere gibt
+FIRST = 135  # an den Netzen davor sind Einstellungen gewählt
 SEARCH, GRID = "Suche", "Verdecken"
 BOX = 4  # Kante des Quadrats, das beim Verdecken gefüllt wird
 COVERED = 16  # so viele Bilder je Klasse beim Verdecken
@@ -222,13 +222,8 @@ def settings() -> dict:
     return {"rand": FIXED, "lose": LOOSE, "sprung": STEP, "wirkung": EFFECT, **counts}
 
 
-def counted(rows: list[dict]) -> list[dict]:
-    """Die Zeilen, an denen nichts gewählt wurde; gibt es keine, alle."""
-    return [row for row in rows if row["netz"] >= CHOICE] or rows
-
-
 def run(numbers, path) -> dict:
-    """Untersucht die Netze ``numbers``, jedes einmal, und legt die Tafel ab: zuerst die, die zählen.
+    """Untersucht die Netze ``numbers``, jedes einmal, und legt die Tafel ab.
 
     Ein abgebrochener Lauf macht beim nächsten Netz weiter, auch an einem anderen Abend: Was in der Tafel steht oder in
     ``ausgabe/blindprobe`` und mit denselben Einstellungen gesucht ist, gilt.
@@ -236,14 +231,12 @@ def run(numbers, path) -> dict:
     folder = output_dir() / "blindprobe"
     known = try_read_json(path, {}).get("netze", []) + [try_read_json(each, {}) for each in folder.glob("[0-9]*.json")]
     rows = {row["netz"]: row for row in known if row.get("einstellungen") == settings()}
-    order = sorted(numbers, key=lambda number: (number < CHOICE, number))
-    for number in progress(order, text="Blindprobe", unit="Netze"):
+    for number in progress(list(numbers), text="Blindprobe", unit="Netze"):
         if number not in rows:
             rows[number] = examine(number)
             write_json(folder / f"{number:03}.json", rows[number])
             keras.backend.clear_session()
     rows = [rows[number] for number in sorted(rows)]
-    result = {"gezählt": len(counted(rows)), "ergebnis": summary(counted(rows))}
-    table = {"netze": rows, **result, "herkunft": provenance(profile="schnell")}
+    table = {"netze": rows, "ergebnis": summary(rows), "herkunft": provenance(profile="schnell")}
     write_json(path, table)
     return table
