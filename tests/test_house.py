@@ -27,10 +27,18 @@ def wing(name: str) -> str:
     return part if part in ALLOWED else "front"
 
 
-def imports(path: Path, known) -> set[str]:
-    """Welche Module von ``helpers`` eine Datei importiert, auch innerhalb von Funktionen."""
+def at_load(tree):
+    """Die Knoten, die schon beim Importieren drankommen: alle außer denen in Funktionen."""
+    for node in ast.iter_child_nodes(tree):
+        yield node
+        if not isinstance(node, ast.FunctionDef):
+            yield from at_load(node)
+
+
+def imports(path: Path, known, nodes=ast.walk) -> set[str]:
+    """Welche Module aus ``known`` eine Datei importiert, auch innerhalb von Funktionen."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -52,6 +60,18 @@ def test_imports_run_one_way_and_in_no_circle():
             if middle in reached[name]:
                 reached[name] |= reached[middle]
     assert [f"Kreis: {a} → {b}" for a in known for b in arrows[a] if a in reached[b]] == []
+
+
+def test_own_net_with_pytorch_or_jax_needs_no_tensorflow_to_start():
+    known = modules()
+    needed, new = set(), {"helpers.workshop.cnn"}
+    while new:
+        needed |= new
+        new = set().union(*(imports(known[name], known, at_load) for name in new)) - needed
+    assert {"helpers.training", "helpers.learner"} <= needed
+    with_tensorflow = {name for name, path in known.items() if imports(path, {"tensorflow"}, at_load)}
+    assert "helpers.lrp" in with_tensorflow
+    assert needed & with_tensorflow == set()
 
 
 def test_modules_for_reading_have_at_most_400_lines():
