@@ -12,6 +12,7 @@ ersten suchen Relevanz und Probeeingriffe Stellen aus, auf der zweiten wird geme
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -174,34 +175,6 @@ def relevance_between(net: Questions, images, others, label: int, seed: int = 0,
     return relevance.reshape(len(images), -1, *relevance.shape[1:]).mean(axis=1)
 
 
-def _effects(net, images, before, label: int, region, rows):
-    """Was ein Eingriff an der Wahrscheinlichkeit der Klasse ändert, je Bild.
-
-    Args:
-        before: Antworten auf alle Bilder, wie sie sind, (N, k).
-        rows: Nummern der eigenen (n,) und der fremden Bilder (m,), dann zu jedem eines der anderen, aus dem gefüllt
-            (n,) und verpflanzt (m,) wird.
-
-    Returns:
-        Verlust durch Füllen (n,), durch Füllen mit den nächsten Pixeln (n,), Gewinn durch Verpflanzen (m,), und welche
-        fremden Bilder dadurch zur Klasse kippen, bool (m,).
-    """
-    own, strangers, donors, sources = (images[each] for each in rows)
-    place = over_colors(region, images)
-    changed = (np.where(place, donors, own), infilled(own, region), np.where(place, sources, strangers))
-    now = net.answer(np.concatenate(changed))
-    filled, near, moved = np.split(now[:, label], [len(own), 2 * len(own)])
-    mine, others = (before[each] for each in rows[:2])
-    flips = (now[2 * len(own) :].argmax(axis=1) == label) & (others.argmax(axis=1) != label)
-    return mine[:, label] - filled, mine[:, label] - near, moved - others[:, label], flips
-
-
-def _drawn(rng, own, strangers, most: tuple[int, int]) -> list[np.ndarray]:
-    """Höchstens so viele Bilder beider Seiten und zu jedem eines der anderen: die ``rows`` für ``_effects``."""
-    own, strangers = (rng.permutation(rows)[:count] for rows, count in zip((own, strangers), most, strict=True))
-    return [own, strangers, rng.choice(strangers, len(own)), rng.choice(own, len(strangers))]
-
-
 def search(model, images, labels, seed: int = 0) -> list[Suspect]:
     """Sucht in jeder Klasse die Stellen, an denen sie hängt, und prüft sie durch Eingriffe.
 
@@ -247,23 +220,21 @@ def _few(images, labels, rng) -> np.ndarray:
 
 def _searched(pointer, net, images, labels, rng) -> list[Suspect]:
     """Die Suche selbst, auf Bildern im Arbeitsspeicher."""
-    half = np.zeros(len(images), bool)  # True: Suchhälfte
-    for each in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == each))
-        half[members[: len(members) // 2]] = True
     classes = [each for each in np.unique(labels) if (labels == each).sum() >= 2 * MIN_IMAGES]
     if len(classes) < 2:
         raise CourseError(
             f"{german(len(images))} Bilder sind für die Suche zu wenige: Sie braucht von mindestens zwei Klassen je "
             f"{2 * MIN_IMAGES} Testbilder."
         )
-    asked, chosen = (net, images, net.answer(images), labels, half), []
+    search, chosen = _Search(net, images, labels, rng), []
     for each in progress(classes, text="Verdacht", unit="Klassen"):
-        chosen += _candidates(pointer, *asked, int(each), rng)
-    fixed = [each for each in chosen if each[-1] >= LOOSE]  # nur diese können etwas anderes als kein Befund werden
-    loose = sorted((each for each in chosen if each[-1] < LOOSE), key=lambda each: -each[3][each[1]].sum())[:MOST_LOOSE]
+        chosen += search.candidates(pointer, int(each))
+    fixed = [each for each in chosen if each.edge >= LOOSE]  # nur diese können etwas anderes als kein Befund werden
+    loose = sorted((each for each in chosen if each.edge < LOOSE), key=lambda each: -each.relevance[each.region].sum())[
+        :MOST_LOOSE
+    ]
     measured = progress(fixed + loose, text="Eingriffe", unit="Stellen")
-    suspects = [_measured(*asked, *each, max(1, len(fixed)), rng) for each in measured]
+    suspects = [search.measured(each, max(1, len(fixed))) for each in measured]
     order = (SHORTCUT, UNCLEAR, NOTHING)
     return sorted(suspects, key=lambda suspect: (order.index(suspect.verdict), -suspect.score))
 
@@ -283,63 +254,129 @@ def _pointed(maps, shown) -> list[tuple]:
     return found
 
 
-def _candidates(pointer, net, images, before, labels, half, label: int, rng) -> list[tuple]:
-    """Von den Stellen einer Klasse die mit festem Rand, die auf der Suchhälfte am meisten ausmacht, und die, auf die
-    die meiste Relevanz zeigt, ohne festen Rand."""
-    members, others = np.flatnonzero((labels == label) & half), np.flatnonzero((labels != label) & half)
-    shown = images[rng.permutation(members)[:PATHS]]
-    whole, asked, fixed, loose = fixed_steps(images[members]), {}, {}, []
-    for place, relevance in _pointed(pointer(net, shown, images[others], label, int(rng.integers(2**31))), shown):
-        split = carriers_by_content(images, members, others, place, relevance)
-        asked.setdefault(place.tobytes(), (place, relevance, split))
-        for stamp in stamps(place, whole):
-            if stamp.tobytes() not in asked:
-                asked[stamp.tobytes()] = stamp, relevance, carriers_by_edge(images, members, stamp)
-    for part, relevance, split in asked.values():
-        for carried in split:
-            own = members[carried[members]]
-            if len(own) < MIN_IMAGES or carried[(labels == label) & ~half].sum() < MIN_IMAGES:
-                continue
-            steps = fixed_steps(images[own]) if len(split) > 1 else whole
-            for region in (part, *stamps(part, steps)):
-                found = (label, region, carried, relevance, fixed_edge(region, steps))
-                if found[-1] < LOOSE:
-                    loose.append(found)
-                else:
-                    fixed[region.tobytes() + carried.tobytes()] = found
+class Candidate(NamedTuple):
+    """Eine Stelle, die noch nicht gemessen ist.
 
-    def urgency(found) -> tuple[bool, float, int]:
-        rows = _drawn(rng, members[found[2][members]], others, TRIED)
-        effects = _effects(net, images, before, *found[:2], rows)
-        filled, near, moved, _ = (each.mean() for each in effects)
-        # Eine größere Stelle bewirkt leicht etwas mehr: Bei gleicher Wirkung zählt die kleinere.
-        return found[-1] >= FIXED, round(float(min(max(filled, near), moved)), 2), -int(found[1].sum())
+    Attributes:
+        label: die Klasse.
+        region: bool, (h, b): die Stelle.
+        carried: bool, (N,): welche Bilder sie tragen.
+        relevance: (h, b): die Karte, die auf sie zeigt.
+        edge: wie fest ihr Rand liegt, siehe ``fixed_edge``.
+    """
 
-    strongest = sorted(fixed.values(), key=urgency)[-1:]
-    return strongest + loose[:1]
+    label: int
+    region: np.ndarray
+    carried: np.ndarray
+    relevance: np.ndarray
+    edge: float
 
 
-def _measured(net, images, before, labels, half, label, region, carried, relevance, edge, tried: int, rng) -> Suspect:
-    """Misst eine Stelle auf der zweiten Hälfte, gepaart mit gleich großen Stellen anderswo."""
-    mine = (labels == label) & carried
-    most = MEASURED if edge >= LOOSE else SHOWN
-    rows = _drawn(rng, np.flatnonzero(mine & ~half), np.flatnonzero((labels != label) & ~half), most)
-    *effects, flips = _effects(net, images, before, label, region, rows)
-    # Die Kontrolle unterscheidet sich nur im Ort: dieselben Bilder, gefüllt und verpflanzt aus denselben.
-    controls = [_effects(net, images, before, label, other, rows) for other in elsewhere(region, relevance, 2, rng)]
-    intervals = []
-    for here, *there in zip(effects, *controls, strict=False):
-        difference = here - np.mean(there, axis=0)
-        bounds = bootstrap_interval(difference, draws=2000, level=1 - 0.05 / tried)
-        intervals.append([float(difference.mean()), *bounds])
-    # Auf hellem Stoff zeigen Bilder anderer Klassen an der Stelle oft dasselbe: Eine Art zu füllen genügt.
-    lost, gained = max(intervals[0][1], intervals[1][1]) > EFFECT, intervals[2][1] > EFFECT
-    verdict = NOTHING
-    if edge >= LOOSE and (lost or gained):
-        verdict = SHORTCUT if edge >= FIXED and lost and gained else UNCLEAR
-    share = float(carried[labels == label].mean())
-    kind = PLACE if share > 0.95 else GROUP
-    return Suspect(label, region, kind, share, np.flatnonzero(mine), *intervals, float(flips.mean()), edge, verdict)
+class _Search:
+    """Ein Netz und seine Bilder, geteilt in zwei Hälften: Auf der ersten wird ausgesucht, auf der zweiten gemessen.
+
+    Args:
+        net: ``Questions`` an das Netz.
+        images: uint8, (N, h, b) oder (N, h, b, 3), im Arbeitsspeicher.
+        labels: ihre Klassen, (N,).
+        rng: der Zufall für alles, was hier gezogen wird.
+    """
+
+    def __init__(self, net, images, labels, rng):
+        self.net, self.images, self.labels, self.rng = net, images, labels, rng
+        self.first = np.zeros(len(images), bool)
+        for each in np.unique(labels):
+            members = rng.permutation(np.flatnonzero(labels == each))
+            self.first[members[: len(members) // 2]] = True
+        self.before = net.answer(images)
+
+    def drawn(self, own, strangers, most: tuple[int, int]) -> list[np.ndarray]:
+        """Höchstens so viele Bilder beider Seiten und zu jedem eines der anderen: die ``rows`` für ``effects``."""
+        sides = zip((own, strangers), most, strict=True)
+        own, strangers = (self.rng.permutation(rows)[:count] for rows, count in sides)
+        return [own, strangers, self.rng.choice(strangers, len(own)), self.rng.choice(own, len(strangers))]
+
+    def effects(self, label: int, region, rows):
+        """Was ein Eingriff an der Wahrscheinlichkeit der Klasse ändert, je Bild.
+
+        Args:
+            rows: Nummern der eigenen (n,) und der fremden Bilder (m,), dann zu jedem eines der anderen, aus dem
+                gefüllt (n,) und verpflanzt (m,) wird.
+
+        Returns:
+            Verlust durch Füllen (n,), durch Füllen mit den nächsten Pixeln (n,), Gewinn durch Verpflanzen (m,), und
+            welche fremden Bilder dadurch zur Klasse kippen, bool (m,).
+        """
+        own, strangers, donors, sources = (self.images[each] for each in rows)
+        place = over_colors(region, self.images)
+        changed = (np.where(place, donors, own), infilled(own, region), np.where(place, sources, strangers))
+        now = self.net.answer(np.concatenate(changed))
+        filled, near, moved = np.split(now[:, label], [len(own), 2 * len(own)])
+        mine, others = (self.before[each] for each in rows[:2])
+        flips = (now[2 * len(own) :].argmax(axis=1) == label) & (others.argmax(axis=1) != label)
+        return mine[:, label] - filled, mine[:, label] - near, moved - others[:, label], flips
+
+    def candidates(self, pointer, label: int) -> list[Candidate]:
+        """Von den Stellen einer Klasse die mit festem Rand, die auf der Suchhälfte am meisten ausmacht, und die, auf
+        die die meiste Relevanz zeigt, ohne festen Rand."""
+        images, mine, first = self.images, self.labels == label, self.first
+        members, others = np.flatnonzero(mine & first), np.flatnonzero(~mine & first)
+        shown = images[self.rng.permutation(members)[:PATHS]]
+        maps = pointer(self.net, shown, images[others], label, int(self.rng.integers(2**31)))
+        whole, asked, fixed, loose = fixed_steps(images[members]), {}, {}, []
+        for place, relevance in _pointed(maps, shown):
+            if place.tobytes() not in asked:
+                split = carriers_by_content(images, members, others, place, relevance)
+                asked[place.tobytes()] = place, relevance, split
+            for stamp in stamps(place, whole):
+                if stamp.tobytes() not in asked:
+                    asked[stamp.tobytes()] = stamp, relevance, carriers_by_edge(images, members, stamp)
+        for part, relevance, split in asked.values():
+            for carried in split:
+                own = members[carried[members]]
+                if len(own) < MIN_IMAGES or carried[mine & ~first].sum() < MIN_IMAGES:
+                    continue
+                steps = fixed_steps(images[own]) if len(split) > 1 else whole
+                for region in (part, *stamps(part, steps)):
+                    found = Candidate(label, region, carried, relevance, fixed_edge(region, steps))
+                    if found.edge < LOOSE:
+                        loose.append(found)
+                    else:
+                        fixed[region.tobytes() + carried.tobytes()] = found
+
+        def urgency(found: Candidate) -> tuple[bool, float, int]:
+            rows = self.drawn(members[found.carried[members]], others, TRIED)
+            filled, near, moved, _ = (each.mean() for each in self.effects(label, found.region, rows))
+            # Eine größere Stelle bewirkt leicht etwas mehr: Bei gleicher Wirkung zählt die kleinere.
+            effect = round(float(min(max(filled, near), moved)), 2)
+            return found.edge >= FIXED, effect, -int(found.region.sum())
+
+        strongest = sorted(fixed.values(), key=urgency)[-1:]
+        return strongest + loose[:1]
+
+    def measured(self, candidate: Candidate, tried: int) -> Suspect:
+        """Misst eine Stelle auf der zweiten Hälfte, gepaart mit gleich großen Stellen anderswo."""
+        label, region, carried, relevance, edge = candidate
+        mine = self.labels == label
+        most = MEASURED if edge >= LOOSE else SHOWN
+        own, others = (np.flatnonzero(rows & ~self.first) for rows in (mine & carried, ~mine))
+        rows = self.drawn(own, others, most)
+        *effects, flips = self.effects(label, region, rows)
+        # Die Kontrolle unterscheidet sich nur im Ort: dieselben Bilder, gefüllt und verpflanzt aus denselben.
+        controls = [self.effects(label, other, rows) for other in elsewhere(region, relevance, 2, self.rng)]
+        intervals = []
+        for here, *there in zip(effects, *controls, strict=False):
+            difference = here - np.mean(there, axis=0)
+            bounds = bootstrap_interval(difference, draws=2000, level=1 - 0.05 / tried)
+            intervals.append([float(difference.mean()), *bounds])
+        # Auf hellem Stoff zeigen Bilder anderer Klassen an der Stelle oft dasselbe: Eine Art zu füllen genügt.
+        lost, gained = max(intervals[0][1], intervals[1][1]) > EFFECT, intervals[2][1] > EFFECT
+        verdict = NOTHING
+        if edge >= LOOSE and (lost or gained):
+            verdict = SHORTCUT if edge >= FIXED and lost and gained else UNCLEAR
+        share, carriers = float(carried[mine].mean()), np.flatnonzero(mine & carried)
+        kind = PLACE if share > 0.95 else GROUP
+        return Suspect(label, region, kind, share, carriers, *intervals, float(flips.mean()), edge, verdict)
 
 
 def table(suspects: list[Suspect], names=CLASS_NAMES):

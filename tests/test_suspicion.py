@@ -140,10 +140,10 @@ def test_vom_zeichen_genuegt_ein_pixel_um_es_ganz_zu_erfassen(images, mark):
 
 
 def test_intervalle_werden_breiter_je_mehr_stellen_probiert_wurden(tiny_nets, images):
-    half = np.arange(len(images[0])) % 2 == 0
-    net, everyone = Questions(tiny_nets[1]), np.ones(len(half), bool)
-    asked = (net, images[0], net.answer(images[0]), images[1], half, 4, MARK.mask, everyone, np.zeros((28, 28)), 2.0)
-    one, many = (suspicion._measured(*asked, tried, np.random.default_rng(0)) for tried in (1, 20))
+    everyone, nowhere = np.ones(len(images[0]), bool), np.zeros((28, 28))
+    candidate = suspicion.Candidate(4, MARK.mask, everyone, nowhere, 2.0)
+    searches = (suspicion._Search(Questions(tiny_nets[1]), *images, np.random.default_rng(0)) for _ in range(2))
+    one, many = (search.measured(candidate, tried) for search, tried in zip(searches, (1, 20), strict=True))
     assert one.remove[0] == many.remove[0] and one.remove[1] > many.remove[1] and one.remove[2] < many.remove[2]
 
 
