@@ -5,6 +5,14 @@ import pandas as pd
 from helpers.basics import INPUT, CourseError, as_dict, display_path, german, try_read_json
 
 STORED_TRIAL = INPUT / "blindprobe.json"
+# Was die Suche leisten soll, festgelegt, bevor gemessen wurde.
+TARGETS = {
+    **{f"gefunden: {group}": "mindestens 80 %" for group in ("alle", "Quadrat", "Linie", "Punkte", "Rand")},
+    "gefunden: Größe ab 2 und Stärke ab 0,6": "mindestens 95 %",
+    "zu Unrecht beschuldigt: saubere Klassen": "höchstens 2 %",
+    "zu Unrecht beschuldigt: saubere Netze": "höchstens 10 %",
+    "Abstand der Mitten (Median, Pixel)": "höchstens 2",
+}
 
 
 def stored_trial(path=STORED_TRIAL) -> dict:
@@ -20,7 +28,8 @@ def stored_trial(path=STORED_TRIAL) -> dict:
 
 
 def table(stored: dict):
-    """Die Blindprobe zum Lesen, als pandas.DataFrame: eine Spalte je Verfahren, Anteile als „Treffer von Fällen“."""
+    """Die Blindprobe zum Lesen, als pandas.DataFrame: eine Spalte je Verfahren, Anteile als „Treffer von Fällen“, dazu
+    das Ziel der Suche."""
 
     def text(share) -> str:
         return f"{round(share[0] * share[3])} von {share[3]}" if share else "–"
@@ -35,7 +44,9 @@ def table(stored: dict):
         rates = {"gefunden je Minute": "gefunden je Minute", "Suche auf denselben Netzen, je Minute": "Suche je Minute"}
         column |= {shown: "–" if each[key] is None else german(each[key], 2) for shown, key in rates.items()}
         columns[name] = column
-    return pd.DataFrame(columns)
+    shown = pd.DataFrame(columns)
+    shown.insert(0, "Ziel", shown.index.map(lambda name: TARGETS.get(name, "")))
+    return shown
 
 
 def missed(stored: dict) -> str:

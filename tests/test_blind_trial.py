@@ -61,7 +61,7 @@ def test_ein_vergleich_zaehlt_die_suche_auf_denselben_netzen():
     assert (result["Verdecken"]["gefunden je Minute"], result["Verdecken"]["Suche je Minute"]) == (0.1, 2)
     assert result["Suche"]["gefunden je Minute"] == 1
     shown = trial.table({"ergebnis": result})
-    assert list(shown.loc["Suche auf denselben Netzen, je Minute"]) == ["1,00", "2,00"]
+    assert list(shown.loc["Suche auf denselben Netzen, je Minute"]) == ["", "1,00", "2,00"]
 
 
 def test_ein_abgebrochener_lauf_macht_beim_naechsten_netz_weiter(ausgabe, monkeypatch, tmp_path):
@@ -135,4 +135,5 @@ def test_die_mitgelieferte_tafel_ist_mit_den_heutigen_einstellungen_gemacht_und_
     stored = trial.stored_trial()
     assert all(each["einstellungen"] == blind_trial.settings() for each in stored["netze"])
     assert stored["ergebnis"] == blind_trial.summary(stored["netze"])
+    assert set(trial.TARGETS) <= set(trial.table(stored).index)
     assert all(each["netz"] >= blind_trial.FIRST for each in stored["netze"]), "an den anderen ist gewählt"
