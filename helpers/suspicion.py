@@ -6,8 +6,8 @@ ersten suchen Relevanz und Probeeingriffe Stellen aus, auf der zweiten wird geme
 
 1. ``relevance_between``: Welche Pixel machen aus Bildern anderer Klassen eines dieser Klasse? Gefragt werden alle
    Bilder zusammen und Gruppen mit ähnlichen Karten (SpRAy, ``clusters.spray``).
-2. ``places``: zusammenhängende Flecken dieser Karten; ``groups``: Trägt sie nur ein Teil der Bilder? ``stamps``: Liegt
-   ihr Rand in jedem Bild auf demselben Pixel, wie bei einem Stempel? Ein Gegenstand liegt jedes Mal anders.
+2. ``places``: zusammenhängende Flecken dieser Karten; ``stamps``: Liegt ihr Rand in jedem Bild auf demselben Pixel, wie
+   bei einem Stempel? Ein Gegenstand liegt jedes Mal anders. ``carriers_by_…``: Trägt sie nur ein Teil der Bilder?
 3. ``search``: Stelle füllen, Stelle verpflanzen, beides gegen gleich große Stellen, auf die keine Relevanz zeigt.
 """
 
