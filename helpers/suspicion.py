@@ -230,9 +230,8 @@ def _searched(pointer, net, images, labels, rng) -> list[Suspect]:
     for each in progress(classes, text="Verdacht", unit="Klassen"):
         chosen += search.candidates(pointer, int(each))
     fixed = [each for each in chosen if each.edge >= LOOSE]  # nur diese können etwas anderes als kein Befund werden
-    loose = sorted((each for each in chosen if each.edge < LOOSE), key=lambda each: -each.relevance[each.region].sum())[
-        :MOST_LOOSE
-    ]
+    rest = [each for each in chosen if each.edge < LOOSE]
+    loose = sorted(rest, key=lambda each: -each.relevance[each.region].sum())[:MOST_LOOSE]
     measured = progress(fixed + loose, text="Eingriffe", unit="Stellen")
     suspects = [search.measured(each, max(1, len(fixed))) for each in measured]
     order = (SHORTCUT, UNCLEAR, NOTHING)
