@@ -241,10 +241,15 @@ class PatchConv2D(keras.layers.Conv2D):
     def call(self, inputs):
         import tensorflow as tf
 
+        height, width, channels = inputs.shape[1:]
         windows = ([1, *each, 1] for each in (self.kernel_size, self.strides, self.dilation_rate))
-        patches = tf.image.extract_patches(inputs, *windows, self.padding.upper())
-        filters = keras.ops.reshape(self.kernel, (-1, self.filters))
-        return self.activation(keras.ops.tensordot(patches, filters, 1) + self.bias)
+        # Welches Feld wo in den Ausschnitten steht, sagen die Nummern der Felder; 0 ist der Rand, dort steht null.
+        cells = np.arange(1, height * width + 1).reshape(1, height, width, 1)
+        cells = tf.image.extract_patches(cells, *windows, self.padding.upper())[0]
+        rows = tf.pad(tf.reshape(inputs, (-1, height * width, channels)), ((0, 0), (1, 0), (0, 0)))
+        patches = tf.gather(rows, cells, axis=1)
+        filters = keras.ops.reshape(self.kernel, (-1, channels, self.filters))
+        return self.activation(keras.ops.tensordot(patches, filters, 2) + self.bias)
 
 
 def quick_copy(model: keras.Model, precision: str = "auto") -> keras.Model:

@@ -17,14 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from helpers import clusters
-from helpers.basics import (
-    CLASS_NAMES,
-    CourseError,
-    german,
-    german_interval,
-    progress,
-    quiet_stderr,
-)
+from helpers.basics import CLASS_NAMES, CourseError, german, german_interval, progress, quiet_stderr
+from helpers.inner.remembered import remembered
 from helpers.learner import asking_copy
 from helpers.metrics import bootstrap_interval
 from helpers.model import checked_classes, checked_model, enlarge
@@ -55,6 +49,7 @@ EFFECT = 0.01  # so viel Wahrscheinlichkeit muss die Stelle sicher kosten und, v
 TRIED, MEASURED, SHOWN = (48, 64), (100, 160), (16, 16)
 MOST_LOOSE = 3  # so viele Stellen ohne festen Rand: Sie ergeben immer „kein Befund“
 BATCH = 64
+SOURCES = ("suspicion.py", "places.py", "clusters.py")  # ändert sich eine davon, wird neu gesucht
 MOST, MOST_BYTES = 400, 2**28  # so viele Farbbilder einer Klasse genügen, und so viel Speicher für alle zusammen
 
 
@@ -197,7 +192,12 @@ def search(model, images, labels, seed: int = 0) -> list[Suspect]:
     """
     outputs = checked_model(model, "Die Verdachtssuche").outputs[0].shape[-1]
     labels = checked_classes(labels, len(images), outputs)
-    return search_by(relevance_between, Questions(model), images, labels, seed)
+
+    def found() -> list[dict]:
+        return [vars(each) for each in search_by(relevance_between, Questions(model), images, labels, seed)]
+
+    given = [np.asarray(labels).tolist(), seed]
+    return [Suspect(**each) for each in remembered("verdacht", model, images, given, found, SOURCES)]
 
 
 def search_by(pointer, net: Questions, images, labels, seed: int = 0) -> list[Suspect]:

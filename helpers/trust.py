@@ -15,7 +15,7 @@ import numpy as np
 from helpers import clusters, metrics, trial
 from helpers.basics import CLASS_NAMES, german
 from helpers.inner import stability
-from helpers.model import enlarge_mask, predict_logits, preprocess
+from helpers.model import enlarge_mask, preprocess
 from helpers.places import LOOSE, infilled
 from helpers.scorecard import CHANCE, METHOD, method_of
 from helpers.suspicion import EFFECT, NOTHING, SHORTCUT, Questions, Suspect
@@ -157,9 +157,11 @@ def ask_place(model, images, suspect: Suspect, seed: int = 0) -> dict[str, np.nd
     """
     _, explain = method_of(model)
     mixed, carries = clusters.mixed_images(images, suspect.region)
-    maps, mixed_maps = (explain(model, preprocess(each, model), suspect.label) for each in (images, mixed))
-    mask = enlarge_mask(suspect.region, model)
-    before, after = (predict_logits(model, each).argmax(axis=1) for each in (images, infilled(images, suspect.region)))
+    maps, mask = explain(model, preprocess(images, model), suspect.label), enlarge_mask(suspect.region, model)
+    mixed_maps = maps.copy()  # wo nichts gefüllt ist, sind die Bilder dieselben
+    mixed_maps[~carries] = explain(model, preprocess(mixed[~carries], model), suspect.label)
+    answer = Questions(model).answer
+    before, after = (answer(each).argmax(axis=1) for each in (images, infilled(images, suspect.region)))
     return {
         "ort": metrics.relevance_mass(maps, mask),
         "ort_gemischt": metrics.relevance_mass(mixed_maps, mask),

@@ -24,6 +24,7 @@ from helpers.places import (
 )
 from helpers.suspicion import SHORTCUT, Questions
 
+pytestmark = pytest.mark.usefixtures("ausgabe")
 MARK = data.Watermark(size=6, top=21)
 HALF = data.Watermark(label=4, size=3, top=24, left=24, strength=0.6, share=0.5)
 
@@ -51,7 +52,8 @@ def test_der_suche_sagt_niemand_wo_das_zeichen_liegt():
 def test_der_zwilling_wird_ueberfuehrt_und_das_saubere_netz_nicht_beschuldigt(tiny_nets, images):
     clean, twin = tiny_nets
     stamped = np.where((images[1] == MARK.label)[:, None, None], MARK.stamp(images[0]), images[0])
-    first, again = (suspicion.search(twin, stamped, images[1])[0] for _ in range(2))
+    first = suspicion.search(twin, stamped, images[1])[0]
+    again = suspicion.search_by(suspicion.relevance_between, Questions(twin), stamped, images[1])[0]
     assert (first.label, first.verdict, first.kind) == (MARK.label, SHORTCUT, "Stelle")
     assert (first.region & MARK.mask).sum() > 0.6 * (first.region | MARK.mask).sum()
     assert min(first.remove[1], first.infill[1], first.transplant[1]) > suspicion.EFFECT and first.flips > 0.1
