@@ -16,7 +16,7 @@ from helpers.data import stratified_sample
 from helpers.gradcam import grad_cam, grad_cam_plus_plus, input_times_gradient
 from helpers.inner.lrp_layers import objection
 from helpers.model import enlarge_mask, keras, preprocess, weights_checksum
-from helpers.training import Evaluation, probabilities, randomize_down_to
+from helpers.training import Evaluation, probabilities, random_weights
 
 STORED_CARD = INPUT / "wertungstafel.json"
 STEPS = 6  # Schritte der Lösch- und Einfügekurven
@@ -145,8 +145,13 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
         und ``ms`` (n,), ``masse`` und ``zeigen`` (m,); die beiden nur, wenn ``case`` ein Zeichen hat.
     """
     model, mark = case.model, case.mark
-    learned, shuffled = model.get_weights(), randomize_down_to(model, stage_of(model), seed).get_weights()
+    shuffled = random_weights(model, stage_of(model), seed)
+    learned = [(layer, layer.get_weights()) for layer, _ in shuffled]
     ask, answers, found = probabilities(model), {}, {}
+
+    def put(weights) -> None:
+        for layer, values in weights:
+            layer.set_weights(values)
 
     def predict(inputs):
         # Nach dem ganzen und dem leeren Bild fragt jede Kurve: Das Netz rechnet sie nur einmal.
@@ -167,10 +172,10 @@ def measure(case: Case, explainers: dict, faithful=None, seed: int = 0) -> dict:
             curve = metrics.perturbation_curve(predict, inputs, maps, classes, STEPS, name == "einfuegen", seed)
             row[name] = metrics.area_under_curve(curve)
         try:  # Ein zweites Netz samt seinen kompilierten Rechnungen kostete Hunderte MB.
-            model.set_weights(shuffled)
+            put(shuffled)
             return row | {"plausibilitaet": np.abs(metrics.rank_correlation(maps, explain(model, inputs, classes)))}
         finally:
-            model.set_weights(learned)
+            put(learned)
 
     for name, explain in progress(explainers.items(), total=len(explainers), text="Wertungstafel", unit="Verfahren"):
         found[name] = _in_chunks(place, explain, case.marked) if mark else {}

@@ -250,15 +250,24 @@ def randomize_down_to(model: keras.Model, layer: str, seed: int = 0) -> keras.Mo
     Raises:
         CourseError: wenn es die Schicht nicht gibt.
     """
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for each, values in random_weights(model, layer, seed):
+        copy.get_layer(each.name).set_weights(values)
+    return copy
+
+
+def random_weights(model: keras.Model, layer: str, seed: int = 0) -> list[tuple]:
+    """(Schicht, neue Gewichte) von ``layer`` bis zum Ausgang, wie ``randomize_down_to`` sie würfelt."""
     names = [each.name for each in model.layers]
     if layer not in names:
         raise CourseError(f"Die Schicht „{layer}“ gibt es nicht: Wählen Sie eine aus {', '.join(names[1:])}.")
-    rng = np.random.default_rng(seed)
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    for each in copy.layers[names.index(layer) :]:
-        each.set_weights([rng.normal(0, value.std(), value.shape) for value in each.get_weights()])
-    return copy
+    rng, layers = np.random.default_rng(seed), model.layers[names.index(layer) :]
+
+    def drawn(value):
+        return rng.normal(0, value.std(), value.shape).astype(value.dtype)
+
+    return [(each, [drawn(value) for value in each.get_weights()]) for each in layers]
 
 
 # --- Was da ist und passt, nehmen; sonst neu machen ------------------------------------------------------------------
