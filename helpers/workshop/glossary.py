@@ -34,27 +34,15 @@ def glossary(terms: list[dict]) -> str:
     return "\n".join(["| Deutsch | Englisch | Erklärung |", "| --- | --- | --- |", *rows])
 
 
-def refresh(check: bool = False, readme=README, path=TERMS) -> list[str]:
+def refresh(readme=README, path=TERMS) -> None:
     """Schreibt das Glossar zwischen die zwei Marken der README.
-
-    Args:
-        check: nichts schreiben, nur vergleichen.
-
-    Returns:
-        Ein deutscher Satz, wenn dort etwas anderes stand; sonst nichts.
 
     Raises:
         CourseError: wenn eine Marke fehlt oder die Tabelle nicht lesbar ist.
     """
-    before = readme.read_text(encoding="utf-8")
-    start, *rest = before.split(BEGIN)
+    start, *rest = readme.read_text(encoding="utf-8").split(BEGIN)
     if len(rest) != 1 or rest[0].count(END) != 1:
         raise CourseError(f"In {display_path(readme)} fehlt „{BEGIN}“ oder „{END}“: Setzen Sie beide um das Glossar.")
-    after = f"{start}{BEGIN}\n{glossary(read_terms(path))}\n{END}{rest[0].split(END)[1]}"
-    if after == before:
-        return []
-    if not check:
-        with atomic_file(readme) as temporary:
-            temporary.write_text(after, encoding="utf-8")
-    where = f"Das Glossar in {display_path(readme)} passt nicht zu {display_path(path)}"
-    return [f"{where}: Führen Sie „python -m helpers ableiten“ aus."]
+    with atomic_file(readme) as temporary:
+        text = f"{start}{BEGIN}\n{glossary(read_terms(path))}\n{END}{rest[0].split(END)[1]}"
+        temporary.write_text(text, encoding="utf-8")

@@ -176,32 +176,14 @@ def what_an_exercise_lacks(notebook) -> str:
     return ""
 
 
-def derive(check: bool = False, solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS) -> list[str]:
-    """Leitet die Notebooks der Lernenden aus den Lösungen ab.
-
-    Args:
-        check: nichts schreiben, nur vergleichen.
-
-    Returns:
-        Ein deutscher Satz für jede Datei, die anders war als das, was abgeleitet wird.
-    """
-    sources = {path.name: path for path in sorted(Path(solutions_dir).glob("[!.]*.ipynb"))}
+def derive(solutions_dir=SOLUTIONS, notebooks_dir=NOTEBOOKS) -> None:
+    """Leitet die Notebooks der Lernenden aus den Lösungen ab."""
+    sources = sorted(Path(solutions_dir).glob("[!.]*.ipynb"))
     if not sources:
         raise CourseError(f"In {display_path(solutions_dir)} liegt kein Notebook, aus dem sich etwas ableiten ließe.")
-    different = []
-    for name, source in sources.items():
-        target, learner = Path(notebooks_dir) / name, derived(read_notebook(source), source)
-        # Zeilenenden zählen nicht: Wie sie in einer Kopie stehen, entscheidet, wer sie anlegt.
-        if target.is_file() and target.read_bytes().replace(b"\r\n", b"\n") == as_text(learner).encode("utf-8"):
-            continue
-        different.append(f"{display_path(target)} fehlt oder passt nicht zu {display_path(source)}: {REMEDY}")
-        if not check:
-            write_notebook(target, learner)
-    return different + [
-        f"{display_path(extra)} hat keine Lösung in {display_path(solutions_dir)}: Verschieben oder löschen Sie es."
-        for extra in sorted(Path(notebooks_dir).glob("[!.]*.ipynb"))
-        if extra.name not in sources
-    ]
+    learners = {source.name: derived(read_notebook(source), source) for source in sources}
+    for name, learner in learners.items():
+        write_notebook(Path(notebooks_dir) / name, learner)
 
 
 # --- Auswählen und ausführen -----------------------------------------------------------------------------------------
