@@ -196,7 +196,7 @@ def search(model, images, labels, seed: int = 0) -> list[Suspect]:
     def found() -> list[dict]:
         return [vars(each) for each in search_by(relevance_between, Questions(model), images, labels, seed)]
 
-    given = [np.asarray(labels).tolist(), seed]
+    given = [np.asarray(labels).tolist(), int(seed)]
     return [Suspect(**each) for each in remembered("verdacht", model, images, given, found, SOURCES)]
 
 
