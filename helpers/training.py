@@ -224,9 +224,9 @@ def evaluate(model, images, labels) -> Evaluation:
         model: ein ``Run`` oder ein Keras-Modell.
     """
     model = getattr(model, "model", model)
-    stem, rest = split_model(model)
 
     def answers() -> list[dict]:
+        stem, rest = split_model(model)
         return [{"logits": rest.predict(in_order(extract_features(stem, images)), verbose=0)}]
 
     return Evaluation.of(remembered("antworten", model, images, policy("auto"), answers)[0]["logits"], labels)
