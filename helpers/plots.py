@@ -27,6 +27,7 @@ def save(figure, name: str, title: str, text: str, notebook: str):
     path = output_dir() / "bilder" / f"{name}.png"
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", bbox_inches="tight")
+    figure.set_layout_engine("none")  # angeordnet ist sie jetzt; beim Zeigen noch einmal kostete es eine Sekunde
     write_json(path.with_suffix(".json"), {"titel": title, "text": text, "zelle": notebook})
     return path
 

@@ -66,8 +66,7 @@ class Suspect:
         carriers: Nummern dieser Bilder unter den gegebenen, (m,).
         remove: so viel Wahrscheinlichkeit verliert die Klasse, wenn die Stelle zeigt, was Bilder anderer Klassen dort
             zeigen, mehr als bei gleich großen Stellen anderswo; infill: dasselbe, gefüllt mit den nächsten Pixeln.
-        transplant: so viel gewinnt sie, wenn die Stelle in Bilder anderer Klassen kommt, mehr als andere Stellen;
-            flips: Anteil dieser Bilder, die zu ihr kippen.
+        transplant: so viel gewinnt sie, wenn die Stelle in Bilder anderer Klassen kommt, mehr als andere Stellen.
         edge: wie fest ihr Rand liegt, siehe ``fixed_edge``.
         verdict: „Abkürzung“, „unklar“ oder „kein Befund“.
     """
@@ -80,7 +79,6 @@ class Suspect:
     remove: list
     infill: list
     transplant: list
-    flips: float
     edge: float
     verdict: str
 
@@ -287,33 +285,28 @@ class _Search:
         for each in np.unique(labels):
             members = rng.permutation(np.flatnonzero(labels == each))
             self.first[members[: len(members) // 2]] = True
-        self.before = net.answer(images)
 
     def drawn(self, own, strangers, most: tuple[int, int]) -> list[np.ndarray]:
-        """Höchstens so viele Bilder beider Seiten und zu jedem eines der anderen: die ``rows`` für ``effects``."""
+        """Höchstens so viele Bilder beider Seiten und zu jedem eines der anderen: die ``rows`` für ``after``."""
         sides = zip((own, strangers), most, strict=True)
         own, strangers = (self.rng.permutation(rows)[:count] for rows, count in sides)
         return [own, strangers, self.rng.choice(strangers, len(own)), self.rng.choice(own, len(strangers))]
 
-    def effects(self, label: int, region, rows):
-        """Was ein Eingriff an der Wahrscheinlichkeit der Klasse ändert, je Bild.
+    def after(self, label: int, region, rows):
+        """Wie wahrscheinlich die Klasse nach einem Eingriff ist, je Bild.
 
         Args:
             rows: Nummern der eigenen (n,) und der fremden Bilder (m,), dann zu jedem eines der anderen, aus dem
                 gefüllt (n,) und verpflanzt (m,) wird.
 
         Returns:
-            Verlust durch Füllen (n,), durch Füllen mit den nächsten Pixeln (n,), Gewinn durch Verpflanzen (m,), und
-            welche fremden Bilder dadurch zur Klasse kippen, bool (m,).
+            Nach dem Füllen (n,), nach dem Füllen mit den nächsten Pixeln (n,) und nach dem Verpflanzen (m,).
         """
         own, strangers, donors, sources = (self.images[each] for each in rows)
         place = over_colors(region, self.images)
         changed = (np.where(place, donors, own), infilled(own, region), np.where(place, sources, strangers))
-        now = self.net.answer(np.concatenate(changed))
-        filled, near, moved = np.split(now[:, label], [len(own), 2 * len(own)])
-        mine, others = (self.before[each] for each in rows[:2])
-        flips = (now[2 * len(own) :].argmax(axis=1) == label) & (others.argmax(axis=1) != label)
-        return mine[:, label] - filled, mine[:, label] - near, moved - others[:, label], flips
+        now = self.net.answer(np.concatenate(changed))[:, label]
+        return np.split(now, [len(own), 2 * len(own)])
 
     def candidates(self, pointer, label: int) -> list[Candidate]:
         """Von den Stellen einer Klasse die mit festem Rand, die auf der Suchhälfte am meisten ausmacht, und die, auf
@@ -345,9 +338,11 @@ class _Search:
 
         def urgency(found: Candidate) -> tuple[bool, float, int]:
             rows = self.drawn(members[found.carried[members]], others, TRIED)
-            filled, near, moved, _ = (each.mean() for each in self.effects(label, found.region, rows))
+            before = self.net.answer(images[np.concatenate(rows[:2])])[:, label]
+            mine, strange = (each.mean() for each in np.split(before, [len(rows[0])]))
+            filled, near, moved = (each.mean() for each in self.after(label, found.region, rows))
             # Eine größere Stelle bewirkt leicht etwas mehr: Bei gleicher Wirkung zählt die kleinere.
-            effect = round(float(min(max(filled, near), moved)), 2)
+            effect = round(float(min(mine - min(filled, near), moved - strange)), 2)
             return found.edge >= FIXED, effect, -int(found.region.sum())
 
         strongest = sorted(fixed.values(), key=urgency)[-1:]
@@ -360,12 +355,12 @@ class _Search:
         most = MEASURED if edge >= LOOSE else SHOWN
         own, others = (np.flatnonzero(rows & ~self.first) for rows in (mine & carried, ~mine))
         rows = self.drawn(own, others, most)
-        *effects, flips = self.effects(label, region, rows)
+        filled, near, moved = self.after(label, region, rows)
         # Die Kontrolle unterscheidet sich nur im Ort: dieselben Bilder, gefüllt und verpflanzt aus denselben.
-        controls = [self.effects(label, other, rows) for other in elsewhere(region, relevance, 2, self.rng)]
+        elsewhere_too = [self.after(label, other, rows) for other in elsewhere(region, relevance, 2, self.rng)]
+        filled_there, near_there, moved_there = (np.mean(each, axis=0) for each in zip(*elsewhere_too, strict=True))
         intervals = []
-        for here, *there in zip(effects, *controls, strict=False):
-            difference = here - np.mean(there, axis=0)
+        for difference in (filled_there - filled, near_there - near, moved - moved_there):
             bounds = bootstrap_interval(difference, draws=2000, level=1 - 0.05 / tried)
             intervals.append([float(difference.mean()), *bounds])
         # Auf hellem Stoff zeigen Bilder anderer Klassen an der Stelle oft dasselbe: Eine Art zu füllen genügt.
@@ -375,7 +370,7 @@ class _Search:
             verdict = SHORTCUT if edge >= FIXED and lost and gained else UNCLEAR
         share, carriers = float(carried[mine].mean()), np.flatnonzero(mine & carried)
         kind = PLACE if share > 0.95 else GROUP
-        return Suspect(label, region, kind, share, carriers, *intervals, float(flips.mean()), edge, verdict)
+        return Suspect(label, region, kind, share, carriers, *intervals, edge, verdict)
 
 
 def table(suspects: list[Suspect], names=CLASS_NAMES):

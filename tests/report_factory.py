@@ -28,7 +28,7 @@ def figures() -> dict:
     good = {name: finding(name, "ja") for name in QUESTIONS}
     bad = {name: finding(name, "ja" if name in trust.TOOL else "nein") for name in QUESTIONS}  # der längste Grund
     effect = [0.7, 0.6, 0.8]
-    found = Suspect(4, Watermark().mask, "Stelle", 1.0, np.arange(3), effect, effect, effect, 0.5, 6.0, SHORTCUT)
+    found = Suspect(4, Watermark().mask, "Stelle", 1.0, np.arange(3), effect, effect, effect, 6.0, SHORTCUT)
     versions = {name: "2.21.0" for name in ("python", "tensorflow", "keras", "numpy", "pandas", "jupyterlab", "nbval")}
     return {
         "profil": "schnell",

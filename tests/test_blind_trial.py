@@ -15,7 +15,7 @@ MARK = data.Watermark(size=6, top=21)
 
 
 def suspect(label=4, region=MARK.mask, verdict=SHORTCUT) -> Suspect:
-    return Suspect(label, region, "Stelle", 1.0, np.arange(3), *[[0.5, 0.4, 0.6]] * 3, 0.5, 2.0, verdict)
+    return Suspect(label, region, "Stelle", 1.0, np.arange(3), *[[0.5, 0.4, 0.6]] * 3, 2.0, verdict)
 
 
 def row(number: int, marks: list[dict], suspects: list[Suspect]) -> dict:

@@ -18,7 +18,7 @@ MARK = data.Watermark(size=6, top=21)
 
 
 def suspect(region=MARK.mask, label=MARK.label) -> Suspect:
-    return Suspect(label, region, "Stelle", 1.0, np.arange(3), *[[0.5, 0.4, 0.6]] * 3, 0.5, 2.0, SHORTCUT)
+    return Suspect(label, region, "Stelle", 1.0, np.arange(3), *[[0.5, 0.4, 0.6]] * 3, 2.0, SHORTCUT)
 
 
 def test_nach_dem_wuerfeln_traegt_jede_klasse_das_zeichen_gleich_oft(dataset):

@@ -96,7 +96,7 @@ def test_befehl_startwerte_wiederholt_den_ganzen_weg(monkeypatch, tmp_path, tiny
     from helpers.suspicion import SHORTCUT, Suspect
 
     mark = secret.secret_mark(0)
-    suspect = Suspect(4, mark.mask, "Stelle", 1.0, np.arange(3), *[[0.5, 0.4, 0.6]] * 3, 0.5, 2.0, SHORTCUT)
+    suspect = Suspect(4, mark.mask, "Stelle", 1.0, np.arange(3), *[[0.5, 0.4, 0.6]] * 3, 2.0, SHORTCUT)
     marked = []
 
     def train(images, labels, *_):

@@ -56,7 +56,7 @@ def test_der_zwilling_wird_ueberfuehrt_und_das_saubere_netz_nicht_beschuldigt(ti
     again = suspicion.search_by(suspicion.relevance_between, Questions(twin), stamped, images[1])[0]
     assert (first.label, first.verdict, first.kind) == (MARK.label, SHORTCUT, "Stelle")
     assert (first.region & MARK.mask).sum() > 0.6 * (first.region | MARK.mask).sum()
-    assert min(first.remove[1], first.infill[1], first.transplant[1]) > suspicion.EFFECT and first.flips > 0.1
+    assert min(first.remove[1], first.infill[1], first.transplant[1]) > suspicion.EFFECT
     assert (images[1][first.carriers] == MARK.label).all() and first.share == 1
     assert first.score == again.score and (first.region == again.region).all(), "gleicher Startwert"
     shown = suspicion.table([first]).iloc[0]

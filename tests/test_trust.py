@@ -67,7 +67,7 @@ MARK = Watermark(size=6, top=21)
 
 
 def suspect(remove, transplant, verdict, edge=2.0):
-    return Suspect(4, MARK.mask, "Stelle", 1.0, np.arange(3), remove, [0.0, -0.1, 0.1], transplant, 0.5, edge, verdict)
+    return Suspect(4, MARK.mask, "Stelle", 1.0, np.arange(3), remove, [0.0, -0.1, 0.1], transplant, edge, verdict)
 
 
 @pytest.fixture

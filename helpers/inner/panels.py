@@ -117,6 +117,9 @@ def panel(rows, title: str = "", size: float = 1.2):
         for ax, draw in itertools.zip_longest(line, drawings, fillvalue=bare):
             if (drawn := draw(ax)) is not None:
                 maps[drawn.cmap.name] = drawn
+            # Auch leere Achsen mäße matplotlib beim Anordnen aus, bei 60 Bildern eine Sekunde lang.
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_visible(bool(axis.get_label_text()) or len(axis.get_ticklocs()) > 0)
         height += size + 0.06 + 0.16 * max(len(ax.get_title().splitlines()) for ax in line)
     width = max(columns * (size + 0.06) + 0.4, 2.8 * len(maps))
     figure.set_size_inches(width, height + 0.85 * bool(maps))
