@@ -57,6 +57,10 @@ def test_der_zwilling_wird_ueberfuehrt_und_das_saubere_netz_nicht_beschuldigt(ti
     assert (first.label, first.verdict, first.kind) == (MARK.label, SHORTCUT, "Stelle")
     assert (first.region & MARK.mask).sum() > 0.6 * (first.region | MARK.mask).sum()
     assert min(first.remove[1], first.infill[1], first.transplant[1]) > suspicion.EFFECT
+    answer, others = Questions(twin).answer, images[0][images[1] != MARK.label]
+    moved = np.where(first.region, MARK.stamp(others), others)
+    before, after = (answer(each).argmax(axis=1) for each in (others, moved))
+    assert ((after == MARK.label) & (before != MARK.label)).mean() > 0.1, "fremde Bilder kippen"
     assert (images[1][first.carriers] == MARK.label).all() and first.share == 1
     assert first.score == again.score and (first.region == again.region).all(), "gleicher Startwert"
     shown = suspicion.table([first]).iloc[0]
